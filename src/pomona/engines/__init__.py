@@ -1,0 +1,78 @@
+"""Engines: where tasks run. An engine knows no step, and a step knows no engine.
+
+A task is a module-level function `task(item, payload) -> result`. Its payload reaches each worker
+process once; items and results are small. Tasks may run twice and on any machine: what they write
+goes into the store, whole and under a name that is always the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pomona.errors import UsageError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+NAMES = ("local",)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What became of an item that no attempt could finish.
+
+    error: the exception that the task raised, or None where its worker died.
+    """
+
+    message: str
+    error: BaseException | None = None
+
+
+class Engine(Protocol):
+    """Runs tasks. Use it as a context manager: leaving it ends its workers at once."""
+
+    name: str
+    workers: int
+    peak_memory_mb: float
+
+    def map(
+        self, task: Callable[[Item, Any], Result], items: Iterable[Item], payload: object
+    ) -> Iterator[tuple[Item, Result | Failure]]:
+        """Yields each item with its result as they complete. A task never raises through it."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+def open_engine(name: str, workers: int | None = None) -> Engine:
+    """The engine of this name with so many workers (default: one a core that may be used).
+
+    Raises UsageError.
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}: at least 1 is needed")
+    if name not in NAMES:
+        raise UsageError(f"unknown engine {name!r}: there is {', '.join(NAMES)}")
+    from pomona.engines.local import LocalEngine
+
+    return LocalEngine(workers or usable_cores())
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: its affinity, and its container's quota on Linux."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or no quota ("max")
+        pass
+    return cores
