@@ -1,0 +1,26 @@
+"""Fetch: a path of the catalog → its bytes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pomona.errors import ImageError
+from pomona.schemas import decode_path
+
+MAX_BYTES = 256 * 2**20
+
+
+def fetch(source: str, path: str) -> bytes:
+    """The bytes of one image. Raises ImageError (stage "fetch")."""
+    try:
+        with Path(source, decode_path(path)).open("rb") as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise ImageError("fetch", "too_large", f"more than {MAX_BYTES >> 20} MiB")
+            return file.read(MAX_BYTES)
+    except FileNotFoundError as exc:
+        raise ImageError("fetch", "not_found") from exc
+    except PermissionError as exc:
+        raise ImageError("fetch", "permission_denied") from exc
+    except OSError as exc:
+        raise ImageError("fetch", "io_error", os.strerror(exc.errno) if exc.errno else "") from exc

@@ -1,0 +1,180 @@
+"""Scan: a source → its catalog, one row per image, sorted by path."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona import schemas
+from pomona.errors import SourceError
+from pomona.schemas import encode_path
+
+EXTENSIONS = frozenset(
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
+)
+SPLITS = frozenset(["training", "train", "test", "validation", "val"])
+CHUNK_ROWS = 65_536
+
+
+@dataclass
+class Scan:
+    """What a source holds.
+
+    catalog: table of `schemas.CATALOG`, sorted by path; skipped: why → how many other files;
+    unlisted: folders that could not be read.
+    """
+
+    catalog: pa.Table
+    skipped: Counter[str] = field(default_factory=Counter)
+    unlisted: list[str] = field(default_factory=list)
+
+
+def scan(source: Path, include: Sequence[str] = ()) -> Scan:
+    """Finds the images under a folder.
+
+    An image is a file with one of `EXTENSIONS`; with `include`, its relative path or its name
+    matches one of these patterns (whose own extension counts as an image's).
+    Raises SourceError when the source is not a readable folder.
+    """
+    _check_folder(source)
+    patterns = [pattern.removeprefix("**/") for pattern in include]
+    found = Scan(schemas.CATALOG.empty_table())
+    rows: list[tuple[str, str | None, str | None, int, str]] = []
+    chunks: list[pa.Table] = [found.catalog]
+    for row in _walk(source, patterns, found):
+        rows.append(row)
+        if len(rows) == CHUNK_ROWS:
+            chunks.append(_table(rows))
+            rows.clear()
+    if str(source) in found.unlisted:
+        raise SourceError(f"cannot read {source}: permission denied; ask for the right to list it")
+    chunks.append(_table(rows))
+    found.catalog = pa.concat_tables(chunks).sort_by("path").combine_chunks()
+    return found
+
+
+def _check_folder(source: Path) -> None:
+    try:
+        mode = source.stat().st_mode
+    except OSError as exc:
+        if re.match(r"[a-zA-Z][\w+.-]+:/", str(source)):  # a Path makes one slash of two
+            raise SourceError(
+                f"{source} is an address: pomona reads folders; copy the images to one"
+            ) from exc
+        if isinstance(exc, FileNotFoundError):
+            raise SourceError(f"{source} does not exist: check the path") from exc
+        raise SourceError(f"cannot read {source}: {exc.strerror}; check the path") from exc
+    if not stat.S_ISDIR(mode):
+        raise SourceError(f"{source} is a file: give the folder that holds the images")
+
+
+def _table(rows: list[tuple[str, str | None, str | None, int, str]]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schemas.CATALOG)
+    arrays = [
+        pa.array(column, field.type) for column, field in zip(columns, schemas.CATALOG, strict=True)
+    ]
+    return pa.table(arrays, schema=schemas.CATALOG)
+
+
+def _walk(
+    source: Path, patterns: list[str], found: Scan
+) -> Iterator[tuple[str, str | None, str | None, int, str]]:
+    extensions = EXTENSIONS | {PurePosixPath(pattern).suffix.lower() for pattern in patterns}
+    extensions -= {suffix for suffix in extensions if set(suffix) & set("*?[")} | {""}
+    # Folders still to read: where, their relative name, and the folders they lie in (for loops).
+    todo: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(source), "", frozenset())]
+    while todo:
+        folder, relative, above = todo.pop()
+        label, split = folder_label(relative)
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            entries = list(os.scandir(folder))
+        except OSError:
+            found.unlisted.append(folder)
+            continue
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            found.skipped["a link to a folder above itself"] += 1
+            continue
+        for entry in entries:
+            name = f"{relative}/{entry.name}" if relative else entry.name
+            if _is_folder(entry):
+                todo.append((entry.path, name, above | {identity}))
+            elif entry.name.startswith("._") or (
+                os.path.splitext(entry.name)[1].lower() not in extensions  # noqa: PTH122
+            ):
+                found.skipped["no image's name"] += 1
+            elif patterns and not any(
+                fnmatchcase(name, pattern) or fnmatchcase(entry.name, pattern)
+                for pattern in patterns
+            ):
+                found.skipped["not included"] += 1
+            else:
+                try:
+                    status = entry.stat()
+                except OSError:
+                    # A dangling link, or gone since: fetching it will say so, in an error row.
+                    yield encode_path(name), label, split, 0, "0-0"
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    fingerprint = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+                    yield encode_path(name), label, split, status.st_size, fingerprint
+                else:
+                    found.skipped["a pipe, a device or a socket"] += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
+
+
+def folder_label(relative: str) -> tuple[str | None, str | None]:
+    """The label and the split of the images in a folder, by its name relative to the source.
+
+    The split is the first component that reads training, train, test, validation or val; the
+    label is the last component, unless that is the split.
+    """
+    components = [encode_path(component) for component in relative.split("/") if component]
+    splits = [index for index, name in enumerate(components) if name.lower() in SPLITS]
+    split = components[splits[0]] if splits else None
+    is_label = bool(components) and splits[:1] != [len(components) - 1]
+    return components[-1] if is_label else None, split
+
+
+def spread_sample(catalog: pa.Table, limit: int, seed: int) -> pa.Table:
+    """At most `limit` rows, drawn by `seed` and spread evenly over the labels, in their order.
+
+    A smaller limit's sample is part of a larger one's.
+    """
+    if catalog.num_rows <= limit:
+        return catalog
+    salt = str(seed).encode()
+    draws = [
+        hashlib.blake2b(path.encode(), key=salt, digest_size=8).digest()
+        for path in catalog["path"].to_pylist()
+    ]
+    labels = catalog["label"].to_pylist()
+    taken: Counter[str | None] = Counter()
+    order = []
+    for index in sorted(range(len(draws)), key=draws.__getitem__):
+        order.append((taken[labels[index]], draws[index], index))
+        taken[labels[index]] += 1
+    chosen = sorted(index for _, _, index in sorted(order)[:limit])
+    return catalog.take(pa.array(chosen, pa.int64()))
+
+
+def label_count(catalog: pa.Table) -> int:
+    """How many different labels."""
+    return int(pc.count_distinct(catalog["label"]).as_py())

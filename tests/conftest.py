@@ -1,0 +1,209 @@
+"""What the tests share: a folder of images, a store of them, and `pomona` as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pomona as pomona_package
+
+TIMEOUT_S = 120.0
+NOBODY = 65534
+LABELS = ("Apple Red 1", "Crème brûlée", "Pear", "Plum 2")
+TABLES = ("features", "pca", "metadata", "errors")
+
+
+def draw_photos(folder: Path, count: int = 40, *, seed: int = 0) -> Path:
+    """Draws small images: Training/LABEL and, each fifth, Test/LABEL; most are JPEG."""
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        label = LABELS[index % len(LABELS)]
+        split = "Test" if index // len(LABELS) % 5 == 4 else "Training"
+        coarse = rng.integers(0, 256, (3, 3, 3), np.uint8)
+        image = Image.fromarray(coarse).resize((40 + index % 3 * 8, 48), Image.Resampling.BICUBIC)
+        suffix = "png" if index % 8 == 7 else "jpg"
+        path = folder / split / label / f"photo {seed}-{index:03d}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every name under a folder with its bytes (None: a folder), but for a store's lock."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if not {"lock", "tmp", ".keep"} & {path.name}
+    }
+
+
+def tables(store: Path) -> dict[str, bytes | None]:
+    """What makes two stores the same: the files of features, pca, metadata and errors."""
+    return {
+        name: data for name, data in contents(store).items() if name.partition("/")[0] in TABLES
+    }
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
+    """Asks until the condition holds; fails when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to hold in time"
+        time.sleep(0.005)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended and what it said."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line on stderr that says what is wrong: the last one."""
+        lines = self.stderr.splitlines()
+        assert "Traceback" not in self.stderr, self.stderr
+        assert [line for line in lines if line.startswith("pomona: ")] == lines[-1:], self.stderr
+        assert "this is a bug" not in lines[-1], self.stderr
+        return lines[-1]
+
+
+@dataclass(frozen=True)
+class Pomona:
+    """The command `pomona`, run as a process: by which Python, where, and what env has besides."""
+
+    python: tuple[str, ...] = (sys.executable,)
+    cwd: Path | None = None
+    env: dict[str, str] = field(default_factory=dict)
+
+    def start(
+        self, *args: object, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
+        """Starts it as the leader of a process group of its own."""
+        return subprocess.Popen(
+            [*self.python, "-m", "pomona", *map(str, args)],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            encoding="utf-8",
+            errors="surrogateescape",
+            cwd=self.cwd,
+            env={**os.environ, **self.env},
+            start_new_session=True,
+        )
+
+    def end(self, process: subprocess.Popen[str]) -> Ended:
+        """Waits for what `start` gave."""
+        with process:
+            try:
+                stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return Ended(process.returncode, stdout or "", stderr or "")
+
+    def __call__(self, *args: object) -> Ended:
+        return self.end(self.start(*args))
+
+    def done(self, *args: object) -> Ended:
+        """Runs it and expects it to succeed."""
+        ended = self(*args)
+        assert ended.status == 0, ended
+        assert "Traceback" not in ended.stderr, ended
+        return ended
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """POMONA_CACHE: the network is built once for all tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POMONA_CACHE", str(folder))
+        for name in ("POMONA_DEBUG", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+            patch.delenv(name, raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def pomona() -> Pomona:
+    return Pomona()
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """40 small images of 4 labels, Training and Test; not to be changed."""
+    folder = draw_photos(tmp_path_factory.mktemp("photos"))
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for path in folders:
+        path.chmod(0o555)
+    yield folder
+    for path in folders:
+        path.chmod(0o755)
+
+
+@pytest.fixture(scope="session")
+def finished(photos: Path, pomona: Pomona, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of `photos`, not to be changed."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    pomona.done("run", photos, out, "--workers", "2", "--quiet")
+    return out
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path) -> Path:
+    """A store of `photos` to do with as one likes."""
+    return shutil.copytree(finished, tmp_path / "store")
+
+
+@pytest.fixture
+def commons() -> Iterator[Path]:
+    """A folder that any user may enter; pytest's own are for one user alone."""
+    with tempfile.TemporaryDirectory(prefix="pomona-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def nobody(finished: Path, cache: Path, commons: Path) -> Pomona:
+    """`pomona` by a user without privileges: nobody where root runs the tests, else oneself."""
+    readable = shutil.copytree(cache, commons / "cache")
+    readable.chmod(0o755)
+    env = {"POMONA_CACHE": str(readable), "HOME": str(commons)}
+    if os.geteuid() != 0:
+        return Pomona(cwd=commons, env=env)
+    switch = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    packages = [*site.getsitepackages(), str(Path(pomona_package.__file__).parents[1])]
+    env["PYTHONPATH"] = os.pathsep.join(packages)
+    # Root's own Python may lie where nobody else can go: then the system's, if it is of one kind.
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, f"/usr/local/bin/{version}", f"/usr/bin/{version}"):
+        user = Pomona((*switch, python), commons, env)
+        probe = [*user.python, "-c", CAN_START_PYTHON]
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            subprocess.run(
+                probe, cwd=commons, env={**os.environ, **env}, check=True, capture_output=True
+            )
+            return user
+    pytest.skip("nobody can run no Python that has pomona")
+
+
+CAN_START_PYTHON = """
+import subprocess, sys
+import pomona.pipeline
+sys.exit(subprocess.run([sys.executable, "-c", "import numpy"]).returncode)
+"""
