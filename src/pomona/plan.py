@@ -1,0 +1,97 @@
+"""Plan: which images are in which shard.
+
+A shard is a part number and the images in it, for ever. Its generation is the digest of all that
+the plan knows of these images; a part's files are done when their footers carry it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona import schemas
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some images that are worked on and stored together.
+
+    images: table of `schemas.CATALOG`, sorted by path.
+    """
+
+    part: int
+    images: pa.Table
+    generation: str
+
+
+def shard_size(images: int) -> int:
+    """How many images make a shard, given how many there are in all.
+
+    A power of two: of 64 shards or more none is left alone at the end for long (32 to 256
+    images); beyond a million images shards grow, so that there are never over 4,096.
+    """
+    return _power_of_two(images / 4096, at_least=_power_of_two(images / 64, 32, at_most=256))
+
+
+def _power_of_two(least: float, at_least: int, at_most: int = 2**31) -> int:
+    return min(at_most, max(at_least, 1 << max(0, int(np.ceil(least)) - 1).bit_length()))
+
+
+def make_plan(catalog: pa.Table, previous: pa.Table | None = None) -> pa.Table:
+    """Table of `schemas.PLAN`, sorted by part, then path.
+
+    Images of the previous plan keep their part, with what the catalog now says of them; those
+    that the catalog lacks are kept. New ones go into new parts: a function of the sorted catalog
+    and the previous plan alone.
+    """
+    if previous is None:
+        previous = schemas.PLAN.empty_table()
+    at = pc.index_in(catalog["path"], value_set=previous["path"]).combine_chunks()
+    kept = _update(previous, catalog, at)
+    new = catalog.filter(pc.is_null(at))
+    first = (pc.max(previous["part"]).as_py() if previous.num_rows else -1) + 1
+    parts = first + _even_parts(new.num_rows, shard_size(new.num_rows))
+    return pa.concat_tables([kept, new.append_column(schemas.PLAN.field("part"), pa.array(parts))])
+
+
+def _update(previous: pa.Table, catalog: pa.Table, at: pa.Array) -> pa.Table:
+    """`previous` with the catalog's rows in place of its own; at: where each belongs, or null."""
+    source = np.full(previous.num_rows, -1, np.int64)
+    known = pc.is_valid(at).to_numpy(zero_copy_only=False)
+    source[pc.drop_null(at).to_numpy()] = np.flatnonzero(known)
+    either = pa.concat_tables([previous.drop_columns(["part"]), catalog])
+    take = np.where(source >= 0, source + previous.num_rows, np.arange(previous.num_rows))
+    return either.take(pa.array(take)).append_column(schemas.PLAN.field("part"), previous["part"])
+
+
+def _even_parts(rows: int, size: int) -> npt.NDArray[np.int32]:
+    """int32[rows]: the part of each row, counted from 0; parts differ by a row at most."""
+    parts = -(-rows // size)
+    return (np.arange(rows, dtype=np.int64) * parts // max(rows, 1)).astype(np.int32)
+
+
+def shards(plan: pa.Table) -> Iterator[Shard]:
+    """The plan's shards, by part number."""
+    plan = plan.combine_chunks()
+    parts = plan["part"].to_numpy()
+    edges = np.flatnonzero(np.diff(parts, prepend=-1, append=-1))
+    images = plan.drop_columns(["part"])
+    rows = _row_texts(images)
+    for start, end in pairwise(edges):
+        digest = hashlib.sha256("\n".join(rows.slice(start, end - start).to_pylist()).encode())
+        # take copies the rows: a slice would drag the whole plan along to a worker.
+        own = images.take(pa.array(np.arange(start, end)))
+        yield Shard(int(parts[start]), own, digest.hexdigest())
+
+
+def _row_texts(images: pa.Table) -> pa.ChunkedArray:
+    """string[n]: all that the plan says of an image; NUL is in no path."""
+    texts = [images[name].cast(pa.string()) for name in images.column_names]
+    return pc.binary_join_element_wise(*texts, "\0", null_handling="replace", null_replacement="\0")

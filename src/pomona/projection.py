@@ -1,0 +1,111 @@
+"""Projection: a fitted PCA, applied to features."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+# Rows are projected in blocks of one shape, so that a row's bits do not depend on its company.
+BLOCK_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The principal components of `n` features of width D.
+
+    requested: what decided k, ("components", k) or ("variance", share);
+    mean: float64[D]; components: float64[k, D], orthonormal rows, by falling variance;
+    variances: float64[r], every variance of the features, r = min(n − 1, D) ≥ k.
+    """
+
+    mean: npt.NDArray[np.float64]
+    components: npt.NDArray[np.float64]
+    variances: npt.NDArray[np.float64]
+    n: int
+    requested: tuple[str, float]
+
+    @property
+    def k(self) -> int:
+        """How many components."""
+        return len(self.components)
+
+    @cached_property
+    def id(self) -> str:
+        """Digest of what decides a projected row: mean and components."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.mean).tobytes())
+        digest.update(np.ascontiguousarray(self.components).tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def explained(self) -> npt.NDArray[np.float64]:
+        """float64[r]: the share of the total variance that each component explains."""
+        total = self.variances.sum()
+        return self.variances / total if total > 0 else np.zeros_like(self.variances)
+
+    @property
+    def variance_explained(self) -> float:
+        """The share of the total variance that the k components explain together."""
+        return float(self.explained[: self.k].sum())
+
+    def summary(self) -> dict[str, Any]:
+        """The `pca` section of the manifest."""
+        return {
+            "components": self.k,
+            "variance_explained": self.variance_explained,
+            "requested": dict([self.requested]),
+            "projection_id": self.id,
+            "fitted_on": self.n,
+        }
+
+    def apply(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """float32[n, D] → float32[n, k]: (features − mean) · componentsᵀ, in float64.
+
+        Raises ValueError when the width is not the projection's.
+        """
+        if features.ndim != 2 or features.shape[1] != len(self.mean):
+            raise ValueError(
+                f"features of shape [n, {len(self.mean)}] wanted, not {features.shape}"
+            )
+        projected = np.empty((len(features), self.k), np.float32)
+        block = np.zeros((BLOCK_ROWS, len(self.mean)))
+        with threadpool_limits(1, "blas"):
+            for start in range(0, len(features), BLOCK_ROWS):
+                rows = features[start : start + BLOCK_ROWS]
+                np.subtract(rows, self.mean, out=block[: len(rows)])
+                projected[start : start + len(rows)] = (block @ self.components.T)[: len(rows)]
+        return projected
+
+    def to_bytes(self) -> bytes:
+        """The projection as an .npz file."""
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            mean=self.mean,
+            components=self.components,
+            variances=self.variances,
+            n=np.int64(self.n),
+            id=np.str_(self.id),
+            requested=np.str_(json.dumps(self.requested)),
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Projection:
+        """Inverse of `to_bytes`."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            name, amount = json.loads(str(arrays["requested"]))
+            return cls(
+                arrays["mean"],
+                arrays["components"],
+                arrays["variances"],
+                int(arrays["n"]),
+                (name, amount),
+            )

@@ -1,0 +1,113 @@
+"""Storage: bytes under names. A name is there whole, or it is not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from pomona.errors import StoreWriteError
+
+TEMPORARIES = "_pomona/tmp"
+
+
+class LocalFolder:
+    """A folder on disk; names are relative and `/`-separated."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def path(self, name: str) -> Path:
+        """Where `name` lies on disk."""
+        return self.root / name
+
+    def exists(self, name: str) -> bool:
+        return self.path(name).exists()
+
+    def read(self, name: str) -> bytes:
+        """Raises FileNotFoundError."""
+        return self.path(name).read_bytes()
+
+    def open(self, name: str) -> pa.NativeFile:
+        """`name` for reading in pieces. Raises FileNotFoundError."""
+        return pa.OSFile(os.fsencode(self.path(name)))
+
+    def names(self, folder: str) -> list[str]:
+        """The sorted names in `folder`; none when there is no such folder."""
+        try:
+            return sorted(f"{folder}/{name}" for name in os.listdir(self.path(folder)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Puts `data` under `name` in one step that a power cut leaves done or undone.
+
+        Raises StoreWriteError.
+        """
+        target = self.path(name)
+        temporary = self.path(f"{TEMPORARIES}/{uuid.uuid4().hex}")
+        with _write_errors(target):
+            for folder in (temporary.parent, target.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            _sync_folder(target.parent)
+
+    def make(self, folder: str) -> None:
+        """Makes a folder, with those above it, if it is not there. Raises StoreWriteError."""
+        with _write_errors(self.path(folder)):
+            self.path(folder).mkdir(parents=True, exist_ok=True)
+
+    def delete(self, name: str) -> None:
+        """Removes a file, or a folder with all in it, if it is there. Raises StoreWriteError."""
+        target = self.path(name)
+        with _write_errors(target):
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space, then run the same command again: what is done is kept",
+    errno.EDQUOT: "free some of your quota, then run the same command again: what is done is kept",
+    errno.EROFS: "make it writable, or choose another folder",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.ENOTDIR: "a file is in the way: choose another folder",
+    errno.EEXIST: "a file is in the way: choose another folder",
+}
+
+
+@contextmanager
+def _write_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        way_out = _WAYS_OUT.get(exc.errno or 0, "check the disk, then run the same command again")
+        reason = os.strerror(exc.errno) if exc.errno else str(exc)
+        raise StoreWriteError(f"cannot write {target}: {reason}; {way_out}") from exc

@@ -1,0 +1,333 @@
+"""Store: the output folder, its names, its tables and its manifest."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from pomona import schemas
+from pomona.errors import PomonaError, StoreBusyError, StoreError
+from pomona.projection import Projection
+from pomona.recipe import Recipe
+from pomona.storage import TEMPORARIES, LocalFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT_VERSION = 1
+MANIFEST = "pomona.json"
+REPORT = "report.html"
+PLAN = "_pomona/plan.parquet"
+LOCK = "_pomona/lock"
+PROJECTION = "model_info/projection.npz"
+
+
+# What Arrow raises of a file that is not what was written
+_DAMAGED = (pa.ArrowException, ValueError, OSError)
+
+
+def encode_text(text: str) -> bytes:
+    """UTF-8; what cannot be, a byte of a file's name that is no UTF-8, as JSON escapes it."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def part_name(table: str, part: int, suffix: str = "parquet") -> str:
+    """The name of a table's part, the same for ever."""
+    return f"{table}/part-{part:05d}.{suffix}"
+
+
+def spread(table: pa.Table, column: str, prefix: str) -> pa.Table:
+    """path, label, split, then a column a number: `prefix`_1 …, for spreadsheets and pandas."""
+    identity = table.select(["path", "label", "split"])
+    for index, numbers in enumerate(matrix(table, column).T, start=1):
+        identity = identity.append_column(f"{prefix}_{index}", pa.array(numbers))
+    return identity
+
+
+def matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
+    """float32[n, width] of a column of fixed_size_list<float32>[width]."""
+    width = table.schema.field(column).type.list_size
+    flat = table[column].combine_chunks()
+    if isinstance(flat, pa.ChunkedArray):
+        flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
+    numbers: npt.NDArray[np.float32] = flat.flatten().to_numpy(zero_copy_only=False)
+    return numbers.reshape(-1, width)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Rows of numbers with whose they are, sorted by path within each part of the store."""
+
+    table: pa.Table
+    column: str
+
+    @cached_property
+    def array(self) -> npt.NDArray[np.float32]:
+        """float32[n, width]."""
+        return matrix(self.table, self.column)
+
+    @property
+    def paths(self) -> list[str]:
+        return self.table["path"].to_pylist()  # type: ignore[no-any-return]
+
+    @property
+    def labels(self) -> list[str | None]:
+        return self.table["label"].to_pylist()  # type: ignore[no-any-return]
+
+    @property
+    def splits(self) -> list[str | None]:
+        return self.table["split"].to_pylist()  # type: ignore[no-any-return]
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} rows of {self.column}, {self.array.shape[1]} numbers each>"
+
+    def to_arrow(self) -> pa.Table:
+        """Arrow table with the numbers as a fixed_size_list<float32>."""
+        return self.table
+
+    def to_pandas(self) -> pd.DataFrame:
+        """path, label, split and a column a number: pc_1 …, or feature_1 …
+
+        Raises PomonaError where pandas is not installed.
+        """
+        try:
+            frame: pd.DataFrame = spread(self.table, self.column, PREFIXES[self.column]).to_pandas()
+        except ModuleNotFoundError as exc:
+            raise PomonaError('pandas is not installed: pip install "pomona[pandas]"') from exc
+        return frame
+
+
+PREFIXES = {"pca": "pc", "features": "feature"}
+
+
+class Store:
+    """An output folder. `pomona.open` gives one to read; the pipeline's steps write through it."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.files = LocalFolder(root)
+
+    def __repr__(self) -> str:
+        return f"<pomona store {self.files}>"
+
+    # What a user reads
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What pomona.json says: the recipe, the totals, the PCA and the runs.
+
+        Raises StoreError when there is none or it is of a later version.
+        """
+        try:
+            manifest = json.loads(self.files.read(MANIFEST))
+            version = manifest["format_version"]
+            if version == FORMAT_VERSION:
+                Recipe.from_dict(manifest["recipe"])
+                _ = manifest["source"], manifest["totals"], manifest["pca"], manifest["runs"]
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise StoreError(
+                f"{self.files} is no pomona store: it has no {MANIFEST}; make one with `pomona run`"
+            ) from exc
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise StoreError(f"{self.files}/{MANIFEST} is damaged: restore it from a copy") from exc
+        except OSError as exc:
+            raise StoreError(f"cannot read {self.files}/{MANIFEST}: {exc.strerror}") from exc
+        if version != FORMAT_VERSION:
+            raise StoreError(
+                f"{self.files} has format {version}, this pomona reads {FORMAT_VERSION}: "
+                "use the pomona that made it, or a later one"
+            )
+        return manifest  # type: ignore[no-any-return]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the store's features were made."""
+        return Recipe.from_dict(self.manifest["recipe"])
+
+    @property
+    def projection(self) -> Projection:
+        """The fitted PCA. Raises StoreError when there is none."""
+        projection = self.find_projection()
+        if projection is None:
+            raise StoreError(f"{self.files} holds no PCA yet: run `pomona reduce {self.files}`")
+        return projection
+
+    def features(self) -> Vectors:
+        """The network's features: float32[n, width]."""
+        return Vectors(self.read_all("features", schemas.features(self.recipe.width)), "features")
+
+    def pca(self) -> Vectors:
+        """The features on the principal components: float32[n, k]."""
+        return Vectors(self.read_all("pca", schemas.pca(self.projection.k)), "pca")
+
+    def metadata(self) -> pa.Table:
+        """Size, format and digests: one row per image of the source."""
+        return self.read_all("metadata", schemas.METADATA)
+
+    def errors(self) -> pa.Table:
+        """One row per image that gave no features, with its reason."""
+        return self.read_all("errors", schemas.ERRORS)
+
+    def project(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """float32[n, width] → float32[n, k], as the store would hold them."""
+        return self.projection.apply(features)
+
+    # What the steps read and write
+
+    def find_projection(self) -> Projection | None:
+        """The fitted PCA, or None where there is none that can be read."""
+        try:
+            return Projection.from_bytes(self.files.read(PROJECTION))
+        except (FileNotFoundError, EOFError, KeyError, ValueError, BadZipFile):
+            return None  # one that cannot be read is fitted anew
+
+    def read_all(self, table: str, schema: pa.Schema) -> pa.Table:
+        """All parts of a table, in their order, as `schema`."""
+        parts = [self.read_table(name).cast(schema) for name in self.files.names(table)]
+        return pa.concat_tables([schema.empty_table(), *parts])
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """Raises FileNotFoundError, or StoreError for a damaged file."""
+        try:
+            with self.files.open(name) as file:
+                table = pq.read_table(
+                    file, columns=columns, use_threads=False, page_checksum_verification=True
+                )
+                return table.replace_schema_metadata()
+        except FileNotFoundError:
+            raise
+        except _DAMAGED as exc:
+            raise StoreError(
+                f"{self.files}/{name} is damaged: delete it and run the same command again"
+            ) from exc
+
+    def write_table(self, name: str, table: pa.Table, footer: dict[str, str] | None = None) -> None:
+        """Writes a Parquet file whole; `footer` lands in its key-value metadata."""
+        numbers = [field.name for field in table.schema if pa.types.is_fixed_size_list(field.type)]
+        texts = [field.name for field in table.schema if field.name not in numbers]
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            table.replace_schema_metadata(
+                {f"pomona.{key}": value for key, value in (footer or {}).items()}
+            ),
+            sink,
+            # Floats of a network hardly compress, and a dictionary of them is larger than they are.
+            compression={
+                **dict.fromkeys(texts, "zstd"),
+                **{f"{name}.list.element": "none" for name in numbers},
+            },
+            use_dictionary=["label", "split", "format", "stage", "reason"],
+            write_statistics=texts,
+            write_page_checksum=True,
+        )
+        self.files.write(name, memoryview(sink.getvalue()))
+
+    def write_csv(self, name: str, table: pa.Table) -> None:
+        """Writes a CSV file whole, with a header line, in UTF-8."""
+        sink = pa.BufferOutputStream()
+        pyarrow.csv.write_csv(table, sink)
+        self.files.write(name, memoryview(sink.getvalue()))
+
+    def plan(self) -> pa.Table:
+        """The images of the store and the part that each is in; empty where there is no plan."""
+        try:
+            return self.read_table(PLAN)
+        except FileNotFoundError:
+            return schemas.PLAN.empty_table()
+
+    def rows_by_part(self, table: str, plan: pa.Table) -> dict[int, int]:
+        """How many rows each of the plan's parts holds of a table."""
+        footers = {
+            part: self.footer(part_name(table, part)) for part in plan["part"].unique().to_pylist()
+        }
+        return {part: int(footer["rows"]) for part, footer in footers.items() if footer}
+
+    def begin(self, source: str, recipe: Recipe) -> None:
+        """Writes the manifest of a store that holds nothing yet."""
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "source": source,
+            "recipe": recipe.to_dict(),
+            "totals": {"images": 0, "features": 0, "errors": 0, "labels": 0},
+            "pca": None,
+            "runs": [],
+        }
+        self.write_json(MANIFEST, manifest)
+
+    def footer(self, name: str) -> dict[str, str] | None:
+        """What `write_table` put there, with "rows"; None where the file is missing or damaged."""
+        try:
+            with self.files.open(name) as file:
+                metadata = pq.read_metadata(file)
+        except _DAMAGED:
+            return None
+        pairs = (metadata.metadata or {}).items()
+        own = {
+            key.decode()[7:]: value.decode() for key, value in pairs if key.startswith(b"pomona.")
+        }
+        return {**own, "rows": str(metadata.num_rows)}
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        self.files.write(
+            name, encode_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        )
+
+    def is_new(self) -> bool:
+        """Whether the folder is absent or empty. Raises StoreError when it holds something else."""
+        try:
+            found = os.listdir(self.files.root)
+        except FileNotFoundError:
+            return True
+        except NotADirectoryError as exc:
+            raise StoreError(f"{self.files} is a file: give a folder for the store") from exc
+        except OSError as exc:
+            raise StoreError(
+                f"cannot read {self.files}: {exc.strerror}; choose another folder"
+            ) from exc
+        if found and MANIFEST not in found and found != ["_pomona"]:
+            raise StoreError(
+                f"{self.files} is no pomona store and not empty (it holds {min(found)!r}): "
+                "choose another folder"
+            )
+        return MANIFEST not in found
+
+    @contextmanager
+    def lock(self, command: str) -> Iterator[None]:
+        """Holds the store for one run, and sweeps what a dead one left behind.
+
+        Raises StoreBusyError when another process holds it. The kernel frees the lock of a
+        process that dies.
+        """
+        self.files.make(TEMPORARIES)
+        with self.files.path(LOCK).open("a+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                file.seek(0)
+                raise StoreBusyError(
+                    f"{self.files} is in use by {file.read().decode() or 'another run'}: "
+                    "wait until it has ended, or choose another folder"
+                ) from exc
+            file.truncate(0)
+            file.write(encode_text(f"{command} (process {os.getpid()} on {socket.gethostname()})"))
+            file.flush()
+            for name in self.files.names(TEMPORARIES):
+                self.files.delete(name)
+            yield
