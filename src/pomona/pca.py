@@ -1,0 +1,233 @@
+"""PCA: moments of parts, merged, solved, applied.
+
+The moments of a set of rows are their number n, their mean and their scatter, the sum of
+(x − mean)(x − mean)ᵀ. Those of a union follow from those of its parts (Chan, Golub & LeVeque,
+"Updating formulae and a pairwise algorithm for computing sample variances", 1979), so that any
+number of workers can measure their own rows and the driver needs only what they found.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from pomona import schemas
+from pomona.projection import Projection
+from pomona.store import PREFIXES, PROJECTION, Store, matrix, part_name, spread
+
+MOMENTS = "_pomona/moments"
+GROUPS = 64
+PARTS_PER_GROUP = 8
+
+
+@dataclass(frozen=True)
+class Moments:
+    """n rows of width D: mean float64[D], scatter float64[D, D]."""
+
+    n: int
+    mean: npt.NDArray[np.float64]
+    scatter: npt.NDArray[np.float64]
+
+    def to_bytes(self) -> bytes:
+        """The moments as an .npz file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, n=np.int64(self.n), mean=self.mean, scatter=self.scatter)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Moments:
+        """Inverse of `to_bytes`."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return cls(int(arrays["n"]), arrays["mean"], arrays["scatter"])
+
+
+def measure(features: npt.NDArray[np.float32]) -> Moments:
+    """The moments of float32[n, D], centred before squaring, in float64 on one thread."""
+    rows = features.astype(np.float64)
+    mean = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
+    rows -= mean
+    with threadpool_limits(1, "blas"):
+        return Moments(len(rows), mean, rows.T @ rows)
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """The moments of the union of two disjoint sets of rows."""
+    n = a.n + b.n
+    if a.n == 0 or b.n == 0:
+        return b if a.n == 0 else a
+    difference = b.mean - a.mean
+    scatter = np.outer(difference, difference * (a.n * b.n / n))
+    scatter += a.scatter
+    scatter += b.scatter
+    return Moments(n, a.mean + difference * (b.n / n), scatter)
+
+
+def solve(moments: Moments, requested: tuple[str, float]) -> Projection:
+    """The principal components of rows with these moments.
+
+    requested: ("components", k), or ("variance", share) for the fewest that explain this share;
+    in either case no more than min(n − 1, D). The largest entry of each component is positive.
+    Raises ValueError for fewer than 2 rows.
+    """
+    if moments.n < 2:
+        raise ValueError(f"PCA needs at least 2 rows, not {moments.n}")
+    with threadpool_limits(1, "blas"):
+        eigenvalues, eigenvectors = np.linalg.eigh(moments.scatter / (moments.n - 1))
+    rank = min(moments.n - 1, len(moments.mean))
+    variances = np.clip(eigenvalues[::-1][:rank], 0, None)
+    vectors = eigenvectors.T[::-1][:rank]
+    name, amount = requested
+    k = int(amount)
+    if name == "variance":
+        cumulative = np.cumsum(variances)
+        share = cumulative / cumulative[-1] if cumulative[-1] > 0 else np.ones(rank)
+        k = int(np.searchsorted(share, amount)) + 1
+    kept = vectors[: min(k, rank)]
+    largest = kept[np.arange(len(kept)), np.abs(kept).argmax(axis=1)]
+    signed = kept * np.sign(largest)[:, None]
+    return Projection(moments.mean, signed, variances, moments.n, requested)
+
+
+# The tasks: what a worker does with some parts of a store
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parts that one task measures together; rows: how many features they hold."""
+
+    number: int
+    parts: tuple[int, ...]
+    rows: int
+
+
+def groups(rows: Mapping[int, int]) -> list[Group]:
+    """The parts (rows: of each) in groups that depend on nothing else, about `GROUPS` at most."""
+    parts = sorted(rows)
+    size = max(PARTS_PER_GROUP, -(-len(parts) // GROUPS))
+    cut = [tuple(parts[at : at + size]) for at in range(0, len(parts), size)]
+    return [Group(i, group, sum(rows[part] for part in group)) for i, group in enumerate(cut)]
+
+
+def _moments_name(group: int) -> str:
+    return f"{MOMENTS}/group-{group:05d}.npz"
+
+
+def measure_group(group: Group, store_root: str) -> int:
+    """Writes the moments of a group's features into the store; returns of how many rows."""
+    store = Store(store_root)
+    width = store.recipe.width
+    total = Moments(0, np.zeros(width), np.zeros((width, width)))
+    for part in group.parts:
+        table = store.read_table(part_name("features", part), ["features"])
+        total = merge(total, measure(matrix(table, "features")))
+    store.files.write(_moments_name(group.number), total.to_bytes())
+    return total.n
+
+
+def merge_groups(store: Store, found: list[Group]) -> Moments:
+    """The moments of all groups, merged by their numbers, two at a time in memory; then removed."""
+    total = Moments.from_bytes(store.files.read(_moments_name(found[0].number)))
+    for group in found[1:]:
+        total = merge(total, Moments.from_bytes(store.files.read(_moments_name(group.number))))
+    store.files.delete(MOMENTS)
+    return total
+
+
+def refit_reason(
+    kept: Projection | None,
+    rows: int,
+    requested: tuple[str, float] | None,
+    *,
+    refit: bool = False,
+    keep: bool = False,
+) -> str | None:
+    """Why a store of so many features needs another projection than `kept`; None: it does not.
+
+    requested: the components or the variance asked for now; refit: whether a new one is asked
+    for; keep: whether growth is no reason.
+    """
+    if kept is None:
+        return "there is none"
+    if refit:
+        return "--refit"
+    if requested is not None and requested != kept.requested:
+        (name, amount), (name_before, before) = requested, kept.requested
+        return f"{name} {amount:g} asked, {name_before} {before:g} before"
+    if kept.n * 2 < rows and not keep:
+        return f"{rows:,} images now, {kept.n:,} when it was fitted"
+    return None
+
+
+def save(store: Store, projection: Projection) -> None:
+    """Writes model_info/. What another projection made goes first: the two never mix in pca/."""
+    store.files.delete("pca")
+    store.files.delete("csv/pca")
+    explained = projection.explained[: projection.k]
+    variance = pa.table(
+        {
+            "component": np.arange(1, projection.k + 1),
+            "variance_explained": explained,
+            "cumulative_variance": np.cumsum(explained),
+        }
+    )
+    store.write_csv("model_info/variance.csv", variance)
+    info = {"recipe": store.recipe.to_dict(), "pca": projection.summary()}
+    store.write_json("model_info/model_info.json", info)
+    store.files.write(PROJECTION, projection.to_bytes())
+
+
+@dataclass(frozen=True)
+class Projecting:
+    """What `project_part` needs beside a part: where, onto what, and whether CSV is wanted."""
+
+    store_root: str
+    projection: Projection | None
+    csv: bool
+
+
+def is_projected(store: Store, part: int, work: Projecting) -> bool:
+    """Whether pca/ and csv/ hold what `project_part` would write."""
+    if work.csv and not store.files.exists(part_name("csv/errors", part, "csv")):
+        return False
+    if work.projection is None:
+        return True
+    done = store.footer(part_name("pca", part)) or {}
+    return (
+        done.get("projection") == work.projection.id
+        and _origin(done) == _origin(store.footer(part_name("features", part)) or {})
+        and (not work.csv or store.files.exists(part_name("csv/pca", part, "csv")))
+    )
+
+
+def _origin(footer: dict[str, str]) -> dict[str, str]:
+    return {key: footer.get(key, "") for key in ("generation", "recipe")}
+
+
+def project_part(part: int, work: Projecting) -> int:
+    """Writes pca/ of a part, after its CSV files if they are wanted; returns how many rows."""
+    store = Store(work.store_root)
+    if work.csv:
+        for name in ("metadata", "errors"):
+            table = store.read_table(part_name(name, part))
+            store.write_csv(part_name(f"csv/{name}", part, "csv"), table)
+    if work.projection is None:
+        return 0
+    name = part_name("features", part)
+    features, footer = store.read_table(name), store.footer(name) or {}
+    projected = pa.FixedSizeListArray.from_arrays(
+        work.projection.apply(matrix(features, "features")).ravel(), work.projection.k
+    )
+    table = features.select(["path", "label", "split"]).append_column("pca", projected)
+    table = table.cast(schemas.pca(work.projection.k))
+    if work.csv:
+        store.write_csv(part_name("csv/pca", part, "csv"), spread(table, "pca", PREFIXES["pca"]))
+    store.write_table(
+        part_name("pca", part), table, {**_origin(footer), "projection": work.projection.id}
+    )
+    return int(table.num_rows)
