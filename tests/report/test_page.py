@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pomona import report, schemas
+from pomona.backbones import registry
+from pomona.pca import measure, solve
+from pomona.projection import Projection
+from pomona.recipe import Recipe
+from pomona.report.page import SHARES, numbers, percent, render
+from pomona.store import PROJECTION, REPORT, Store
+
+NBSP = "\N{NO-BREAK SPACE}"
+VOID = {"meta", "wbr", "br", "img", "link", "input"}
+NASTY = "<img src=x onerror=alert(1)> \"Ünï\" & '😀'"
+RECIPE = Recipe("efficientnet_lite0", "a" * 64, "b" * 64, 224, 1280)
+
+Row = dict[str, Any]
+MakeStore = Callable[..., tuple[Store, dict[str, Any]]]
+
+
+class Page(HTMLParser):
+    """A page as a person sees it: its text, its tables as rows of texts; and all its tags."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.feed(html)
+        self.close()
+        assert not self.open, "tags left open"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.texts.append(data)
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.texts))
+
+    def table(self, heading: str) -> list[list[str]]:
+        """The rows of all tables whose first heading is this one."""
+        return [row for table in self.tables if table[0][0] == heading for row in table[1:]]
+
+
+def image(path: str, label: str | None = None, split: str | None = None, **more: Any) -> Row:
+    known = {"width": 100, "height": 100, "format": "JPEG"}
+    return {"path": path, "label": label, "split": split, **known, **more}
+
+
+def error(
+    path: str, reason: str = "empty", detail: str | None = None, stage: str = "decode"
+) -> Row:
+    retryable, _ = schemas.REASONS[reason]
+    return {
+        "path": path,
+        "stage": stage,
+        "reason": reason,
+        "detail": detail,
+        "retryable": retryable,
+    }
+
+
+def run(images: int = 3, command: str = "pomona run photos out") -> Row:
+    return {
+        "id": "20261121T014400Z-d61048",
+        "pomona_version": "0.1.0",
+        "command": command,
+        "engine": "local",
+        "workers": 2,
+        "started": "2026-11-21T01:44:00+00:00",
+        "images": images,
+        "images_per_second": 51.4 if images else 0.0,
+        "seconds": {"total": 75.0},
+        "peak_memory_mb": {"driver": 264.9, "worker": 1289.7},
+    }
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> MakeStore:
+    """Writes a store of these rows, in parts of 3,000, and gives it with its manifest."""
+
+    def make(
+        images: Sequence[Row] = (),
+        errors: Sequence[Row] = (),
+        *,
+        projection: Projection | None = None,
+        runs: Sequence[Row] = (),
+        recipe: Recipe = RECIPE,
+        source: str = "/data/photos",
+    ) -> tuple[Store, dict[str, Any]]:
+        store = Store(tmp_path / "out")
+        store.begin(source, recipe)
+        for table, rows, schema in (
+            ("metadata", images, schemas.METADATA),
+            ("errors", errors, schemas.ERRORS),
+        ):
+            for part, start in enumerate(range(0, len(rows), 3000)):
+                some = pa.Table.from_pylist(list(rows[start : start + 3000]), schema)
+                store.write_table(f"{table}/part-{part:05d}.parquet", some)
+        if projection:
+            store.files.write(PROJECTION, projection.to_bytes())
+        totals = {
+            "images": len(images),
+            "features": len(images) - len(errors),
+            "errors": len(errors),
+            "labels": len({row["label"] for row in images} - {None}),
+        }
+        pca = projection and projection.summary()
+        return store, {**store.manifest, "totals": totals, "pca": pca, "runs": list(runs)}
+
+    return make
+
+
+def fit(
+    requested: tuple[str, float] = ("variance", 0.9), n: int = 60, width: int = 20
+) -> Projection:
+    features = np.random.default_rng(0).normal(size=(n, width)) * np.geomspace(1, 0.05, width)
+    return solve(measure(features.astype(np.float32)), requested)
+
+
+def test_a_real_store(finished: Path) -> None:
+    store = Store(finished)
+    html = store.files.read(REPORT).decode()
+    page = Page(html)
+    manifest = store.manifest
+    assert "Every image gave features. Each of the 4 labels has 10 images." in page.text
+    k, held = manifest["pca"]["components"], percent(manifest["pca"]["variance_explained"])
+    assert f"Components {k} hold {held.replace(NBSP, ' ')} of the variance" in page.text
+    assert page.table("Label") == [
+        ["Apple Red 1", "", "8", "2", "10"],
+        ["Crème brûlée", "", "8", "2", "10"],
+        ["Pear", "", "8", "2", "10"],
+        ["Plum 2", "", "8", "2", "10"],
+    ]
+    assert manifest["runs"][0]["command"] in page.text
+    assert manifest["recipe"]["digest"] in page.text
+    assert manifest["pca"]["projection_id"] in page.text
+    backbone = registry.get(manifest["recipe"]["backbone"])
+    assert backbone.licence in page.text
+    assert backbone.origin in page.text
+    formats = Counter(store.metadata()["format"].to_pylist())
+    assert page.table("Format") == [[name, str(n)] for name, n in formats.most_common()]
+    sizes = page.table("Width × height (pixels)")
+    assert {name for name, _ in sizes} == {"40 × 48", "48 × 48", "56 × 48"}
+    assert sum(int(n) for _, n in sizes) == 40
+    report.write(store, manifest)
+    assert Page(store.files.read(REPORT).decode()).tables[:-1] == page.tables[:-1]
+
+
+def test_counts_per_label_and_split(make_store: MakeStore) -> None:
+    wanted = {
+        ("Apple 2", "Training"): 1200,
+        ("Apple 2", "Test"): 7,
+        ("Apple 10", "Training"): 3,
+        ("Apple 10", "Test"): 3,
+        ("banana", None): 2,
+        (None, "Test"): 1,
+    }
+    images = [
+        image(f"{label}/{split}/{i}.jpg", label, split)
+        for (label, split), n in wanted.items()
+        for i in range(n)
+    ]
+    page = Page(render(*make_store(images)))
+    assert page.table("Label") == [
+        ["Apple 2", "", "1,200", "7", "0", "1,207"],
+        ["Apple 10", "", "3", "3", "0", "6"],
+        ["banana", "", "0", "0", "2", "2"],
+        ["(no label)", "", "0", "1", "0", "1"],
+    ]
+    headings = next(table[0] for table in page.tables if table[0][0] == "Label")
+    assert headings == ["Label", "Images", "Training", "Test", "(no split)", "Total"]
+    bars = [attrs for tag, attrs in page.tags if tag == "i"]
+    assert [bar["class"] for bar in bars] == ["c0", "c1", "c0", "c1", "c2", "c1"]
+    assert "The 3 labels' counts range from 2 to 1,207." in page.text
+
+
+def test_many_splits_are_cut_to_some_and_the_others(make_store: MakeStore) -> None:
+    images = [image(f"{i}", "one", f"fold {i % 9}") for i in range(90)]
+    (row,) = Page(render(*make_store(images))).table("Label")
+    assert row == ["one", "", "10", "10", "10", "10", "10", "40", "90"]
+
+
+def test_no_splits_need_no_columns(make_store: MakeStore) -> None:
+    page = Page(render(*make_store([image("a", "one"), image("b", "one")])))
+    assert page.table("Label") == [["one", "", "2"]]
+    assert "The only label has 2 images." in page.text
+
+
+@pytest.mark.parametrize(("labels", "listed"), [(1_000, 1_000), (2_500, 2_060)])
+def test_many_labels(make_store: MakeStore, labels: int, listed: int) -> None:
+    page = Page(render(*make_store([image(f"{i}", f"label {i}") for i in range(labels)])))
+    assert page.table("Label") == [[f"label {i}", "", "1"] for i in range(listed)]
+    tables = [table for table in page.tables if table[0][0] == "Label"]
+    assert len(tables[0]) == 61
+    assert f"{labels - 60:,} more" in page.text
+    assert ("more are not listed here" in page.text) == (labels > listed)
+    assert f"Each of the {labels:,} labels has 1 image." in page.text
+
+
+@pytest.mark.parametrize("requested", [("variance", 0.9), ("components", 3), ("components", 19)])
+def test_components_needed_are_those_of_numpy(
+    make_store: MakeStore, requested: tuple[str, float]
+) -> None:
+    projection = fit(requested)
+    images = [image(f"{i}", "one") for i in range(60)]
+    store, manifest = make_store(images, projection=projection)
+    page = Page(render(store, manifest))
+    cumulative = np.cumsum(projection.variances) / projection.variances.sum()
+    needed = [str(int(np.argmax(cumulative >= share)) + 1) for share in SHARES]
+    assert page.table("To hold") == [["components needed", *needed]]
+    component = page.table("Component")
+    assert len(component) == projection.k
+    assert component[-1] == [str(projection.k), *component[-1][1:]]
+    assert component[-1][2] == f"{100 * cumulative[projection.k - 1]:.2f}\xa0%"
+    variance = numbers(store, manifest)["variance"]
+    curve = dict(variance["curve"])
+    assert curve[projection.k] == pytest.approx(projection.variance_explained)
+    assert list(curve) == sorted(curve)
+    assert variance["last"] == max(projection.k, int(needed[-1]))
+
+
+def test_the_chart_is_drawn_within_its_frame(make_store: MakeStore) -> None:
+    store, manifest = make_store([image(f"{i}") for i in range(60)], projection=fit())
+    page = Page(render(store, manifest))
+    (svg,) = [attrs for tag, attrs in page.tags if tag == "svg"]
+    assert svg["role"] == "img"
+    labelled = str(svg["aria-labelledby"]).split()
+    assert labelled == [attrs["id"] for tag, attrs in page.tags if tag == "title" and attrs] + [
+        attrs["id"] for tag, attrs in page.tags if tag == "desc"
+    ]
+    (line,) = [attrs["points"] for tag, attrs in page.tags if tag == "polyline"]
+    points = [tuple(map(float, point.split(","))) for point in str(line).split()]
+    assert all(0 <= x <= 560 and 0 <= y <= 316 for x, y in points)
+    assert all(
+        before[0] <= after[0] and before[1] >= after[1]
+        for before, after in itertools.pairwise(points)
+    )
+
+
+def test_two_images_have_one_component(make_store: MakeStore) -> None:
+    page = Page(render(*make_store([image("a"), image("b")], projection=fit(n=2))))
+    assert page.table("To hold") == [["components needed", "1", "1", "1", "1"]]
+    assert "Components 1 holds 100.0 % of the variance" in page.text
+    assert "No image has a label." in page.text
+
+
+def test_images_that_are_all_the_same_have_no_variance(make_store: MakeStore) -> None:
+    projection = solve(measure(np.ones((3, 5), np.float32)), ("variance", 0.9))
+    page = Page(render(*make_store([image("a"), image("b"), image("c")], projection=projection)))
+    assert "there is no variance to hold" in page.text
+    assert not page.table("To hold")
+
+
+def test_a_store_of_nothing(make_store: MakeStore) -> None:
+    page = Page(render(*make_store()))
+    assert "The store holds no images." in page.text
+    assert "No run has ended yet." in page.text
+    assert "Last run" not in page.text
+
+
+def test_one_image_has_no_components(make_store: MakeStore) -> None:
+    page = Page(render(*make_store([image("a", "one")], runs=[run(1)])))
+    assert "a PCA needs the features of two images at least, the store holds 1." in page.text
+    assert "The only label has 1 image." in page.text
+
+
+def test_features_that_are_only_extracted_say_how_to_go_on(make_store: MakeStore) -> None:
+    store, manifest = make_store([image("a"), image("b")])
+    assert f"pomona reduce {store.files} does it" in Page(render(store, manifest)).text
+
+
+def test_a_run_that_was_stopped_is_told(make_store: MakeStore) -> None:
+    store, manifest = make_store([image("a"), image("b")])
+    manifest["totals"] = dict.fromkeys(manifest["totals"], 0)
+    assert "A run of this store was stopped" in Page(render(store, manifest)).text
+
+
+def test_components_fitted_on_other_images_are_told(make_store: MakeStore) -> None:
+    images = [image(f"{i}") for i in range(1070)]
+    page = Page(render(*make_store(images, projection=fit())))
+    assert "fitted on 60 images, the store holds features of 1,070 now." in page.text
+
+
+def test_errors_by_reason_with_what_to_do(make_store: MakeStore) -> None:
+    kinds = ["empty"] * 2 + ["truncated"] * 150 + ["not_found"]
+    unread = {"width": None, "height": None, "format": None}
+    images = [image(f"{i}.jpg", "one", **unread) for i in range(len(kinds))]
+    images += [image(f"good {i}.jpg", "one") for i in range(2000)]
+    errors = [
+        error(f"{i}.jpg", kind, "unexpected end", "fetch" if kind == "not_found" else "decode")
+        for i, kind in enumerate(kinds)
+    ]
+    page = Page(render(*make_store(images, errors)))
+    assert "153 of 2,153 images gave no features: see Errors below." in page.text
+    heads = [
+        "150 images: truncated (decode)",
+        "2 images: empty (decode)",
+        "1 image: not found (fetch)",
+    ]
+    assert sorted(heads, key=page.text.index) == heads
+    for kind in set(kinds):
+        assert schemas.REASONS[kind][1] in page.text
+    assert "The first 100 paths" in page.text
+    assert [f"{i}.jpg unexpected end" in page.text for i in (0, 2, 101, 102, 152)] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert page.table("Format") == [["JPEG", "2,000"], ["not known", "153"]]
+
+
+def test_only_errors(make_store: MakeStore) -> None:
+    page = Page(render(*make_store([image("a"), image("b")], [error("a"), error("b")])))
+    assert "No image gave features: see Errors below." in page.text
+    assert "the store holds 0." in page.text
+
+
+def test_sizes_beyond_ten_are_others(make_store: MakeStore) -> None:
+    images = [image(f"{i}", width=i % 14 + 1) for i in range(28 + 3)]
+    rows = Page(render(*make_store(images))).table("Width × height (pixels)")
+    assert rows[:3] == [["1 × 100", "3"], ["2 × 100", "3"], ["3 × 100", "3"]]
+    assert rows[-1] == ["4 others", "8"]
+    assert len(rows) == 11
+
+
+def test_what_comes_from_outside_is_text(make_store: MakeStore) -> None:
+    path = rf"{NASTY}/bell\x07 \\.jpg"
+    images = [image(path, NASTY, NASTY, format=NASTY), image("b", "x", "train")]
+    recipe = Recipe(NASTY, None, None, None, 5, fit=NASTY)
+    store, manifest = make_store(
+        images,
+        [error(path, "corrupt", NASTY)],
+        runs=[run(1, f"pomona run {NASTY}")],
+        recipe=recipe,
+        source=f"/data/{NASTY}",
+    )
+    html = render(store, manifest)
+    page = Page(html)
+    assert "<img" not in html
+    assert not [tag for tag, _ in page.tags if tag in ("img", "script")]
+    assert path in page.text
+    assert NASTY in [row[0] for row in page.table("Label")]
+    assert NASTY in [row[0] for row in page.table("Format")]
+    assert f"pomona run {NASTY}" in page.text
+    assert page.text.count(NASTY) >= 10
+
+
+def test_the_page_asks_for_nothing(finished: Path) -> None:
+    page = Page(Store(finished).files.read(REPORT).decode())
+    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(tag for tag, _ in page.tags)
+    addresses = [value for _, attrs in page.tags for key, value in attrs.items() if key == "src"]
+    assert not addresses
+    assert all(tag == "a" for tag, attrs in page.tags if "href" in attrs)
+    assert not [attrs for _, attrs in page.tags if any(key.startswith("on") for key in attrs)]
+    html = render(Store(finished), Store(finished).manifest)
+    assert "url(" not in html
+    assert "@import" not in html
+    (policy,) = [attrs for tag, attrs in page.tags if tag == "meta" and "http-equiv" in attrs]
+    assert str(policy["content"]).startswith("default-src 'none'")
+
+
+def test_imported_features_have_no_weights(make_store: MakeStore) -> None:
+    recipe = Recipe("imported", None, "c" * 64, None, 8, "imported", None, None, None, None, None)
+    unread = {"width": None, "height": None, "format": None}
+    images = [image("a", **unread), image("b", **unread)]
+    page = Page(render(*make_store(images, runs=[run(0)], recipe=recipe)))
+    assert "licence" not in page.text
+    assert "None" not in [cell for table in page.tables for row in table for cell in row]
+    assert page.table("Format") == [["not known", "2"]]
+
+
+def test_runs_newest_first_and_the_command_to_repeat(make_store: MakeStore) -> None:
+    runs = [run(3, "pomona run a out"), run(9, "pomona run b out"), run(0, "pomona reduce out")]
+    page = Page(render(*make_store([image("a")], runs=runs)))
+    assert [row[1] for row in page.table("Started (UTC)")] == [
+        "pomona reduce out",
+        "pomona run b out",
+        "pomona run a out",
+    ]
+    cells = [
+        "2026-11-21 01:44",
+        "pomona run b out",
+        "local × 2",
+        "9",
+        "51.4",
+        "75.0",
+        "265 + 1,290",
+    ]
+    assert page.table("Started (UTC)")[1] == cells
+    assert "To repeat the run pomona run b out Runs" in page.text
+    assert "1 min 15 s 9 images, extracted at 51.4/s" in page.text
+
+
+def test_of_many_runs_the_last_are_shown(make_store: MakeStore) -> None:
+    page = Page(render(*make_store([image("a")], runs=[run()] * 25)))
+    assert len(page.table("Started (UTC)")) == 20
+    assert "5 earlier runs: see pomona.json." in page.text
