@@ -1,0 +1,76 @@
+"""The way in from Python: `pomona.run` and `pomona.open`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomona import pipeline
+from pomona.backbones import registry
+from pomona.engines import open_engine
+from pomona.progress import PlainProgress, Progress
+from pomona.runs import Running
+from pomona.store import Store
+
+
+def open(path: str | os.PathLike[str]) -> Store:
+    """The store in a folder, to be read. Raises StoreError when there is none."""
+    store = Store(Path(path))
+    _ = store.manifest
+    return store
+
+
+def run(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    backbone: str = registry.DEFAULT,
+    fit: str = "stretch",
+    variance: float | None = None,
+    components: int | None = None,
+    include: Sequence[str] = (),
+    labels: str | os.PathLike[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    refit: bool = False,
+    keep_projection: bool = False,
+    csv: bool | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    progress: bool = True,
+) -> Store:
+    """The whole way, as `pomona run SOURCE OUT` with the flags of these names; returns the store.
+
+    progress: whether a line every few seconds goes to stderr. Raises PomonaError.
+    """
+    extracting = pipeline.Extracting(
+        source=Path(source),
+        include=include,
+        labels=None if labels is None else Path(labels),
+        limit=limit,
+        seed=seed,
+        backbone=backbone,
+        fit=fit,
+    )
+    reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
+    running = Running(
+        open_engine(engine, workers),
+        PlainProgress(sys.stderr) if progress else Progress(),
+        _as_call(str(source), str(out), extracting, reducing),
+    )
+    pipeline.run(Path(out), extracting, reducing, running)
+    return Store(Path(out))
+
+
+def _as_call(source: str, out: str, *settings: pipeline.Extracting | pipeline.Reducing) -> str:
+    """The call that repeats a run."""
+    given = [
+        f"{field.name}={(str(value) if isinstance(value, Path) else value)!r}"
+        for setting in settings
+        for field in dataclasses.fields(setting)
+        if field.name != "source" and (value := getattr(setting, field.name)) != field.default
+    ]
+    return f"pomona.run({', '.join([repr(source), repr(out), *given])})"

@@ -1,0 +1,458 @@
+"""The command line: parse, call, print. The only place that exits.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but over --max-error-rate, 130 stopped by
+Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pomona import __version__
+from pomona.errors import PomonaError, UsageError
+from pomona.progress import LoggedProgress, PlainProgress, Progress, TerminalProgress, duration
+
+if TYPE_CHECKING:
+    from pomona.runs import Running, Summary
+
+app = typer.Typer(
+    name="pomona",
+    help="Images in, compact features out: a pretrained network, PCA, Parquet and a report.\n\n"
+    "Start with: pomona sample photos && pomona run photos out",
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+FAILED, WRONG_USAGE, OVER_ERROR_RATE, STOPPED = 1, 2, 3, 130
+
+# What typer raises of arguments that it cannot parse, under a name that its versions share.
+_Misuse: Any = typer.BadParameter.__base__
+
+
+def main() -> None:
+    """The `pomona` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that is no UTF-8 is told in escapes, as JSON knows them, and stops nothing.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        # The exit status of a `typer.Exit`, or None.
+        status = app(sys.argv[1:] or ["--help"], prog_name="pomona", standalone_mode=False)
+        print(end="", flush=True)
+        sys.exit(status)
+    except _Misuse as exc:
+        command = exc.ctx.command_path if exc.ctx else "pomona"
+        message = " ".join(exc.format_message().split()).rstrip(".")
+        _fail(f"{message}; `{command} --help` says what it takes", WRONG_USAGE)
+    except UsageError as exc:
+        _fail(exc, WRONG_USAGE)
+    except PomonaError as exc:
+        _fail(exc, FAILED)
+    except BrokenPipeError:
+        # Whoever read the output has left; nothing more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as exc:
+        if os.environ.get("POMONA_DEBUG"):
+            raise
+        _fail(
+            f"unexpected {type(exc).__name__}: {' '.join(str(exc).split())}; this is a bug: "
+            "give the command again with POMONA_DEBUG=1 and report what it prints",
+            FAILED,
+        )
+
+
+def _fail(message: object, status: int) -> None:
+    print(f"pomona: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+# What several commands take
+
+# (readable=False: whether a path can be read is found, and told, where it is read.)
+
+Source = Annotated[
+    Path, typer.Argument(readable=False, help="Folder of images; subfolders are labels.")
+]
+Out = Annotated[
+    Path,
+    typer.Argument(readable=False, help="Folder for the results: new, empty, or a store."),
+]
+StoreFolder = Annotated[
+    Path, typer.Argument(readable=False, metavar="STORE", help="A folder that pomona made.")
+]
+Backbone = Annotated[str, typer.Option(help="The network; `pomona backbones` lists them.")]
+Fit = Annotated[
+    str,
+    typer.Option(help="stretch: the whole image; crop: the central square."),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB", help="Only files whose path or name matches; may be repeated."),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        readable=False,
+        metavar="FILE",
+        help="CSV with path,label[,split] instead of the folders' names.",
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option(metavar="N", help="At most N images, drawn evenly from the labels.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of what is drawn at random.")]
+Variance = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="As many components as hold this share. (default: 0.9)"),
+]
+Components = Annotated[int | None, typer.Option(metavar="K", help="This many components.")]
+Refit = Annotated[bool, typer.Option("--refit", help="Fit the PCA anew, on all the store holds.")]
+KeepProjection = Annotated[
+    bool, typer.Option("--keep-projection", help="Keep the PCA however much the store has grown.")
+]
+Csv = Annotated[
+    bool | None,
+    typer.Option("--csv/--no-csv", help="Write CSV beside Parquet. (default: as before, or csv)"),
+]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", help="Worker processes. (default: one per core)")
+]
+EngineName = Annotated[str, typer.Option("--engine", help="Where the work is done: local.")]
+MaxErrorRate = Annotated[
+    float,
+    typer.Option(metavar="SHARE", help="Exit status 3 if more images than this gave none."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Append what happens, a JSON object a line, to FILE."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        print(f"pomona {__version__}")
+        raise typer.Exit
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a command speaks."""
+
+    quiet: bool = False
+    as_json: bool = False
+    log_file: Path | None = None
+
+    def progress(self) -> Progress:
+        """What tells the user how it goes: on stderr, so that stdout holds the result alone."""
+        shown = Progress()
+        if not self.quiet:
+            console = Console(stderr=True)
+            shown = TerminalProgress(console) if console.is_terminal else PlainProgress(sys.stderr)
+        return shown if self.log_file is None else LoggedProgress.open(shown, self.log_file)
+
+    def result(self, content: dict[str, Any], text: str) -> None:
+        """The command's result on stdout."""
+        if self.as_json:
+            print(json.dumps(content, ensure_ascii=False))
+        elif not self.quiet:
+            Console(soft_wrap=True, highlight=False).print(text, markup=False)
+
+
+@contextmanager
+def _running(output: Output, engine: str, workers: int | None) -> Iterator[Running]:
+    """What the pipeline's commands need; tells how to go on after Ctrl-C, and logs how it ended.
+
+    What it holds ends with the command's result, so that its exit status is known here.
+    """
+    from pomona.engines import open_engine
+    from pomona.runs import Running
+
+    command = shlex.join(["pomona", *sys.argv[1:]])
+    running = Running(open_engine(engine, workers), output.progress(), command)
+    progress = running.progress
+    try:
+        yield running
+    except KeyboardInterrupt:
+        done = f"{progress.status()}; " if progress.stage else ""
+        progress.warn(f"stopped. {done}what is done is kept, go on with: {command}")
+        progress.over(STOPPED, "stopped")
+        raise typer.Exit(STOPPED) from None
+    except typer.Exit as exc:
+        progress.over(exc.exit_code)
+        raise
+    except Exception as exc:
+        progress.over(WRONG_USAGE if isinstance(exc, UsageError) else FAILED, str(exc))
+        raise
+    progress.over(0)
+
+
+def _finish(output: Output, summary: Summary, max_error_rate: float = 1.0) -> None:
+    content = {**vars(summary), "error_rate": summary.error_rate}
+    output.result(content, _in_words(summary))
+    if summary.error_rate > max_error_rate:
+        print(
+            f"pomona: {summary.errors:,} of {summary.images:,} images gave no features, more than "
+            f"--max-error-rate {max_error_rate:g}: {summary.store}/errors says why",
+            file=sys.stderr,
+        )
+        raise typer.Exit(OVER_ERROR_RATE)
+
+
+def _in_words(summary: Summary) -> str:
+    lines = []
+    if summary.worked:
+        speed = f", {summary.images_per_second:,.0f} images/s" if summary.ran else ""
+        lines.append(f"{summary.ran:,} images run in {duration(summary.seconds)}{speed}")
+    else:
+        lines.append(f"Nothing to do: {summary.store} is up to date")
+    labels = f" of {summary.labels:,} labels" if summary.labels else ""
+    lines.append(f"  images    {summary.images:,}{labels}")
+    lines.append(f"  features  {summary.features:,}")
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.items())
+    lines.append(f"  errors    {summary.errors:,}{f' ({reasons})' if reasons else ''}")
+    if summary.components:
+        share = f"{summary.variance_explained:.1%} of the variance"
+        lines.append(f"  PCA       {summary.components:,} components, {share}")
+    lines.append(f"  report    {summary.report}")
+    return "\n".join(lines)
+
+
+@app.command(epilog="Example: pomona run photos out --variance 0.95 --labels labels.csv")
+def run(
+    source: Source,
+    out: Out,
+    backbone: Backbone = "efficientnet_lite0",
+    variance: Variance = None,
+    components: Components = None,
+    limit: Limit = None,
+    include: Include = None,
+    labels: Labels = None,
+    fit: Fit = "stretch",
+    workers: Workers = None,
+    engine: EngineName = "local",
+    csv: Csv = None,
+    refit: Refit = False,
+    keep_projection: KeepProjection = False,
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+    max_error_rate: MaxErrorRate = 0.05,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """The whole way: images in; features, PCA, CSV and a report out.
+
+    Give it again to go on after a stop, or to take in new and changed images.
+    """
+    from pomona import forecast, pipeline
+
+    output = Output(quiet, as_json, log_file)
+    reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
+    extracting = pipeline.Extracting(
+        source, tuple(include or ()), labels, limit, seed, backbone, fit
+    )
+    _check_share("--max-error-rate", max_error_rate)
+    with _running(output, engine, workers) as running:
+        if dry_run:
+            expected = forecast.forecast(out, extracting, running)
+            output.result(dataclasses.asdict(expected), expected.in_words())
+            return
+        summary = pipeline.run(out, extracting, reducing, running)
+        _finish(output, summary, max_error_rate)
+
+
+@app.command(epilog="Example: pomona extract photos out")
+def extract(
+    source: Source,
+    out: Out,
+    backbone: Backbone = "efficientnet_lite0",
+    limit: Limit = None,
+    include: Include = None,
+    labels: Labels = None,
+    fit: Fit = "stretch",
+    workers: Workers = None,
+    engine: EngineName = "local",
+    seed: Seed = 0,
+    max_error_rate: MaxErrorRate = 0.05,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """The first half alone: images in, features out; `pomona reduce` is the other half."""
+    from pomona import pipeline
+
+    output = Output(quiet, as_json, log_file)
+    extracting = pipeline.Extracting(
+        source, tuple(include or ()), labels, limit, seed, backbone, fit
+    )
+    _check_share("--max-error-rate", max_error_rate)
+    with _running(output, engine, workers) as running:
+        summary = pipeline.extract(out, extracting, running)
+        _finish(output, summary, max_error_rate)
+
+
+@app.command(epilog="Example: pomona reduce out --components 50")
+def reduce(
+    store: StoreFolder,
+    variance: Variance = None,
+    components: Components = None,
+    refit: Refit = False,
+    keep_projection: KeepProjection = False,
+    csv: Csv = None,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """PCA of the features that a store holds: another k without running the network again."""
+    from pomona import pipeline
+
+    output = Output(quiet, as_json, log_file)
+    reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
+    with _running(output, engine, workers) as running:
+        summary = pipeline.reduce(store, reducing, running)
+        _finish(output, summary)
+
+
+@app.command(epilog="Example: pomona report out")
+def report(
+    store: StoreFolder,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """Write report.html anew from what a store holds."""
+    from pomona import pipeline
+
+    output = Output(quiet, as_json, log_file)
+    with _running(output, "local", 1) as running:
+        page = pipeline.rewrite_report(store, running)
+        output.result({"report": str(page)}, str(page))
+
+
+@app.command(name="import-features", epilog="Example: pomona import-features features.parquet out")
+def import_features(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            readable=False,
+            help="Parquet file or folder with path, label and one column of lists.",
+        ),
+    ],
+    out: Out,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """Make a store of features that were computed elsewhere; then `pomona reduce` it."""
+    from pomona import imported
+
+    output = Output(quiet, as_json, log_file)
+    with _running(output, "local", 1) as running:
+        summary = imported.import_features(file, out, running)
+        _finish(output, summary)
+
+
+@app.command(epilog="Example: pomona sample photos --varieties 24")
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    varieties: Annotated[int, typer.Option(help="How many kinds of fruit.")] = 12,
+    per_variety: Annotated[int, typer.Option(help="How many images of each.")] = 25,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw photographs of fruit to try pomona on: one folder a variety, Training and Test."""
+    from pomona.sources.sample import draw_sample
+
+    output = Output(quiet, as_json)
+    progress = output.progress()
+    progress.begin("draw", varieties * per_variety)
+    try:
+        drawn = draw_sample(
+            folder,
+            varieties=varieties,
+            per_variety=per_variety,
+            seed=seed,
+            progress=progress.advance,
+        )
+    except OSError as exc:
+        raise PomonaError(f"cannot write {folder}: {exc.strerror}; choose another folder") from exc
+    finally:
+        progress.end()
+    content = {**dataclasses.asdict(drawn), "folder": str(drawn.folder)}
+    output.result(
+        content,
+        f"{drawn.images:,} images of {drawn.varieties:,} varieties in {drawn.folder}\n"
+        f"next: pomona run {shlex.quote(str(drawn.folder))} out",
+    )
+
+
+@app.command(epilog="Example: pomona backbones --json")
+def backbones(as_json: AsJson = False) -> None:
+    """List the networks: width, input size, accuracy, licence and whether each is cached."""
+    from pomona.backbones import cache, registry
+
+    known = [registry.get(name) for name in registry.names()]
+    if as_json:
+        facts = [{**one.facts(), "cached": cache.is_cached(one)} for one in known]
+        print(json.dumps(facts, ensure_ascii=False))
+        return
+    table = Table("name", "width", "input", "ImageNet top-1", "licence", "weights", box=None)
+    for backbone in known:
+        table.add_row(
+            backbone.name + (" (default)" if backbone.name == registry.DEFAULT else ""),
+            str(backbone.width),
+            f"{backbone.input_size}²",
+            f"{backbone.top1} %",
+            backbone.licence,
+            "cached" if cache.is_cached(backbone) else "installed, built on first use",
+        )
+    Console().print(table)
+
+
+@app.command(epilog="Example: pomona doctor")
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is installed, what this machine has, and how to get what is missing."""
+    from pomona.doctor import examine
+
+    findings = examine()
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings]))
+    else:
+        table = Table("", "", "", box=None, show_header=False)
+        for finding in findings:
+            mark = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[dim]optional[/]"}
+            table.add_row(mark[finding.ok], finding.what, finding.detail)
+        Console().print(table)
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def _check_share(flag: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise UsageError(f"{flag} {share:g}: a share between 0 and 1 is needed")

@@ -1,0 +1,274 @@
+"""The data's way on one page.
+
+    source ──scan──▶ catalog ──plan──▶ shards ──extract──▶ metadata/ errors/ features/
+    features/ ──measure──▶ moments ──merge, solve──▶ projection ──project──▶ csv/ pca/
+                                                          store ──report──▶ report.html, pomona.json
+
+Each step reads from the store what is done and does the rest, so that a command may be stopped at
+any time and given again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona import features, pca, report
+from pomona.backbones import cache, registry
+from pomona.backbones.runtime import Network
+from pomona.errors import SourceError, StoreError, UsageError
+from pomona.plan import make_plan, shards
+from pomona.projection import Projection
+from pomona.recipe import Recipe
+from pomona.runs import Run, Running, Summary, open_run
+from pomona.sources.labels import apply_labels
+from pomona.sources.scan import Scan, scan, spread_sample
+from pomona.store import PLAN, REPORT, Store
+
+FITS = ("stretch", "crop")
+DEFAULT_VARIANCE = 0.90
+
+
+@dataclass(frozen=True)
+class Extracting:
+    """Which images, and how they become features. labels: a CSV file; None: the folders' names."""
+
+    source: Path
+    include: Sequence[str] = ()
+    labels: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    backbone: str = registry.DEFAULT
+    fit: str = "stretch"
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit {self.limit}: at least 1 image is needed")
+        if self.fit not in FITS:
+            raise UsageError(f"--fit {self.fit}: choose stretch or crop")
+
+
+@dataclass(frozen=True)
+class Reducing:
+    """How many components, and when they are fitted anew.
+
+    Without components and variance: as the store was made, or for a new one `DEFAULT_VARIANCE`.
+    csv: whether csv/ is written; None: as the store was made, or for a new one yes.
+    """
+
+    components: int | None = None
+    variance: float | None = None
+    refit: bool = False
+    keep_projection: bool = False
+    csv: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.components is not None and self.variance is not None:
+            raise UsageError("--components and --variance contradict each other: give one of them")
+        if self.components is not None and self.components < 1:
+            raise UsageError(f"--components {self.components}: at least 1 is needed")
+        if self.variance is not None and not 0 < self.variance <= 1:
+            raise UsageError(f"--variance {self.variance}: give a share, as 0.9")
+        if self.refit and self.keep_projection:
+            raise UsageError("--refit and --keep-projection contradict each other: give one")
+
+    @property
+    def requested(self) -> tuple[str, float] | None:
+        """What was asked for, if anything."""
+        if self.components is not None:
+            return "components", self.components
+        return None if self.variance is None else ("variance", self.variance)
+
+
+def run(out: Path, extracting: Extracting, reducing: Reducing, running: Running) -> Summary:
+    """The whole way: images in; features, PCA, CSV and a report out."""
+    job = prepare(out, extracting, running)
+    with open_run(job.store, running) as work:
+        plan = _extract(work, job)
+        _reduce(work, plan, reducing)
+        return work.finish(str(extracting.source), job.recipe, plan)
+
+
+def extract(out: Path, extracting: Extracting, running: Running) -> Summary:
+    """The first half: images in, features out."""
+    job = prepare(out, extracting, running)
+    with open_run(job.store, running) as work:
+        plan = _extract(work, job)
+        return work.finish(str(extracting.source), job.recipe, plan)
+
+
+def reduce(out: Path, reducing: Reducing, running: Running) -> Summary:
+    """The second half: PCA of the features that a store holds."""
+    store = Store(out)
+    manifest = store.manifest
+    with open_run(store, running) as work:
+        plan = store.plan()
+        if not all(features.is_extracted(store, shard, store.recipe) for shard in shards(plan)):
+            raise StoreError(
+                f"{store.files} is not complete, its run was stopped: "
+                f"finish it with `pomona run {manifest['source']} {store.files}`"
+            )
+        _reduce(work, plan, reducing)
+        return work.finish(manifest["source"], store.recipe, plan)
+
+
+def rewrite_report(out: Path, running: Running) -> Path:
+    """The report anew from what the store holds; returns where it lies."""
+    store = Store(out)
+    manifest = store.manifest
+    with store.lock(running.command):
+        report.write(store, manifest)
+    return store.files.path(REPORT)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is to do, found and checked before anything is written."""
+
+    store: Store
+    source: str
+    catalog: pa.Table
+    complete: bool
+    network: Network
+    recipe: Recipe
+    seconds: float
+
+
+def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
+    """Scans the source, loads the network and holds both against the store.
+
+    Raises BackboneError, SourceError or StoreError.
+    """
+    start = time.perf_counter()
+    store = Store(out)
+    is_new = store.is_new()
+    backbone = registry.get(extracting.backbone)
+    catalog = _find(extracting, running)
+    seconds = time.perf_counter() - start
+    network = cache.load(backbone)
+    recipe = features.make_recipe(backbone, network, extracting.fit)
+    source = str(extracting.source)
+    if not is_new:
+        _check_fits(store, recipe, source, catalog)
+    complete = extracting.limit is None and not extracting.include
+    return Job(store, source, catalog, complete, network, recipe, seconds)
+
+
+def _find(extracting: Extracting, running: Running) -> pa.Table:
+    found: Scan = scan(extracting.source, extracting.include)
+    catalog = found.catalog
+    if not catalog.num_rows:
+        others = "".join(f"; {count:,} files: {why}" for why, count in found.skipped.items())
+        raise SourceError(f"no images in {extracting.source}{others}; check the path and --include")
+    for folder in found.unlisted:
+        running.progress.warn(f"cannot list {folder}: the images in it are not taken")
+    for why, count in found.skipped.items():
+        running.progress.note(f"{count:,} files are not taken: {why}")
+    if extracting.labels is not None:
+        catalog, warnings = apply_labels(catalog, extracting.labels)
+        for warning in warnings:
+            running.progress.warn(warning)
+    if extracting.limit is not None:
+        catalog = spread_sample(catalog, extracting.limit, extracting.seed)
+    return catalog
+
+
+def _check_fits(store: Store, recipe: Recipe, source: str, catalog: pa.Table) -> None:
+    manifest, made = store.manifest, store.recipe
+    if made.digest != manifest["recipe"]["digest"] or made != recipe:
+        differences = "; ".join(made.differences(recipe)) or "it was made by a later version"
+        raise StoreError(
+            f"{store.files} was made by another recipe ({differences}): "
+            "give what it was made with, or choose another folder"
+        )
+    if manifest["source"] != source and store.files.exists(PLAN):
+        known = pc.is_in(catalog["path"], value_set=store.plan()["path"])
+        if not pc.any(known).as_py():
+            raise StoreError(
+                f"{store.files} holds other images, those of {manifest['source']}: "
+                "choose another folder"
+            )
+
+
+def _extract(work: Run, job: Job) -> pa.Table:
+    """Brings features/, metadata/ and errors/ to the source's state; returns the plan."""
+    store, recipe = work.store, job.recipe
+    work.seconds["scan"] += job.seconds
+    previous = store.plan()
+    plan = make_plan(job.catalog, previous)
+    gone = plan.num_rows - job.catalog.num_rows
+    if gone and job.complete:
+        work.progress.note(f"{gone:,} images of the store are not in the source now: they are kept")
+    if store.is_new():
+        store.begin(job.source, recipe)
+    if not plan.equals(previous):
+        store.write_table(PLAN, plan)
+    with work.timed("extract"):
+        todo = [shard for shard in shards(plan) if not features.is_extracted(store, shard, recipe)]
+        extraction = features.Extraction(job.source, str(store.files), recipe, job.network)
+        results = work.map(
+            "extract",
+            features.extract,
+            todo,
+            extraction,
+            images=lambda shard: shard.images.num_rows,
+            errors=lambda result: result.errors,
+        )
+        for _, result in results:
+            work.ran += result.ran
+            for what, seconds in result.seconds.items():
+                work.worker_seconds[what] += seconds
+    return plan
+
+
+def _reduce(work: Run, plan: pa.Table, reducing: Reducing) -> None:
+    """Brings model_info/, pca/ and csv/ to the state of features/."""
+    store = work.store
+    as_before = store.files.exists("csv") or not store.files.exists("pca")
+    csv = as_before if reducing.csv is None else reducing.csv
+    rows = store.rows_by_part("features", plan)
+    with work.timed("pca"):
+        projection = _fit(work, rows, reducing)
+    if not csv:
+        store.files.delete("csv")
+    with work.timed("project"):
+        projecting = pca.Projecting(str(store.files), projection, csv)
+        todo = [part for part in rows if not pca.is_projected(store, part, projecting)]
+        for _ in work.map("project", pca.project_part, todo, projecting, images=rows.__getitem__):
+            pass
+
+
+def _fit(work: Run, rows: dict[int, int], reducing: Reducing) -> Projection | None:
+    """The store's projection, fitted anew where it must be; None where there is too little."""
+    store, total = work.store, sum(rows.values())
+    kept = store.find_projection()
+    reason = pca.refit_reason(
+        kept, total, reducing.requested, refit=reducing.refit, keep=reducing.keep_projection
+    )
+    if reason is None:
+        return kept
+    if total < 2:
+        work.progress.warn(f"no PCA: it needs features of 2 images at least, there are {total}")
+        return None
+    if kept:
+        work.progress.note(f"PCA is fitted anew: {reason}")
+    before = kept.requested if kept else ("variance", DEFAULT_VARIANCE)
+    name, amount = requested = reducing.requested or before
+    found = pca.groups(rows)
+    for _ in work.map(
+        "pca", pca.measure_group, found, str(store.files), images=lambda group: group.rows
+    ):
+        pass
+    projection = pca.solve(pca.merge_groups(store, found), requested)
+    if name == "components" and projection.k < amount:
+        work.progress.warn(
+            f"{amount:,} components asked, {projection.k:,} made: "
+            f"{total:,} images of width {len(projection.mean):,} allow no more"
+        )
+    pca.save(store, projection)
+    return projection

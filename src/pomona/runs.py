@@ -1,0 +1,200 @@
+"""Run: one command at work on a store, with its lock, its engine, its clock and its manifest."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from pomona import __version__, report
+from pomona.engines import Engine, Failure
+from pomona.engines.worker import peak_memory_mb
+from pomona.errors import EngineError, PomonaError
+from pomona.progress import Progress
+from pomona.recipe import Recipe
+from pomona.sources.scan import label_count
+from pomona.store import MANIFEST, REPORT, Store
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+STAGES = ("scan", "extract", "pca", "project", "report")
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a command runs: where its tasks run, whom it tells, and what it was."""
+
+    engine: Engine
+    progress: Progress = field(default_factory=Progress)
+    command: str = "pomona"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a command did, and what the store holds after it.
+
+    ran: images that went through the network now; worked: whether anything was done at all.
+    """
+
+    store: str
+    worked: bool
+    ran: int
+    seconds: float
+    images_per_second: float
+    images: int
+    features: int
+    errors: int
+    labels: int
+    components: int | None
+    variance_explained: float | None
+    reasons: dict[str, int]
+    report: str
+
+    @property
+    def error_rate(self) -> float:
+        """Error rows per image of the store."""
+        return self.errors / self.images if self.images else 0.0
+
+
+class Run:
+    """A command that holds a store. Its steps work through `map`, and `finish` tells the store."""
+
+    def __init__(self, store: Store, running: Running) -> None:
+        self.store, self.engine, self.progress = store, running.engine, running.progress
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.worker_seconds: defaultdict[str, float] = defaultdict(float)
+        self.ran = 0
+        self.worked = False
+        self._command = running.command
+        self._started = datetime.now(timezone.utc)
+        self._id = f"{self._started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+        self._clock = time.perf_counter()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the time within to a stage of the manifest's run."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+    def map(
+        self,
+        stage: str,
+        task: Callable[[Item, Any], Result],
+        items: list[Item],
+        payload: object,
+        images: Callable[[Item], int],
+        errors: Callable[[Result], int] = lambda result: 0,
+    ) -> Iterator[tuple[Item, Result]]:
+        """The engine's results as they come, told as progress; images: how many an item stands for.
+
+        Raises what stopped a task if that was a PomonaError, else EngineError.
+        """
+        if not items:
+            return
+        self.worked = True
+        self.progress.begin(stage, sum(map(images, items)))
+        try:
+            for item, result in self.engine.map(task, items, payload):
+                if isinstance(result, Failure):
+                    raise _failed(stage, result)
+                self.progress.advance(images(item), errors(result))
+                yield item, result
+        finally:
+            self.progress.end()
+
+    def finish(self, source: str, recipe: Recipe, plan: pa.Table) -> Summary:
+        """Writes the report and the manifest; a run that did nothing leaves both as they are."""
+        manifest = self.store.manifest
+        projection = self.store.find_projection()
+        manifest.update(
+            source=source,
+            recipe=recipe.to_dict(),
+            totals=self._totals(plan),
+            pca=projection and projection.summary(),
+        )
+        if self.worked or not self.store.files.exists(REPORT):
+            manifest["runs"].append(self._entry())
+            with self.timed("report"):
+                report.write(self.store, manifest)
+            manifest["runs"][-1] = self._entry()
+            self.store.write_json(MANIFEST, manifest)
+        return self._summary(manifest)
+
+    def _totals(self, plan: pa.Table) -> dict[str, int]:
+        rows = {
+            table: sum(self.store.rows_by_part(table, plan).values())
+            for table in ("features", "errors")
+        }
+        return {"images": plan.num_rows, **rows, "labels": label_count(plan)}
+
+    def _entry(self) -> dict[str, Any]:
+        total = time.perf_counter() - self._clock
+        return {
+            "id": self._id,
+            "pomona_version": __version__,
+            "command": self._command,
+            "engine": self.engine.name,
+            "workers": self.engine.workers,
+            "started": self._started.isoformat(timespec="seconds"),
+            "images": self.ran,
+            "images_per_second": round(self._speed(), 1),
+            "seconds": {
+                "total": round(total, 3),
+                **{stage: round(self.seconds[stage], 3) for stage in STAGES},
+            },
+            "worker_seconds": {
+                what: round(s, 3) for what, s in sorted(self.worker_seconds.items())
+            },
+            "peak_memory_mb": {
+                "driver": round(peak_memory_mb(), 1),
+                "worker": round(self.engine.peak_memory_mb, 1),
+            },
+        }
+
+    def _speed(self) -> float:
+        return self.ran / self.seconds["extract"] if self.ran else 0.0
+
+    def _summary(self, manifest: dict[str, Any]) -> Summary:
+        pca, totals = manifest["pca"] or {}, manifest["totals"]
+        return Summary(
+            store=str(self.store.files),
+            worked=self.worked,
+            ran=self.ran,
+            seconds=round(time.perf_counter() - self._clock, 3),
+            images_per_second=round(self._speed(), 1),
+            components=pca.get("components"),
+            variance_explained=pca.get("variance_explained"),
+            reasons=Counter(self.store.errors()["reason"].to_pylist()) if totals["errors"] else {},
+            report=str(self.store.files.path(REPORT)),
+            **totals,
+        )
+
+
+def _failed(stage: str, failure: Failure) -> PomonaError:
+    if isinstance(failure.error, PomonaError):
+        return failure.error
+    kind = f"{type(failure.error).__name__}: " if failure.error else ""
+    return EngineError(
+        f"{stage} failed: {kind}{failure.message}; what is done is kept: run the same command again"
+    )
+
+
+@contextmanager
+def open_run(store: Store, running: Running) -> Iterator[Run]:
+    """Takes the store's lock for one command, and ends the engine's workers after it.
+
+    Raises StoreBusyError or StoreWriteError.
+    """
+    with store.lock(running.command), running.engine:
+        yield Run(store, running)

@@ -1,0 +1,58 @@
+"""What the project promises of itself: light imports, documented commands, pinned names."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import pomona
+from pomona.cli import app
+
+README = Path(__file__).parents[1] / "README.md"
+HEAVY = ("pyspark", "torch", "tensorflow", "pandas", "boto3", "onnxruntime", "cv2")
+
+
+def imported(statement: str) -> set[str]:
+    """The top-level modules that a statement pulls in, in a process of its own."""
+    script = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize("statement", ["import pomona", "import pomona.cli"])
+def test_imports_are_light(statement: str) -> None:
+    assert imported(statement) & set(HEAVY) == set()
+
+
+def test_all_of_pomona_needs_no_other_framework() -> None:
+    statement = "import pomona.api, pomona.doctor, pomona.forecast, pomona.imported"
+    assert imported(statement) & {"pyspark", "torch", "tensorflow", "pandas", "boto3"} == set()
+
+
+def test_public_names_are_pinned() -> None:
+    assert sorted(pomona.__all__) == [
+        "PomonaError",
+        "Projection",
+        "Recipe",
+        "Store",
+        "Vectors",
+        "__version__",
+        "featurize",
+        "open",
+        "run",
+    ]
+    assert all(hasattr(pomona, name) for name in pomona.__all__)
+    assert dir(pomona) == sorted(pomona.__all__)
+
+
+def test_the_readme_names_every_command() -> None:
+    commands: set[str] = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    named = set(re.findall(r"pomona ([a-z-]+)", README.read_text(encoding="utf-8")))
+    assert commands - named == set()

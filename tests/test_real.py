@@ -1,0 +1,135 @@
+"""Real photographs and real features: POMONA_DATA, or ../shared/data beside the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import pomona
+
+DATA = Path(os.environ.get("POMONA_DATA", Path(__file__).parents[2] / "shared" / "data"))
+TABLES = ("features", "pca", "metadata", "errors")
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not DATA.is_dir(), reason="no photographs: set POMONA_DATA to their folder"),
+]
+
+
+def pomona_json(*args: str | Path) -> dict[str, Any]:
+    """What `pomona … --json` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pomona", *args, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=True,
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def table_bytes(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for table in TABLES
+        for path in sorted((out / table).iterdir())
+    }
+
+
+@pytest.fixture(scope="module")
+def fruits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("real")
+    with tarfile.open(DATA / "fruits360-subset.tar") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "fruits-360"
+
+
+@pytest.fixture(scope="module")
+def out(fruits: Path) -> Path:
+    out = fruits.parent / "out"
+    pomona_json("run", fruits, out, "--workers", "2")
+    return out
+
+
+def test_every_photograph_gives_a_row(fruits: Path, out: Path) -> None:
+    store = pomona.open(out)
+    table = store.features().table
+    paths = table["path"].to_pylist()
+    images = list(fruits.rglob("*.jpg"))
+    assert len(images) == 8710
+    assert paths == sorted(str(path.relative_to(fruits)) for path in images)
+    assert Counter(table["split"].to_pylist()) == {"Training": 6700, "Test": 2010}
+    assert len(set(table["label"].to_pylist())) == 67
+    assert any(" " in path for path in paths)
+    assert store.errors().num_rows == 0
+    assert np.isfinite(store.features().array).all()
+
+
+def test_the_manifest_says_so(out: Path) -> None:
+    manifest = json.loads((out / "pomona.json").read_text())
+    assert manifest["totals"] == {"images": 8710, "features": 8710, "errors": 0, "labels": 67}
+    assert manifest["recipe"]["backbone"] == "efficientnet_lite0"
+    assert manifest["recipe"]["width"] == 1280
+    assert manifest["pca"]["variance_explained"] >= 0.90
+    [run] = manifest["runs"]
+    assert run["images"] == 8710
+    assert 0 < run["peak_memory_mb"]["worker"] < 600
+    assert 0 < run["peak_memory_mb"]["driver"] < 400
+
+
+def test_every_table_opens_with_the_usual_readers(out: Path) -> None:
+    for table, rows in {"features": 8710, "pca": 8710, "metadata": 8710, "errors": 0}.items():
+        assert len(pd.read_parquet(out / table)) == rows
+        assert pl.read_parquet(out / table).height == rows
+        assert len(duckdb.read_parquet(f"{out / table}/*.parquet")) == rows
+    spreadsheet = pd.concat(pd.read_csv(part) for part in sorted((out / "csv/pca").iterdir()))
+    components = pomona.open(out).pca().array.shape[1]
+    assert list(spreadsheet.columns) == [
+        "path",
+        "label",
+        "split",
+        *(f"pc_{number}" for number in range(1, components + 1)),
+    ]
+    np.testing.assert_array_equal(
+        spreadsheet.iloc[:, 3:].to_numpy(np.float32), pomona.open(out).pca().array
+    )
+
+
+def test_another_number_of_workers_elsewhere_gives_the_same_bytes(fruits: Path, out: Path) -> None:
+    elsewhere = fruits.parent / "elsewhere"
+    pomona_json("run", fruits, elsewhere, "--workers", "3")
+    assert table_bytes(elsewhere) == table_bytes(out)
+
+
+def test_features_tell_the_varieties_apart(out: Path) -> None:
+    """The nearest training photograph on the principal components has the right variety."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    rows = pomona.open(out).pca()
+    labels, splits = np.array(rows.labels), np.array(rows.splits)
+    train, test = splits == "Training", splits == "Test"
+    nearest = KNeighborsClassifier(1).fit(rows.array[train], labels[train])
+    assert nearest.score(rows.array[test], labels[test]) > 0.95
+
+
+def test_features_from_elsewhere_become_a_store(tmp_path: Path) -> None:
+    out = tmp_path / "apples"
+    imported = pomona_json("import-features", DATA / "mobilenetv2-apples-features.parquet", out)
+    assert imported["features"] == 6404
+    reduced = pomona_json("reduce", out, "--components", "50")
+    # Spark MLlib in float64 on a cluster, the same table
+    assert reduced["variance_explained"] == pytest.approx(0.8339713570325519, abs=1e-10)
+    assert pomona.open(out).pca().array.shape == (6404, 50)
