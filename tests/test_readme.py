@@ -1,0 +1,38 @@
+"""What the README says can be done, done."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from pomona.sources.sample import draw_sample
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    drawn = draw_sample(tmp_path / "photos", varieties=3, per_variety=10)
+    new = next(drawn.folder.rglob("*.jpg"))
+    (tmp_path / "new.jpg").write_bytes(new.read_bytes())
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    script = "\n".join(blocks)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert 0.5 < float(done.stdout) <= 1
+
+
+def test_the_pictures_of_the_readme_are_there() -> None:
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    assert pictures
+    assert all((README.parent / picture).is_file() for picture in pictures)
