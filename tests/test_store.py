@@ -48,6 +48,7 @@ def rows(start: int, count: int) -> pa.Table:
             pa.array([None if index % 2 else "Test" for index in indexes], pa.string()),
             pa.array([100] * count, pa.int32()),
             pa.array([80] * count, pa.int32()),
+            pa.array([f"{index:064x}" for index in indexes], pa.string()),
             pa.FixedSizeListArray.from_arrays(numbers, 5),
         ],
         schema=schemas.features(5),
@@ -77,7 +78,7 @@ def test_every_table_of_the_schemas_comes_back(empty: Store) -> None:
 def test_floats_come_back_to_the_bit(empty: Store) -> None:
     odd = np.array([0.0, -0.0, np.nan, np.inf, 1e-45], np.float32)
     table = rows(0, 1).set_column(
-        5, schemas.features(5).field(5), pa.FixedSizeListArray.from_arrays(odd, 5)
+        6, schemas.features(5).field(6), pa.FixedSizeListArray.from_arrays(odd, 5)
     )
     empty.write_table("x.parquet", table)
     assert matrix(empty.read_table("x.parquet"), "features").tobytes() == odd.tobytes()

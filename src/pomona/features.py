@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -21,12 +22,14 @@ from pomona import schemas
 from pomona.backbones import cache, registry
 from pomona.backbones.registry import Backbone
 from pomona.backbones.runtime import BATCH_SIZE, Network
-from pomona.errors import BackboneError, ImageError
+from pomona.errors import BackboneError, ImageError, StoreError, UsageError
 from pomona.plan import Shard
 from pomona.recipe import Recipe
 from pomona.sources.decode import Pixels, array_to_rgb, decode, resize, to_rgb
 from pomona.sources.fetch import fetch
 from pomona.store import Store, matrix, part_name
+
+TABLES = ("metadata", "errors", "features")
 
 
 def make_recipe(backbone: Backbone, network: Network, fit: str) -> Recipe:
@@ -114,28 +117,60 @@ class Batches:
 
 
 class _Known:
-    """What the store's files of a part say of its images, if they agree with one another."""
+    """What the store's files of a part say of its images.
+
+    Each file is true for itself, whatever the generation it was written for: metadata/ says which
+    content a fingerprint stood for, features/ what a content gave with its recipe, errors/ what
+    was wrong with a file of its fingerprint. A file that is missing or damaged says nothing.
+    """
 
     def __init__(self, store: Store, part: int, recipe: Recipe) -> None:
-        names = [part_name(table, part) for table in ("metadata", "errors", "features")]
-        footers = [store.footer(name) or {} for name in names]
-        origins = {(footer.get("generation"), footer.get("recipe")) for footer in footers}
-        self.metadata: dict[str, dict[str, Any]] = {}
-        self.errors: dict[str, dict[str, Any]] = {}
-        self.features: dict[str, npt.NDArray[np.float32]] = {}
-        if len(origins) == 1 and origins.pop()[1] == recipe.digest:
-            metadata, errors, features = (store.read_table(name) for name in names)
-            self.metadata = {row["path"]: row for row in metadata.to_pylist()}
-            self.errors = {row["path"]: row for row in errors.to_pylist()}
-            numbers = matrix(features, "features")
-            self.features = dict(zip(features["path"].to_pylist(), numbers, strict=True))
+        self._metadata = {row["path"]: row for row in _rows(store, part, "metadata")}
+        self._errors = {row["path"]: row for row in _rows(store, part, "errors")}
+        self._features: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
+        name = part_name("features", part)
+        if (store.footer(name) or {}).get("recipe") == recipe.digest:
+            with contextlib.suppress(StoreError):
+                table = store.read_table(name)
+                made_of = zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True)
+                self._features = dict(zip(made_of, matrix(table, "features"), strict=True))
+
+    def sha256(self, image: dict[str, Any]) -> str | None:
+        """Of the image's file as it was read, if its fingerprint is the same now."""
+        row = self._metadata.get(image["path"], {})
+        return row["sha256"] if row.get("fingerprint") == image["fingerprint"] else None
+
+    def recall(self, image: dict[str, Any]) -> dict[str, Any] | npt.NDArray[np.float32] | None:
+        """What became of this content: an error row, or features float32[width], or not known.
+
+        Brings width, height and format into `image`.
+        """
+        path, sha256 = image["path"], image["sha256"]
+        row = self._metadata.get(path)
+        if row is None or row["sha256"] != sha256:
+            return None
+        error = self._errors.get(path)
+        if error and error["fingerprint"] not in (image["fingerprint"], row["fingerprint"]):
+            error = None
+        found = self._features.get((path, sha256), error)
+        if found is not None:
+            image.update({key: row[key] for key in ("width", "height", "format")})
+        return found
+
+
+def _rows(store: Store, part: int, table: str) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = store.read_table(part_name(table, part)).to_pylist()
+    except (FileNotFoundError, StoreError):
+        return []
+    return rows
 
 
 def is_extracted(store: Store, shard: Shard, recipe: Recipe) -> bool:
-    """Whether the shard's features are what the plan says."""
+    """Whether the shard's files are what the plan says."""
     wanted = _footer(shard, recipe)
-    found = store.footer(part_name("features", shard.part)) or {}
-    return {key: found.get(key) for key in wanted} == wanted
+    footers = (store.footer(part_name(table, shard.part)) or {} for table in TABLES)
+    return all({key: footer.get(key) for key in wanted} == wanted for footer in footers)
 
 
 def _footer(shard: Shard, recipe: Recipe) -> dict[str, str]:
@@ -157,28 +192,24 @@ def extract(shard: Shard, work: Extraction) -> Extracted:
     errors: dict[int, dict[str, Any]] = {}
     ran = []
     for row, image in enumerate(rows):
-        path = image["path"]
-        old = known.metadata.get(path, {})
         try:
-            if old and old["fingerprint"] == image["fingerprint"]:
-                data, digest = b"", old["sha256"]
-            else:
+            image["sha256"], data = known.sha256(image), b""
+            found = known.recall(image)
+            if found is None:
                 with watch.timed("fetch"):
-                    data = fetch(work.source, path)
-                    digest = hashlib.sha256(data).hexdigest()
-            image["sha256"] = digest
-            if old and old["sha256"] == digest:
-                image.update({key: old[key] for key in ("width", "height", "format")})
-                if path in known.errors:
-                    errors[row] = known.errors[path]
-                else:
-                    batches.features[row] = known.features[path]
-                continue
-            ran.append(row)
-            with watch.timed("decode"):
-                decoded = decode(data)
-            image.update(width=decoded.width, height=decoded.height, format=decoded.format)
-            batches.add(row, decoded.pixels)
+                    data = fetch(work.source, image["path"])
+                    image["sha256"] = hashlib.sha256(data).hexdigest()
+                found = known.recall(image)
+            if isinstance(found, dict):
+                errors[row] = found
+            elif found is not None:
+                batches.features[row] = found
+            else:
+                ran.append(row)
+                with watch.timed("decode"):
+                    decoded = decode(data)
+                image.update(width=decoded.width, height=decoded.height, format=decoded.format)
+                batches.add(row, decoded.pixels)
         except ImageError as exc:
             errors[row] = _error(exc)
     batches.flush()
@@ -192,11 +223,11 @@ def extract(shard: Shard, work: Extraction) -> Extracted:
 
 def count_unknown(store: Store, shard: Shard, recipe: Recipe) -> int:
     """How many of the shard's images `extract` would read: new ones, and those that may differ."""
-    known = _Known(store, shard.part, recipe).metadata
-    return sum(
-        known.get(image["path"], {}).get("fingerprint") != image["fingerprint"]
-        for image in shard.images.to_pylist()
-    )
+    known = _Known(store, shard.part, recipe)
+    images = shard.images.to_pylist()
+    for image in images:
+        image["sha256"] = known.sha256(image)
+    return sum(known.recall(image) is None for image in images)
 
 
 def _error(exc: ImageError) -> dict[str, Any]:
@@ -222,7 +253,8 @@ def write_part(
     rows: the shard's images with what is known of each; errors: row → its error;
     features: float32[rows, width].
     """
-    # What stands in csv/ is of the files to be replaced; `pca.project_part` writes it again.
+    # What was made of the files to be replaced goes first; `pca.project_part` writes it again.
+    store.files.delete(part_name("pca", shard.part))
     for name in ("metadata", "errors", "pca"):
         store.files.delete(part_name(f"csv/{name}", shard.part, "csv"))
     footer = _footer(shard, recipe)
@@ -230,7 +262,7 @@ def write_part(
     good = np.array([row for row in range(len(rows)) if row not in errors], np.int64)
     metadata = pa.Table.from_pylist(rows, schemas.METADATA)
     numbers = pa.FixedSizeListArray.from_arrays(features[good].ravel(), recipe.width)
-    columns = ["path", "label", "split", "width", "height"]
+    columns = ["path", "label", "split", "width", "height", "sha256"]
     table = metadata.select(columns).take(pa.array(good)).append_column("features", numbers)
     store.write_table(part_name("metadata", shard.part), metadata, footer)
     errors_table = pa.Table.from_pylist(failed, schemas.ERRORS)
@@ -252,8 +284,12 @@ def featurize(
     Each image is a path, the bytes of an image file, a Pillow image or a uint8[h, w, 3] array.
     Without a recipe: the default backbone, the whole image stretched.
     Raises ImageError for the first image that gives no features, BackboneError when the recipe's
-    network is not to be had.
+    network is not to be had, UsageError for a single image.
     """
+    if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
+        raise UsageError("featurize takes a list of images: put the one into brackets")
+    if recipe is not None and recipe.input_size is None:
+        raise BackboneError("these features were imported: only what made them can make more")
     backbone = registry.get(recipe.backbone if recipe else registry.DEFAULT)
     network = cache.load(backbone)
     if recipe is None:

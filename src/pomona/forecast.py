@@ -12,10 +12,9 @@ import numpy as np
 from pomona import features, pca
 from pomona.backbones.runtime import BATCH_SIZE, Network
 from pomona.pipeline import Extracting, prepare
-from pomona.plan import make_plan, shards
+from pomona.plan import label_count, make_plan, shards
 from pomona.progress import duration
 from pomona.runs import Running
-from pomona.sources.scan import label_count
 
 # Bytes an image of everything but the features, as measured on 8,710 photographs.
 OTHER_BYTES = 2_000
@@ -23,10 +22,10 @@ OTHER_BYTES = 2_000
 
 @dataclass(frozen=True)
 class Forecast:
-    """images: found in the source; to_do: of them, those that the network would run on.
+    """images: found in the source; to_do: of them, those that the network would run on, or fewer.
 
-    images_per_second: of all workers, from a trial of the network on this machine;
-    disk_bytes: what the run would need at most, the moments that it writes for a while included.
+    images_per_second: of all workers, from a trial of the network on this machine; disk_bytes:
+    with CSV and about a hundred components.
     """
 
     source: str

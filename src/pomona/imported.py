@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +47,13 @@ def import_features(file: Path, out: Path, running: Running) -> Summary:
         runtime=None,
         precision=None,
     )
-    store = Store(out)
+    source, store = os.path.abspath(file), Store(out)
     if not store.is_new() and store.recipe != recipe:
         raise StoreError(f"{out} holds other features: choose another folder")
     plan = make_plan(_catalog(table))
     with open_run(store, running) as work:
         if store.is_new():
-            store.begin(str(file), recipe)
+            store.begin(source, recipe)
         if not plan.equals(store.plan()):
             store.write_table(PLAN, plan)
         at = 0
@@ -63,7 +64,7 @@ def import_features(file: Path, out: Path, running: Running) -> Summary:
                 images = shard.images.to_pylist()
                 write_part(store, shard, recipe, images, {}, numbers[at : at + rows])
             at += rows
-        return work.finish(str(file), recipe, plan)
+        return work.finish(source, recipe, plan)
 
 
 def _read(file: Path) -> pa.Table:
@@ -72,23 +73,29 @@ def _read(file: Path) -> pa.Table:
         raise SourceError(f"{file} does not exist: check the path")
     try:
         table = pq.read_table(file)
-    except (pa.ArrowInvalid, OSError) as exc:
+        lists = [field.name for field in table.schema if _is_numbers(field.type)]
+        if "path" not in table.column_names or len(lists) != 1:
+            raise SourceError(
+                f"{file} must have a column path and one column of lists of floats; "
+                f"it has {', '.join(f'{field.name} ({field.type})' for field in table.schema)}"
+            )
+        own = {
+            name: table[name].cast(pa.string())
+            for name in ("path", "label", "split")
+            if name in table.column_names
+        }
+    except (pa.ArrowException, OSError) as exc:
         reason = str(exc).splitlines()[0]
-        raise SourceError(f"{file} is no readable Parquet table: {reason}") from exc
-    lists = [field.name for field in table.schema if _is_numbers(field.type)]
-    if "path" not in table.column_names or len(lists) != 1:
-        raise SourceError(
-            f"{file} must have a column path and one column of lists of floats; "
-            f"it has {', '.join(f'{field.name} ({field.type})' for field in table.schema)}"
-        )
-    paths = table["path"].cast(pa.string())
+        raise SourceError(f"{file} is no Parquet table that can be used: {reason}") from exc
+    paths = own["path"]
+    if not len(paths):
+        raise SourceError(f"{file} has no rows: give a table that has")
     if paths.null_count or pc.count_distinct(paths).as_py() != len(paths):
         raise SourceError(f"{file} names a path twice, or none: each row needs its own")
     folders = [folder_label(path.rpartition("/")[0]) for path in paths.to_pylist()]
-    own = table["label"].cast(pa.string()) if "label" in table.column_names else None
-    labels = own if own is not None else pa.array([label for label, _ in folders], pa.string())
-    splits = pa.array([split for _, split in folders], pa.string())
-    identity = pa.table([paths, labels, splits], schema=pa.schema(schemas.IDENTITY))
+    labels, splits = (pa.array(column, pa.string()) for column in zip(*folders, strict=True))
+    columns = [paths, own.get("label", labels), own.get("split", splits)]
+    identity = pa.table(columns, schema=pa.schema(schemas.IDENTITY))
     return identity.append_column("features", _numbers(file, table[lists[0]])).sort_by("path")
 
 
@@ -100,7 +107,8 @@ def _is_numbers(kind: pa.DataType) -> bool:
 def _numbers(file: Path, column: pa.ChunkedArray) -> pa.Array:
     widths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(widths) != 1 or not widths[0]:
-        raise SourceError(f"{file} has rows of different widths ({widths[:5]}): one is needed")
+        told = ", ".join(str(width or "none") for width in widths[:5])
+        raise SourceError(f"{file} has rows of different widths ({told}): one is needed")
     flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks]).cast(pa.float32())
     values = flat.combine_chunks()
     values = pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values

@@ -22,6 +22,7 @@ from pomona.projection import Projection
 from pomona.store import PREFIXES, PROJECTION, Store, matrix, part_name, spread
 
 MOMENTS = "_pomona/moments"
+MODEL_INFO = "model_info/model_info.json"
 GROUPS = 64
 PARTS_PER_GROUP = 8
 
@@ -144,18 +145,14 @@ def refit_reason(
     rows: int,
     requested: tuple[str, float] | None,
     *,
-    refit: bool = False,
     keep: bool = False,
 ) -> str | None:
     """Why a store of so many features needs another projection than `kept`; None: it does not.
 
-    requested: the components or the variance asked for now; refit: whether a new one is asked
-    for; keep: whether growth is no reason.
+    requested: the components or the variance asked for now; keep: whether growth is no reason.
     """
     if kept is None:
         return "there is none"
-    if refit:
-        return "--refit"
     if requested is not None and requested != kept.requested:
         (name, amount), (name_before, before) = requested, kept.requested
         return f"{name} {amount:g} asked, {name_before} {before:g} before"
@@ -164,10 +161,18 @@ def refit_reason(
     return None
 
 
-def save(store: Store, projection: Projection) -> None:
-    """Writes model_info/. What another projection made goes first: the two never mix in pca/."""
-    store.files.delete("pca")
-    store.files.delete("csv/pca")
+def save(store: Store, projection: Projection | None) -> None:
+    """Makes this the store's projection. What another made goes first: two never mix in pca/."""
+    for name in ("pca", "csv/pca", "model_info"):
+        store.files.delete(name)
+    if projection is not None:
+        store.files.write(PROJECTION, projection.to_bytes())
+
+
+def describe(store: Store, projection: Projection) -> None:
+    """Writes what model_info/ says of the projection beside it, where that is not there yet."""
+    if store.files.exists(MODEL_INFO):
+        return
     explained = projection.explained[: projection.k]
     variance = pa.table(
         {
@@ -178,8 +183,7 @@ def save(store: Store, projection: Projection) -> None:
     )
     store.write_csv("model_info/variance.csv", variance)
     info = {"recipe": store.recipe.to_dict(), "pca": projection.summary()}
-    store.write_json("model_info/model_info.json", info)
-    store.files.write(PROJECTION, projection.to_bytes())
+    store.write_json(MODEL_INFO, info)
 
 
 @dataclass(frozen=True)

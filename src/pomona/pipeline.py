@@ -10,6 +10,7 @@ any time and given again.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Extracting:
             raise UsageError(f"--limit {self.limit}: at least 1 image is needed")
         if self.fit not in FITS:
             raise UsageError(f"--fit {self.fit}: choose stretch or crop")
+        if isinstance(self.include, str):
+            raise UsageError(f"include={self.include!r}: give a list of patterns")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def run(out: Path, extracting: Extracting, reducing: Reducing, running: Running)
     with open_run(job.store, running) as work:
         plan = _extract(work, job)
         _reduce(work, plan, reducing)
-        return work.finish(str(extracting.source), job.recipe, plan)
+        return work.finish(job.source, job.recipe, plan)
 
 
 def extract(out: Path, extracting: Extracting, running: Running) -> Summary:
@@ -99,7 +102,7 @@ def extract(out: Path, extracting: Extracting, running: Running) -> Summary:
     job = prepare(out, extracting, running)
     with open_run(job.store, running) as work:
         plan = _extract(work, job)
-        return work.finish(str(extracting.source), job.recipe, plan)
+        return work.finish(job.source, job.recipe, plan)
 
 
 def reduce(out: Path, reducing: Reducing, running: Running) -> Summary:
@@ -110,8 +113,7 @@ def reduce(out: Path, reducing: Reducing, running: Running) -> Summary:
         plan = store.plan()
         if not all(features.is_extracted(store, shard, store.recipe) for shard in shards(plan)):
             raise StoreError(
-                f"{store.files} is not complete, its run was stopped: "
-                f"finish it with `pomona run {manifest['source']} {store.files}`"
+                f"{store.files} is not complete, its run was stopped: give its command again first"
             )
         _reduce(work, plan, reducing)
         return work.finish(manifest["source"], store.recipe, plan)
@@ -133,10 +135,10 @@ class Job:
     store: Store
     source: str
     catalog: pa.Table
-    complete: bool
+    whole_source: bool
     network: Network
     recipe: Recipe
-    seconds: float
+    scan_seconds: float
 
 
 def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
@@ -152,11 +154,11 @@ def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
     seconds = time.perf_counter() - start
     network = cache.load(backbone)
     recipe = features.make_recipe(backbone, network, extracting.fit)
-    source = str(extracting.source)
+    source = os.path.abspath(extracting.source)
     if not is_new:
         _check_fits(store, recipe, source, catalog)
-    complete = extracting.limit is None and not extracting.include
-    return Job(store, source, catalog, complete, network, recipe, seconds)
+    whole_source = extracting.limit is None and not extracting.include
+    return Job(store, source, catalog, whole_source, network, recipe, seconds)
 
 
 def _find(extracting: Extracting, running: Running) -> pa.Table:
@@ -179,6 +181,10 @@ def _find(extracting: Extracting, running: Running) -> pa.Table:
 
 
 def _check_fits(store: Store, recipe: Recipe, source: str, catalog: pa.Table) -> None:
+    """Refuses a store of another recipe, or of another source.
+
+    A source may have moved: then most of the images that both know have the same size.
+    """
     manifest, made = store.manifest, store.recipe
     if made.digest != manifest["recipe"]["digest"] or made != recipe:
         differences = "; ".join(made.differences(recipe)) or "it was made by a later version"
@@ -186,26 +192,35 @@ def _check_fits(store: Store, recipe: Recipe, source: str, catalog: pa.Table) ->
             f"{store.files} was made by another recipe ({differences}): "
             "give what it was made with, or choose another folder"
         )
-    if manifest["source"] != source and store.files.exists(PLAN):
-        known = pc.is_in(catalog["path"], value_set=store.plan()["path"])
-        if not pc.any(known).as_py():
-            raise StoreError(
-                f"{store.files} holds other images, those of {manifest['source']}: "
-                "choose another folder"
-            )
+    plan = store.plan()
+    if manifest["source"] == source or not plan.num_rows:
+        return
+    at = pc.index_in(catalog["path"], value_set=plan["path"])
+    same = pc.equal(plan["size_bytes"].take(at), catalog["size_bytes"])
+    if (pc.sum(same).as_py() or 0) * 2 < max(1, len(at) - at.null_count):
+        raise StoreError(
+            f"{store.files} holds other images, those of {manifest['source']}: "
+            "choose another folder"
+        )
 
 
 def _extract(work: Run, job: Job) -> pa.Table:
     """Brings features/, metadata/ and errors/ to the source's state; returns the plan."""
     store, recipe = work.store, job.recipe
-    work.seconds["scan"] += job.seconds
+    work.seconds["scan"] += job.scan_seconds
+    if store.is_new():
+        store.begin(job.source, recipe)
+    else:
+        # Once more, now that nobody else can change it.
+        _check_fits(store, recipe, job.source, job.catalog)
     previous = store.plan()
     plan = make_plan(job.catalog, previous)
     gone = plan.num_rows - job.catalog.num_rows
-    if gone and job.complete:
+    if gone and job.whole_source:
         work.progress.note(f"{gone:,} images of the store are not in the source now: they are kept")
-    if store.is_new():
-        store.begin(job.source, recipe)
+    relabelled = _relabelled(plan, previous)
+    if relabelled:
+        work.progress.note(f"{relabelled:,} images have another label or split than before")
     if not plan.equals(previous):
         store.write_table(PLAN, plan)
     with work.timed("extract"):
@@ -226,18 +241,28 @@ def _extract(work: Run, job: Job) -> pa.Table:
     return plan
 
 
+def _relabelled(plan: pa.Table, previous: pa.Table) -> int:
+    """How many of the previous plan's images, the plan's first, have another label or split."""
+    names = ["label", "split"]
+    now = plan.slice(0, previous.num_rows).select(names)
+    pairs = zip(now.to_pylist(), previous.select(names).to_pylist(), strict=True)
+    return 0 if now.equals(previous.select(names)) else sum(a != b for a, b in pairs)
+
+
 def _reduce(work: Run, plan: pa.Table, reducing: Reducing) -> None:
     """Brings model_info/, pca/ and csv/ to the state of features/."""
     store = work.store
-    as_before = store.files.exists("csv") or not store.files.exists("pca")
-    csv = as_before if reducing.csv is None else reducing.csv
+    as_before = store.manifest["csv"] is not False
+    work.csv = as_before if reducing.csv is None else reducing.csv
     rows = store.rows_by_part("features", plan)
     with work.timed("pca"):
         projection = _fit(work, rows, reducing)
-    if not csv:
+        if projection:
+            pca.describe(store, projection)
+    if not work.csv:
         store.files.delete("csv")
     with work.timed("project"):
-        projecting = pca.Projecting(str(store.files), projection, csv)
+        projecting = pca.Projecting(str(store.files), projection, work.csv)
         todo = [part for part in rows if not pca.is_projected(store, part, projecting)]
         for _ in work.map("project", pca.project_part, todo, projecting, images=rows.__getitem__):
             pass
@@ -246,25 +271,27 @@ def _reduce(work: Run, plan: pa.Table, reducing: Reducing) -> None:
 def _fit(work: Run, rows: dict[int, int], reducing: Reducing) -> Projection | None:
     """The store's projection, fitted anew where it must be; None where there is too little."""
     store, total = work.store, sum(rows.values())
-    kept = store.find_projection()
-    reason = pca.refit_reason(
-        kept, total, reducing.requested, refit=reducing.refit, keep=reducing.keep_projection
-    )
+    known = store.manifest["pca"] or {"requested": {"variance": DEFAULT_VARIANCE}}
+    [before] = known["requested"].items()
+    kept = None if reducing.refit else store.find_projection()
+    before = kept.requested if kept else before
+    keep = reducing.keep_projection
+    reason = pca.refit_reason(kept, total, reducing.requested, keep=keep)
     if reason is None:
         return kept
     if total < 2:
         work.progress.warn(f"no PCA: it needs features of 2 images at least, there are {total}")
+        pca.save(store, None)
         return None
     if kept:
         work.progress.note(f"PCA is fitted anew: {reason}")
-    before = kept.requested if kept else ("variance", DEFAULT_VARIANCE)
-    name, amount = requested = reducing.requested or before
+    name, amount = reducing.requested or before
     found = pca.groups(rows)
     for _ in work.map(
         "pca", pca.measure_group, found, str(store.files), images=lambda group: group.rows
     ):
         pass
-    projection = pca.solve(pca.merge_groups(store, found), requested)
+    projection = pca.solve(pca.merge_groups(store, found), (name, amount))
     if name == "components" and projection.k < amount:
         work.progress.warn(
             f"{amount:,} components asked, {projection.k:,} made: "

@@ -95,3 +95,8 @@ def _row_texts(images: pa.Table) -> pa.ChunkedArray:
     """string[n]: all that the plan says of an image; NUL is in no path."""
     texts = [images[name].cast(pa.string()) for name in images.column_names]
     return pc.binary_join_element_wise(*texts, "\0", null_handling="replace", null_replacement="\0")
+
+
+def label_count(images: pa.Table) -> int:
+    """How many different labels a catalog or a plan has."""
+    return int(pc.count_distinct(images["label"]).as_py())

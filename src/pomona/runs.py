@@ -17,9 +17,9 @@ from pomona import __version__, report
 from pomona.engines import Engine, Failure
 from pomona.engines.worker import peak_memory_mb
 from pomona.errors import EngineError, PomonaError
+from pomona.plan import label_count
 from pomona.progress import Progress
 from pomona.recipe import Recipe
-from pomona.sources.scan import label_count
 from pomona.store import MANIFEST, REPORT, Store
 
 Item = TypeVar("Item")
@@ -41,7 +41,8 @@ class Running:
 class Summary:
     """What a command did, and what the store holds after it.
 
-    ran: images that went through the network now; worked: whether anything was done at all.
+    ran: images that were decoded for the network now, or found bad; worked: whether anything was
+    done at all.
     """
 
     store: str
@@ -73,6 +74,7 @@ class Run:
         self.worker_seconds: defaultdict[str, float] = defaultdict(float)
         self.ran = 0
         self.worked = False
+        self.csv: bool | None = None
         self._command = running.command
         self._started = datetime.now(timezone.utc)
         self._id = f"{self._started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
@@ -116,15 +118,19 @@ class Run:
     def finish(self, source: str, recipe: Recipe, plan: pa.Table) -> Summary:
         """Writes the report and the manifest; a run that did nothing leaves both as they are."""
         manifest = self.store.manifest
+        before = dict(manifest)
         projection = self.store.find_projection()
         manifest.update(
             source=source,
             recipe=recipe.to_dict(),
             totals=self._totals(plan),
             pca=projection and projection.summary(),
+            csv=self.csv if self.csv is not None else manifest["csv"],
         )
-        if self.worked or not self.store.files.exists(REPORT):
-            manifest["runs"].append(self._entry())
+        # A run that was stopped while it finished has done its work, but has not told it.
+        self.worked |= manifest != before or not self.store.files.exists(REPORT)
+        if self.worked:
+            manifest["runs"] = [*manifest["runs"], self._entry()]
             with self.timed("report"):
                 report.write(self.store, manifest)
             manifest["runs"][-1] = self._entry()

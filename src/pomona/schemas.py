@@ -46,7 +46,10 @@ ERRORS: Final = pa.schema(
 
 # reason → (is it worth trying again as it is, what a person can do about it)
 REASONS: Final[dict[str, tuple[bool, str]]] = {
-    "not_found": (True, "The file was gone when it was read: bring it back, then run again."),
+    "not_found": (
+        True,
+        "It was gone when it was read: bring it back, touch it, then run again.",
+    ),
     "permission_denied": (True, "Let the user who runs pomona read it, touch it, then run again."),
     "io_error": (True, "The disk failed: check it, touch the file, then run again."),
     "too_large": (False, "More pixels or bytes than pomona takes: shrink the image."),
@@ -61,12 +64,16 @@ REASONS: Final[dict[str, tuple[bool, str]]] = {
 
 
 def features(width: int) -> pa.Schema:
-    """Schema of features/: `features` is fixed_size_list<float32>[width]."""
+    """Schema of features/: `features` is fixed_size_list<float32>[width].
+
+    sha256: of the file that they were made of.
+    """
     return pa.schema(
         [
             *IDENTITY,
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),
+            pa.field("sha256", pa.string()),
             pa.field("features", pa.list_(pa.float32(), width), nullable=False),
         ]
     )

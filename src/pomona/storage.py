@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import uuid
@@ -12,9 +14,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pomona.errors import StoreWriteError
+from pomona.errors import StoreBusyError, StoreWriteError
 
 TEMPORARIES = "_pomona/tmp"
+
+
+def encode_text(text: str) -> bytes:
+    """UTF-8; what cannot be, a byte of a file's name that is no UTF-8, as JSON escapes it."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 class LocalFolder:
@@ -69,10 +76,30 @@ class LocalFolder:
                 raise
             _sync_folder(target.parent)
 
-    def make(self, folder: str) -> None:
-        """Makes a folder, with those above it, if it is not there. Raises StoreWriteError."""
-        with _write_errors(self.path(folder)):
-            self.path(folder).mkdir(parents=True, exist_ok=True)
+    @contextmanager
+    def lock(self, name: str, holder: str) -> Iterator[None]:
+        """Holds `name` for this process; the kernel frees it when the process dies.
+
+        holder: who holds it, for those who find it held. Raises StoreBusyError when another
+        process does, StoreWriteError.
+        """
+        path = self.path(name)
+        with contextlib.ExitStack() as stack:
+            with _write_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(path.open("a+b"))
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as exc:
+                    file.seek(0)
+                    raise StoreBusyError(
+                        f"{self} is in use by {file.read().decode() or 'another run'}: "
+                        "wait until it has ended, or choose another folder"
+                    ) from exc
+                file.truncate(0)
+                file.write(encode_text(holder))
+                file.flush()
+            yield
 
     def delete(self, name: str) -> None:
         """Removes a file, or a folder with all in it, if it is there. Raises StoreWriteError."""

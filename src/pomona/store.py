@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +21,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pomona import schemas
-from pomona.errors import PomonaError, StoreBusyError, StoreError
+from pomona.errors import PomonaError, StoreError
 from pomona.projection import Projection
 from pomona.recipe import Recipe
-from pomona.storage import TEMPORARIES, LocalFolder
+from pomona.storage import TEMPORARIES, LocalFolder, encode_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +41,7 @@ PROJECTION = "model_info/projection.npz"
 _DAMAGED = (pa.ArrowException, ValueError, OSError)
 
 
-def encode_text(text: str) -> bytes:
-    """UTF-8; what cannot be, a byte of a file's name that is no UTF-8, as JSON escapes it."""
-    return text.encode("utf-8", "backslashreplace")
+_PART = re.compile(r".*/part-([0-9]+)\.parquet")
 
 
 def part_name(table: str, part: int, suffix: str = "parquet") -> str:
@@ -192,16 +190,25 @@ class Store:
     # What the steps read and write
 
     def find_projection(self) -> Projection | None:
-        """The fitted PCA, or None where there is none that can be read."""
+        """The fitted PCA, or None where there is none. Raises StoreError for a damaged one."""
         try:
             return Projection.from_bytes(self.files.read(PROJECTION))
-        except (FileNotFoundError, EOFError, KeyError, ValueError, BadZipFile):
-            return None  # one that cannot be read is fitted anew
+        except FileNotFoundError:
+            return None
+        except (EOFError, KeyError, ValueError, BadZipFile) as exc:
+            raise StoreError(
+                f"{self.files}/{PROJECTION} is damaged: restore it from a copy, "
+                f"or fit another with `pomona reduce {self.files} --refit`"
+            ) from exc
 
     def read_all(self, table: str, schema: pa.Schema) -> pa.Table:
         """All parts of a table, in their order, as `schema`."""
-        parts = [self.read_table(name).cast(schema) for name in self.files.names(table)]
+        parts = [self.read_table(name).cast(schema) for name in self.part_names(table)]
         return pa.concat_tables([schema.empty_table(), *parts])
+
+    def part_names(self, table: str) -> list[str]:
+        """The names of a table's parts, in their order."""
+        return [name for name in self.files.names(table) if _PART.fullmatch(name)]
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Raises FileNotFoundError, or StoreError for a damaged file."""
@@ -246,11 +253,20 @@ class Store:
         self.files.write(name, memoryview(sink.getvalue()))
 
     def plan(self) -> pa.Table:
-        """The images of the store and the part that each is in; empty where there is no plan."""
+        """The images of the store and the part that each is in; empty for a new store."""
         try:
             return self.read_table(PLAN)
-        except FileNotFoundError:
-            return schemas.PLAN.empty_table()
+        except (FileNotFoundError, StoreError):
+            return self._plan_of_metadata()
+
+    def _plan_of_metadata(self) -> pa.Table:
+        """The plan again from metadata/, which has a row for each image of its part."""
+        plan = [schemas.PLAN.empty_table()]
+        for name in self.part_names("metadata"):
+            images = self.read_table(name, schemas.CATALOG.names).select(schemas.CATALOG.names)
+            parts = np.full(images.num_rows, int(_PART.fullmatch(name)[1]), np.int32)  # type: ignore[index]
+            plan.append(images.append_column(schemas.PLAN.field("part"), pa.array(parts)))
+        return pa.concat_tables(plan).combine_chunks()
 
     def rows_by_part(self, table: str, plan: pa.Table) -> dict[int, int]:
         """How many rows each of the plan's parts holds of a table."""
@@ -267,6 +283,7 @@ class Store:
             "recipe": recipe.to_dict(),
             "totals": {"images": 0, "features": 0, "errors": 0, "labels": 0},
             "pca": None,
+            "csv": None,
             "runs": [],
         }
         self.write_json(MANIFEST, manifest)
@@ -310,24 +327,11 @@ class Store:
 
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:
-        """Holds the store for one run, and sweeps what a dead one left behind.
+        """Holds the store for one command, and sweeps what a dead one left behind.
 
-        Raises StoreBusyError when another process holds it. The kernel frees the lock of a
-        process that dies.
+        Raises StoreBusyError when another command holds it, StoreWriteError.
         """
-        self.files.make(TEMPORARIES)
-        with self.files.path(LOCK).open("a+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                file.seek(0)
-                raise StoreBusyError(
-                    f"{self.files} is in use by {file.read().decode() or 'another run'}: "
-                    "wait until it has ended, or choose another folder"
-                ) from exc
-            file.truncate(0)
-            file.write(encode_text(f"{command} (process {os.getpid()} on {socket.gethostname()})"))
-            file.flush()
-            for name in self.files.names(TEMPORARIES):
-                self.files.delete(name)
+        holder = f"{command} (process {os.getpid()} on {socket.gethostname()})"
+        with self.files.lock(LOCK, holder):
+            self.files.delete(TEMPORARIES)
             yield

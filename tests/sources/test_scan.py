@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pomona import schemas
 from pomona.errors import ImageError, SourceError
 from pomona.sources.fetch import fetch
-from pomona.sources.scan import EXTENSIONS, folder_label, label_count, scan, spread_sample
+from pomona.sources.scan import EXTENSIONS, folder_label, scan, spread_sample
 from unprivileged import unprivileged
 
 ODD_NAMES = (
@@ -135,7 +135,7 @@ def test_a_label_is_spelled_as_its_path(tmp_path: Path) -> None:
     write(tmp_path, b"caf\xe9/1.jpg", b"a\\b/1.jpg")
     catalog = scan(tmp_path).catalog
     assert catalog["label"].to_pylist() == [r"a\\b", r"caf\xe9"]
-    assert label_count(catalog) == 2
+    assert len(set(catalog["label"].to_pylist()) - {None}) == 2
 
 
 @pytest.mark.parametrize(

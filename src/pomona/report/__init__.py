@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pomona.store import REPORT, Store, encode_text
+from pomona.storage import encode_text
+from pomona.store import REPORT, Store
 
 
 def write(store: Store, manifest: dict[str, Any]) -> None:

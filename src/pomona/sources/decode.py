@@ -60,7 +60,7 @@ def _image_errors() -> Iterator[None]:
     """Translates what Pillow raises into ImageError (stage "decode")."""
     try:
         yield
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError as exc:
         raise ImageError("decode", "too_large", f"more than {MAX_PIXELS:,} pixels") from exc

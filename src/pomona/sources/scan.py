@@ -13,7 +13,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pomona import schemas
 from pomona.errors import SourceError
@@ -173,8 +172,3 @@ def spread_sample(catalog: pa.Table, limit: int, seed: int) -> pa.Table:
         taken[labels[index]] += 1
     chosen = sorted(index for _, _, index in sorted(order)[:limit])
     return catalog.take(pa.array(chosen, pa.int64()))
-
-
-def label_count(catalog: pa.Table) -> int:
-    """How many different labels."""
-    return int(pc.count_distinct(catalog["label"]).as_py())
