@@ -146,7 +146,7 @@ def test_wrong_usage(refusals: Refusals, command: str) -> None:
 FAILS = {
     "run nowhere out": ("nowhere does not exist", "check the path"),
     "run empty out": ("no images in empty", "check the path"),
-    "run texts out": ("no images in texts", "1 files", "check the path"),
+    "run texts out": ("no images in texts", "1 left out", "check the path"),
     "run photos out --include *.webp": ("no images in photos", "--include"),
     "run file.txt out": ("file.txt is a file", "give the folder"),
     "run s3://bucket/photos out": ("s3:/", "is an address", "copy the images"),

@@ -29,9 +29,9 @@ def paths(store: Store, table: str) -> list[str]:
     return [path for name in names for path in store.read_table(name)["path"].to_pylist()]
 
 
-def rows(store: Store) -> dict[str, Any]:
+def rows(store: Store) -> dict[tuple[str, str], Any]:
     """Each image's row of features/, pca/ or errors/ and of metadata/, by path."""
-    together: dict[str, Any] = {}
+    together: dict[tuple[str, str], Any] = {}
     for table in ("features", "pca", "errors", "metadata"):
         for name in store.part_names(table):
             for row in store.read_table(name).to_pylist():

@@ -108,15 +108,15 @@ def extract(out: Path, extracting: Extracting, running: Running) -> Summary:
 def reduce(out: Path, reducing: Reducing, running: Running) -> Summary:
     """The second half: PCA of the features that a store holds."""
     store = Store(out)
-    manifest = store.manifest
+    manifest, recipe = store.manifest, store.recipe
     with open_run(store, running) as work:
         plan = store.plan()
-        if not all(features.is_extracted(store, shard, store.recipe) for shard in shards(plan)):
+        if not all(features.is_extracted(store, shard, recipe) for shard in shards(plan)):
             raise StoreError(
                 f"{store.files} is not complete, its run was stopped: give its command again first"
             )
         _reduce(work, plan, reducing)
-        return work.finish(manifest["source"], store.recipe, plan)
+        return work.finish(manifest["source"], recipe, plan)
 
 
 def rewrite_report(out: Path, running: Running) -> Path:
@@ -165,12 +165,12 @@ def _find(extracting: Extracting, running: Running) -> pa.Table:
     found: Scan = scan(extracting.source, extracting.include)
     catalog = found.catalog
     if not catalog.num_rows:
-        others = "".join(f"; {count:,} files: {why}" for why, count in found.skipped.items())
-        raise SourceError(f"no images in {extracting.source}{others}; check the path and --include")
+        others = "".join(f" ({count:,} left out: {why})" for why, count in found.skipped.items())
+        raise SourceError(f"no images in {extracting.source}{others}: check the path and --include")
     for folder in found.unlisted:
         running.progress.warn(f"cannot list {folder}: the images in it are not taken")
     for why, count in found.skipped.items():
-        running.progress.note(f"{count:,} files are not taken: {why}")
+        running.progress.note(f"left out: {count:,} {'file' if count == 1 else 'files'}, {why}")
     if extracting.labels is not None:
         catalog, warnings = apply_labels(catalog, extracting.labels)
         for warning in warnings:
@@ -271,10 +271,8 @@ def _reduce(work: Run, plan: pa.Table, reducing: Reducing) -> None:
 def _fit(work: Run, rows: dict[int, int], reducing: Reducing) -> Projection | None:
     """The store's projection, fitted anew where it must be; None where there is too little."""
     store, total = work.store, sum(rows.values())
-    known = store.manifest["pca"] or {"requested": {"variance": DEFAULT_VARIANCE}}
-    [before] = known["requested"].items()
+    told = store.manifest["pca"] or {"requested": {"variance": DEFAULT_VARIANCE}}
     kept = None if reducing.refit else store.find_projection()
-    before = kept.requested if kept else before
     keep = reducing.keep_projection
     reason = pca.refit_reason(kept, total, reducing.requested, keep=keep)
     if reason is None:
@@ -285,6 +283,7 @@ def _fit(work: Run, rows: dict[int, int], reducing: Reducing) -> Projection | No
         return None
     if kept:
         work.progress.note(f"PCA is fitted anew: {reason}")
+    [before] = [kept.requested] if kept else told["requested"].items()
     name, amount = reducing.requested or before
     found = pca.groups(rows)
     for _ in work.map(

@@ -112,7 +112,7 @@ def _walk(
             elif entry.name.startswith("._") or (
                 os.path.splitext(entry.name)[1].lower() not in extensions  # noqa: PTH122
             ):
-                found.skipped["no image's name"] += 1
+                found.skipped["no image by their names"] += 1
             elif patterns and not any(
                 fnmatchcase(name, pattern) or fnmatchcase(entry.name, pattern)
                 for pattern in patterns
