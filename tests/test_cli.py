@@ -293,7 +293,7 @@ def test_labels_from_a_file(pomona: Pomona, photos: Path, tmp_path: Path) -> Non
     command = ["extract", photos, tmp_path / "out", "--labels", labels, "--workers", "1"]
     ended = pomona.done(*command)
     assert "1 images are not in labels.csv" in ended.stderr
-    assert ended.stdout.startswith("40 images run in ")
+    assert ended.stdout.startswith("40 images done in ")
     assert "\x1b" not in ended.stdout + ended.stderr, "only a terminal gets colours and bars"
     found = api.open(tmp_path / "out").features()
     assert dict(zip(found.paths, found.labels, strict=True)) == {

@@ -18,7 +18,7 @@ from pomona.store import Store
 
 def open(path: str | os.PathLike[str]) -> Store:
     """The store in a folder, to be read. Raises StoreError when there is none."""
-    store = Store(Path(path))
+    store = Store(Path(path).expanduser())
     _ = store.manifest
     return store
 
@@ -47,9 +47,9 @@ def run(
     progress: whether a line every few seconds goes to stderr. Raises PomonaError.
     """
     extracting = pipeline.Extracting(
-        source=Path(source),
+        source=Path(source).expanduser(),
         include=include,
-        labels=None if labels is None else Path(labels),
+        labels=None if labels is None else Path(labels).expanduser(),
         limit=limit,
         seed=seed,
         backbone=backbone,
@@ -61,8 +61,9 @@ def run(
         PlainProgress(sys.stderr) if progress else Progress(),
         _as_call(str(source), str(out), extracting, reducing),
     )
-    pipeline.run(Path(out), extracting, reducing, running)
-    return Store(Path(out))
+    folder = Path(out).expanduser()
+    pipeline.run(folder, extracting, reducing, running)
+    return Store(folder)
 
 
 def _as_call(source: str, out: str, *settings: pipeline.Extracting | pipeline.Reducing) -> str:

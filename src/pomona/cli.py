@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pomona import __version__
@@ -81,24 +82,46 @@ def _fail(message: object, status: int) -> None:
     sys.exit(status)
 
 
+def _backbone_names() -> list[str]:
+    from pomona.backbones import registry
+
+    return registry.names()
+
+
 # What several commands take
 
 # (readable=False: whether a path can be read is found, and told, where it is read.)
 
 Source = Annotated[
-    Path, typer.Argument(readable=False, help="Folder of images; subfolders are labels.")
+    Path,
+    typer.Argument(
+        readable=False, metavar="SOURCE", help="Folder of images; subfolders are labels."
+    ),
 ]
 Out = Annotated[
     Path,
-    typer.Argument(readable=False, help="Folder for the results: new, empty, or a store."),
+    typer.Argument(
+        readable=False, metavar="OUT", help="Folder for the results: new, empty, or a store."
+    ),
 ]
 StoreFolder = Annotated[
     Path, typer.Argument(readable=False, metavar="STORE", help="A folder that pomona made.")
 ]
-Backbone = Annotated[str, typer.Option(help="The network; `pomona backbones` lists them.")]
+Backbone = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The network; `pomona backbones` lists them.",
+        autocompletion=_backbone_names,
+    ),
+]
 Fit = Annotated[
     str,
-    typer.Option(help="stretch: the whole image; crop: the central square."),
+    typer.Option(
+        metavar="FIT",
+        help="stretch: the whole image; crop: the central square.",
+        autocompletion=lambda: ["stretch", "crop"],
+    ),
 ]
 Include = Annotated[
     list[str] | None,
@@ -223,9 +246,11 @@ def _finish(output: Output, summary: Summary, max_error_rate: float = 1.0) -> No
 
 def _in_words(summary: Summary) -> str:
     lines = []
-    if summary.worked:
-        speed = f", {summary.images_per_second:,.0f} images/s" if summary.ran else ""
-        lines.append(f"{summary.ran:,} images run in {duration(summary.seconds)}{speed}")
+    if summary.ran:
+        speed = f"extracted at {summary.images_per_second:,.0f} images/s"
+        lines.append(f"{summary.ran:,} images done in {duration(summary.seconds)}, {speed}")
+    elif summary.worked:
+        lines.append(f"Done in {duration(summary.seconds)}; no image had to run")
     else:
         lines.append(f"Nothing to do: {summary.store} is up to date")
     labels = f" of {summary.labels:,} labels" if summary.labels else ""
@@ -235,6 +260,8 @@ def _in_words(summary: Summary) -> str:
     lines.append(f"  errors    {summary.errors:,}{f' ({reasons})' if reasons else ''}")
     if summary.components:
         share = f"{summary.variance_explained:.1%} of the variance"
+        if summary.fitted_on != summary.features:
+            share += f" of the {summary.fitted_on:,} images it was fitted on; --refit takes all"
         lines.append(f"  PCA       {summary.components:,} components, {share}")
     lines.append(f"  report    {summary.report}")
     return "\n".join(lines)
@@ -447,7 +474,7 @@ def doctor(as_json: AsJson = False) -> None:
         table = Table("", "", "", box=None, show_header=False)
         for finding in findings:
             mark = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[dim]optional[/]"}
-            table.add_row(mark[finding.ok], finding.what, finding.detail)
+            table.add_row(mark[finding.ok], finding.what, escape(finding.detail))
         Console().print(table)
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(FAILED)

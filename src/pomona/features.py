@@ -288,6 +288,8 @@ def featurize(
     """
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
         raise UsageError("featurize takes a list of images: put the one into brackets")
+    if not isinstance(recipe, Recipe | None):
+        raise UsageError(f"featurize takes a Recipe, as store.recipe, not {recipe!r}")
     if recipe is not None and recipe.input_size is None:
         raise BackboneError("these features were imported: only what made them can make more")
     backbone = registry.get(recipe.backbone if recipe else registry.DEFAULT)
@@ -304,7 +306,8 @@ def featurize(
         try:
             batches.add(row, _pixels(image))
         except ImageError as exc:
-            detail = f"image {row}: {exc.detail}".removesuffix(": ")
+            name = f" ({image})" if isinstance(image, (str, os.PathLike)) else ""
+            detail = f"image {row}{name}: {exc.detail}".removesuffix(": ")
             raise ImageError(exc.stage, exc.reason, detail) from exc
     batches.flush()
     return batches.features

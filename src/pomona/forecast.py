@@ -11,6 +11,7 @@ import numpy as np
 
 from pomona import features, pca
 from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.engines import usable_cores
 from pomona.pipeline import Extracting, prepare
 from pomona.plan import label_count, make_plan, shards
 from pomona.progress import duration
@@ -43,7 +44,7 @@ class Forecast:
         return (
             f"{self.images:,} images of {self.labels:,} labels in {self.source}, "
             f"{self.to_do:,} to do\n"
-            f"  time  about {duration(self.seconds)} "
+            f"  time  about {duration(self.seconds)} for the network "
             f"({self.images_per_second:,.0f} images/s with {self.workers} workers)\n"
             f"  disk  about {self.disk_bytes / 1e6:,.0f} MB in {self.store}\n"
             "Nothing was written."
@@ -61,7 +62,8 @@ def forecast(out: Path, extracting: Extracting, running: Running) -> Forecast:
     )
     width = job.recipe.width
     groups = pca.groups(Counter(plan["part"].to_pylist())) if to_do else []
-    rate = _images_per_second(job.network) * running.engine.workers
+    # More workers than cores are no faster.
+    rate = _images_per_second(job.network) * min(running.engine.workers, usable_cores())
     return Forecast(
         source=job.source,
         store=str(job.store.files),

@@ -42,7 +42,8 @@ class Summary:
     """What a command did, and what the store holds after it.
 
     ran: images that were decoded for the network now, or found bad; worked: whether anything was
-    done at all.
+    done at all; images_per_second: while they were extracted; fitted_on: how many images the PCA,
+    and with it variance_explained, is of.
     """
 
     store: str
@@ -56,6 +57,7 @@ class Summary:
     labels: int
     components: int | None
     variance_explained: float | None
+    fitted_on: int | None
     reasons: dict[str, int]
     report: str
 
@@ -181,6 +183,7 @@ class Run:
             images_per_second=round(self._speed(), 1),
             components=pca.get("components"),
             variance_explained=pca.get("variance_explained"),
+            fitted_on=pca.get("fitted_on"),
             reasons=Counter(self.store.errors()["reason"].to_pylist()) if totals["errors"] else {},
             report=str(self.store.files.path(REPORT)),
             **totals,

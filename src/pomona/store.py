@@ -164,7 +164,10 @@ class Store:
         """The fitted PCA. Raises StoreError when there is none."""
         projection = self.find_projection()
         if projection is None:
-            raise StoreError(f"{self.files} holds no PCA yet: run `pomona reduce {self.files}`")
+            raise StoreError(
+                f"{self.files} holds no PCA: give its `pomona run` again if that was stopped, "
+                f"else `pomona reduce {self.files}`"
+            )
         return projection
 
     def features(self) -> Vectors:

@@ -11,7 +11,7 @@ import pytest
 
 from pomona.backbones import cache, registry
 from pomona.backbones.registry import Backbone
-from pomona.errors import BackboneError
+from pomona.errors import BackboneError, UsageError
 
 
 @pytest.fixture
@@ -155,13 +155,13 @@ def test_processes_that_convert_at_once_agree_and_the_next_needs_no_onnx(folder:
 
 
 def test_an_unknown_backbone_is_answered_with_the_known() -> None:
-    with pytest.raises(BackboneError) as caught:
+    with pytest.raises(UsageError) as caught:
         registry.get("efficientnet-lite0")
     assert str(caught.value) == (
         "unknown backbone 'efficientnet-lite0': did you mean efficientnet_lite0? "
         "known are efficientnet_lite0"
     )
-    with pytest.raises(BackboneError, match="unknown backbone 'zzz': known are"):
+    with pytest.raises(UsageError, match="unknown backbone 'zzz': known are"):
         registry.get("zzz")
 
 

@@ -107,11 +107,11 @@ def test_each_kind_of_mismatch_is_told_with_its_number(file: Path) -> None:
     ]
 
 
-def test_a_header_alone_names_no_image(file: Path) -> None:
-    file.write_text("path,label\n")
-    catalog, warnings = apply_labels(CATALOG, file)
-    assert set(labels_of(catalog).values()) == {None}
-    assert len(warnings) == 1
+@pytest.mark.parametrize("lines", ["", "/abs/a.jpg,x\n"])
+def test_a_file_that_names_no_image_is_refused(file: Path, lines: str) -> None:
+    file.write_text("path,label\n" + lines)
+    with pytest.raises(SourceError, match=r"names none of the images.* as 'a.jpg'"):
+        apply_labels(CATALOG, file)
 
 
 def test_a_line_without_a_path_names_no_image(file: Path) -> None:
@@ -119,12 +119,6 @@ def test_a_line_without_a_path_names_no_image(file: Path) -> None:
     catalog, warnings = apply_labels(CATALOG, file)
     assert labels_of(catalog)["a.jpg"] == "y"
     assert "1 paths of labels.csv are not among the images" in warnings
-
-
-def test_a_catalog_without_images_stays_so(file: Path) -> None:
-    file.write_text("path,label\na.jpg,x\n")
-    catalog, warnings = apply_labels(schemas.CATALOG.empty_table(), file)
-    assert (catalog.num_rows, catalog.schema, len(warnings)) == (0, schemas.CATALOG, 1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from pomona.errors import BackboneError
+from pomona.errors import BackboneError, UsageError
 
 DEFAULT = "efficientnet_lite0"
 
@@ -48,12 +48,12 @@ class Backbone:
 
 
 def get(name: str) -> Backbone:
-    """Return the backbone of that name; raises BackboneError when there is none."""
+    """Return the backbone of that name; raises UsageError when there is none."""
     if name in _BACKBONES:
         return _BACKBONES[name]
     close = difflib.get_close_matches(name, _BACKBONES, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise BackboneError(f"unknown backbone {name!r}: {hint}known are {', '.join(names())}")
+    raise UsageError(f"unknown backbone {name!r}: {hint}known are {', '.join(names())}")
 
 
 def names() -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from pomona.engines import Failure
 from pomona.engines.worker import Load, Reply
+from pomona.errors import EngineError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,13 +58,20 @@ class Worker:
     def start(cls) -> Worker:
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(  # noqa: S603 - this interpreter, with fixed code
-                [sys.executable, "-c", BOOTSTRAP, str(theirs.fileno()), *sys.path],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, **ONE_THREAD},
-            )
+            try:
+                process = subprocess.Popen(  # noqa: S603 - this interpreter, with fixed code
+                    [sys.executable, "-c", BOOTSTRAP, str(theirs.fileno()), *sys.path],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    env={**os.environ, **ONE_THREAD},
+                    start_new_session=True,  # Ctrl-C is the driver's, which ends its workers
+                )
+            except OSError as exc:
+                raise EngineError(
+                    f"cannot start a worker with {sys.executable}: {exc.strerror}; "
+                    "check that Python may be run"
+                ) from exc
         return cls(process, Connection(ours.detach()))
 
     def give(self, pickled: bytes, item: Any, attempt: int) -> None:

@@ -31,6 +31,11 @@ def apply_labels(catalog: pa.Table, file: Path) -> tuple[pa.Table, list[str]]:
         catalog = catalog.set_column(index, catalog.schema.field(name), column.cast(pa.string()))
     warnings = []
     unnamed = position.null_count
+    if unnamed == catalog.num_rows:
+        raise SourceError(
+            f"{file} names none of the images: its paths must be relative to the source, as "
+            f"{catalog['path'][0].as_py()!r}"
+        )
     if unnamed:
         warnings.append(f"{unnamed:,} images are not in {file.name}: they have no label")
     unknown = given.num_rows - (catalog.num_rows - unnamed)
@@ -48,8 +53,8 @@ def _read(file: Path) -> pa.Table:
     )
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
     try:
-        with file.open("rb") as lines:
-            table = pyarrow.csv.read_csv(lines, parse_options=parse, convert_options=convert)
+        lines = pa.BufferReader(file.read_bytes())
+        table = pyarrow.csv.read_csv(lines, parse_options=parse, convert_options=convert)
         names = table.column_names
     except FileNotFoundError as exc:
         raise SourceError(f"{file} does not exist: check --labels") from exc

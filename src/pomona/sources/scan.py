@@ -109,10 +109,8 @@ def _walk(
             name = f"{relative}/{entry.name}" if relative else entry.name
             if _is_folder(entry):
                 todo.append((entry.path, name, above | {identity}))
-            elif entry.name.startswith("._") or (
-                os.path.splitext(entry.name)[1].lower() not in extensions  # noqa: PTH122
-            ):
-                found.skipped["no image by their names"] += 1
+            elif (other := _other_name(entry.name, extensions)) is not None:
+                found.skipped[other] += 1
             elif patterns and not any(
                 fnmatchcase(name, pattern) or fnmatchcase(entry.name, pattern)
                 for pattern in patterns
@@ -130,6 +128,16 @@ def _walk(
                     yield encode_path(name), label, split, status.st_size, fingerprint
                 else:
                     found.skipped["a pipe, a device or a socket"] += 1
+
+
+def _other_name(name: str, extensions: frozenset[str]) -> str | None:
+    """What the name of a file that is no image looks like; None for an image's."""
+    if name.startswith("._"):  # what macOS keeps beside a file on a disk that is not its own
+        return "named ._*"
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    if suffix in extensions:
+        return None
+    return f"named *{encode_path(suffix)}" if suffix else "without an extension"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
