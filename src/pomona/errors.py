@@ -6,7 +6,7 @@
     ├── StoreError              the output folder is not, or not any more, what it should be
     │   ├── StoreBusyError      another run is at work on it
     │   └── StoreWriteError     it cannot be written: no space left, read-only, no permission
-    ├── BackboneError           unknown network, or its weights are missing or wrong
+    ├── BackboneError           a network's weights are missing or wrong
     ├── EngineError             the workers cannot do their work
     └── ImageError              one image that gives no features; a row of errors/ in a run
 
@@ -41,7 +41,7 @@ class StoreWriteError(StoreError):
 
 
 class BackboneError(PomonaError):
-    """A backbone is unknown, or its weights are missing or not what they should be."""
+    """A backbone's weights are missing or not what they should be."""
 
 
 class EngineError(PomonaError):

@@ -144,7 +144,7 @@ class Job:
 def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
     """Scans the source, loads the network and holds both against the store.
 
-    Raises BackboneError, SourceError or StoreError.
+    Raises UsageError, BackboneError, SourceError or StoreError.
     """
     start = time.perf_counter()
     store = Store(out)
