@@ -181,6 +181,19 @@ def test_an_image_that_is_mended_is_an_error_no_more(store: Store, source: Path)
     assert again["features", path] == undisturbed["features", path]
 
 
+def test_a_file_that_could_not_be_read_is_read_once_it_is_there(
+    store: Store, source: Path, tmp_path: Path
+) -> None:
+    link = source / "Training/Pear/link.jpg"
+    link.symlink_to(tmp_path / "elsewhere.jpg")
+    run(source, store.files.root)
+    assert paths(store, "errors") == ["Training/Pear/link.jpg"]
+    (tmp_path / "elsewhere.jpg").write_bytes(first(source).read_bytes())
+    run(source, store.files.root)
+    assert paths(store, "errors") == []
+    assert "Training/Pear/link.jpg" in paths(store, "features")
+
+
 def test_csv_stays_as_it_was_asked_for(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(source, out, csv=False, limit=1)

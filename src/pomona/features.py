@@ -149,6 +149,8 @@ class _Known:
         row = self._metadata.get(path)
         if row is None or row["sha256"] != sha256:
             return None
+        if sha256 is None and row["fingerprint"] != image["fingerprint"]:
+            return None  # it could not be read then; now perhaps it can
         error = self._errors.get(path)
         if error and error["fingerprint"] not in (image["fingerprint"], row["fingerprint"]):
             error = None
