@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from pomona.plan import Shard
 from pomona.recipe import Recipe
 from pomona.sources.decode import Pixels, array_to_rgb, decode, resize, to_rgb
 from pomona.sources.fetch import fetch
+from pomona.stopwatch import Stopwatch
 from pomona.store import Store, matrix, part_name
 
 TABLES = ("metadata", "errors", "features")
@@ -68,21 +66,6 @@ class Extracted:
     errors: int
     ran: int
     seconds: dict[str, float]
-
-
-@dataclass
-class Stopwatch:
-    """Seconds by what they were spent on."""
-
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[what] += time.perf_counter() - start
 
 
 class Batches:

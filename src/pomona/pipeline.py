@@ -207,7 +207,7 @@ def _check_fits(store: Store, recipe: Recipe, source: str, catalog: pa.Table) ->
 def _extract(work: Run, job: Job) -> pa.Table:
     """Brings features/, metadata/ and errors/ to the source's state; returns the plan."""
     store, recipe = work.store, job.recipe
-    work.seconds["scan"] += job.scan_seconds
+    work.watch.seconds["scan"] += job.scan_seconds
     if store.is_new():
         store.begin(job.source, recipe)
     else:
@@ -223,7 +223,7 @@ def _extract(work: Run, job: Job) -> pa.Table:
         work.progress.note(f"{relabelled:,} images have another label or split than before")
     if not plan.equals(previous):
         store.write_table(PLAN, plan)
-    with work.timed("extract"):
+    with work.watch.timed("extract"):
         todo = [shard for shard in shards(plan) if not features.is_extracted(store, shard, recipe)]
         extraction = features.Extraction(job.source, str(store.files), recipe, job.network)
         results = work.map(
@@ -255,13 +255,13 @@ def _reduce(work: Run, plan: pa.Table, reducing: Reducing) -> None:
     as_before = store.manifest["csv"] is not False
     work.csv = as_before if reducing.csv is None else reducing.csv
     rows = store.rows_by_part("features", plan)
-    with work.timed("pca"):
+    with work.watch.timed("pca"):
         projection = _fit(work, rows, reducing)
         if projection:
             pca.describe(store, projection)
     if not work.csv:
         store.files.delete("csv")
-    with work.timed("project"):
+    with work.watch.timed("project"):
         projecting = pca.Projecting(str(store.files), projection, work.csv)
         todo = [part for part in rows if not pca.is_projected(store, part, projecting)]
         for _ in work.map("project", pca.project_part, todo, projecting, images=rows.__getitem__):

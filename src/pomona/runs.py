@@ -20,6 +20,7 @@ from pomona.errors import EngineError, PomonaError
 from pomona.plan import label_count
 from pomona.progress import Progress
 from pomona.recipe import Recipe
+from pomona.stopwatch import Stopwatch
 from pomona.store import MANIFEST, REPORT, Store
 
 Item = TypeVar("Item")
@@ -72,7 +73,7 @@ class Run:
 
     def __init__(self, store: Store, running: Running) -> None:
         self.store, self.engine, self.progress = store, running.engine, running.progress
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.watch = Stopwatch()
         self.worker_seconds: defaultdict[str, float] = defaultdict(float)
         self.ran = 0
         self.worked = False
@@ -81,15 +82,6 @@ class Run:
         self._started = datetime.now(timezone.utc)
         self._id = f"{self._started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
         self._clock = time.perf_counter()
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Adds the time within to a stage of the manifest's run."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - start
 
     def map(
         self,
@@ -133,7 +125,7 @@ class Run:
         self.worked |= manifest != before or not self.store.files.exists(REPORT)
         if self.worked:
             manifest["runs"] = [*manifest["runs"], self._entry()]
-            with self.timed("report"):
+            with self.watch.timed("report"):
                 report.write(self.store, manifest)
             manifest["runs"][-1] = self._entry()
             self.store.write_json(MANIFEST, manifest)
@@ -159,7 +151,7 @@ class Run:
             "images_per_second": round(self._speed(), 1),
             "seconds": {
                 "total": round(total, 3),
-                **{stage: round(self.seconds[stage], 3) for stage in STAGES},
+                **{stage: round(self.watch.seconds[stage], 3) for stage in STAGES},
             },
             "worker_seconds": {
                 what: round(s, 3) for what, s in sorted(self.worker_seconds.items())
@@ -171,7 +163,7 @@ class Run:
         }
 
     def _speed(self) -> float:
-        return self.ran / self.seconds["extract"] if self.ran else 0.0
+        return self.ran / self.watch.seconds["extract"] if self.ran else 0.0
 
     def _summary(self, manifest: dict[str, Any]) -> Summary:
         pca, totals = manifest["pca"] or {}, manifest["totals"]

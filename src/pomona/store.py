@@ -36,11 +36,8 @@ PLAN = "_pomona/plan.parquet"
 LOCK = "_pomona/lock"
 PROJECTION = "model_info/projection.npz"
 
-
 # What Arrow raises of a file that is not what was written
 _DAMAGED = (pa.ArrowException, ValueError, OSError)
-
-
 _PART = re.compile(r".*/part-([0-9]+)\.parquet")
 
 
