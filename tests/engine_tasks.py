@@ -35,25 +35,25 @@ class UnpicklableError(Exception):
         self.lock = threading.Lock()
 
 
-def square(item: int, payload: object) -> int:
+def square(item: int, payload: object, attempt: int) -> int:
     return item * item
 
 
-def process(item: int, payload: object) -> int:
+def process(item: int, payload: object, attempt: int) -> int:
     return os.getpid()
 
 
-def raise_on_odd(item: int, payload: object) -> int:
+def raise_on_odd(item: int, payload: object, attempt: int) -> int:
     if item % 2:
         raise ValueError(f"{item} is odd")
     return item
 
 
-def raise_unpicklable(item: int, payload: object) -> int:
+def raise_unpicklable(item: int, payload: object, attempt: int) -> int:
     raise UnpicklableError
 
 
-def die_once_on_3(item: int, folder: Path) -> int:
+def die_once_on_3(item: int, folder: Path, attempt: int) -> int:
     """Is killed, as by the kernel when memory runs out, the first time that it meets 3."""
     if item == 3 and not (folder / "died").exists():
         (folder / "died").touch()
@@ -61,24 +61,24 @@ def die_once_on_3(item: int, folder: Path) -> int:
     return item
 
 
-def die_on_3(item: int, folder: Path) -> int:
+def die_on_3(item: int, folder: Path, attempt: int) -> int:
     if item == 3:
         (folder / uuid.uuid4().hex).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return item
 
 
-def exit_process(item: int, payload: object) -> int:
+def exit_process(item: int, payload: object, attempt: int) -> int:
     os._exit(7)
 
 
-def blas_threads(item: int, payload: object) -> list[int]:
+def blas_threads(item: int, payload: object, attempt: int) -> list[int]:
     import numpy as np
 
     np.ones((2, 2)) @ np.ones((2, 2))
     return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
 
 
-def say(item: int, payload: object) -> int:
+def say(item: int, payload: object, attempt: int) -> int:
     print("a task's own words")
     return item

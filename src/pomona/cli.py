@@ -156,6 +156,10 @@ Workers = Annotated[
     int | None, typer.Option(metavar="N", help="Worker processes. (default: one per core)")
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="Where the work is done: local.")]
+ImageTimeout = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", help="An image that takes longer to read is an error row."),
+]
 MaxErrorRate = Annotated[
     float,
     typer.Option(metavar="SHARE", help="Exit status 3 if more images than this gave none."),
@@ -285,6 +289,7 @@ def run(
     keep_projection: KeepProjection = False,
     seed: Seed = 0,
     dry_run: DryRun = False,
+    image_timeout: ImageTimeout = 60.0,
     max_error_rate: MaxErrorRate = 0.05,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -299,7 +304,7 @@ def run(
     output = Output(quiet, as_json, log_file)
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
     extracting = pipeline.Extracting(
-        source, tuple(include or ()), labels, limit, seed, backbone, fit
+        source, tuple(include or ()), labels, limit, seed, backbone, fit, image_timeout
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, engine, workers) as running:
@@ -323,6 +328,7 @@ def extract(
     workers: Workers = None,
     engine: EngineName = "local",
     seed: Seed = 0,
+    image_timeout: ImageTimeout = 60.0,
     max_error_rate: MaxErrorRate = 0.05,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -333,7 +339,7 @@ def extract(
 
     output = Output(quiet, as_json, log_file)
     extracting = pipeline.Extracting(
-        source, tuple(include or ()), labels, limit, seed, backbone, fit
+        source, tuple(include or ()), labels, limit, seed, backbone, fit, image_timeout
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, engine, workers) as running:

@@ -24,6 +24,7 @@ from pomona.plan import Shard
 from pomona.recipe import Recipe
 from pomona.sources.decode import Pixels, array_to_rgb, decode, resize, to_rgb
 from pomona.sources.fetch import fetch
+from pomona.sources.reader import IMAGE_TIMEOUT_S, CarefulReader, Reader
 from pomona.stopwatch import Stopwatch
 from pomona.store import Store, matrix, part_name
 
@@ -53,6 +54,7 @@ class Extraction:
     store_root: str
     recipe: Recipe
     network: Network
+    image_timeout_s: float = IMAGE_TIMEOUT_S
 
 
 @dataclass(frozen=True)
@@ -162,12 +164,12 @@ def _footer(shard: Shard, recipe: Recipe) -> dict[str, str]:
     return {"generation": shard.generation, "recipe": recipe.digest}
 
 
-def extract(shard: Shard, work: Extraction) -> Extracted:
+def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
     """Brings a shard's files to its generation: metadata/, errors/ and, last, features/.
 
     An image whose fingerprint, or else whose content, is what the store's files were made of
     keeps its row; the others run through the network. One that gives no features becomes a row
-    of errors/.
+    of errors/. Where a worker died of this shard, the next attempt reads it carefully.
     """
     watch = Stopwatch()
     store = Store(work.store_root)
@@ -176,27 +178,29 @@ def extract(shard: Shard, work: Extraction) -> Extracted:
     batches = Batches(len(rows), work.network, work.recipe, watch)
     errors: dict[int, dict[str, Any]] = {}
     ran = []
-    for row, image in enumerate(rows):
-        try:
-            image["sha256"], data = known.sha256(image), b""
-            found = known.recall(image)
-            if found is None:
-                with watch.timed("fetch"):
-                    data = fetch(work.source, image["path"])
-                    image["sha256"] = hashlib.sha256(data).hexdigest()
+    reader = Reader(work.source, work.image_timeout_s)
+    with reader if attempt == 1 else CarefulReader(reader) as images:
+        for row, image in enumerate(rows):
+            try:
+                image["sha256"], data = known.sha256(image), b""
                 found = known.recall(image)
-            if isinstance(found, dict):
-                errors[row] = found
-            elif found is not None:
-                batches.features[row] = found
-            else:
-                ran.append(row)
-                with watch.timed("decode"):
-                    decoded = decode(data)
-                image.update(width=decoded.width, height=decoded.height, format=decoded.format)
-                batches.add(row, decoded.pixels)
-        except ImageError as exc:
-            errors[row] = _error(exc)
+                if found is None:
+                    with watch.timed("fetch"):
+                        data = images.fetch(image["path"])
+                        image["sha256"] = hashlib.sha256(data).hexdigest()
+                    found = known.recall(image)
+                if isinstance(found, dict):
+                    errors[row] = found
+                elif found is not None:
+                    batches.features[row] = found
+                else:
+                    ran.append(row)
+                    with watch.timed("decode"):
+                        decoded = images.decode(data)
+                    image.update(width=decoded.width, height=decoded.height, format=decoded.format)
+                    batches.add(row, decoded.pixels)
+            except ImageError as exc:
+                errors[row] = _error(exc)
     batches.flush()
     for row in ran:
         if row not in errors and not np.isfinite(batches.features[row]).all():

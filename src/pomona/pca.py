@@ -119,7 +119,7 @@ def _moments_name(group: int) -> str:
     return f"{MOMENTS}/group-{group:05d}.npz"
 
 
-def measure_group(group: Group, store_root: str) -> int:
+def measure_group(group: Group, store_root: str, attempt: int = 1) -> int:
     """Writes the moments of a group's features into the store; returns of how many rows."""
     store = Store(store_root)
     width = store.recipe.width
@@ -213,7 +213,7 @@ def _origin(footer: dict[str, str]) -> dict[str, str]:
     return {key: footer.get(key, "") for key in ("generation", "recipe")}
 
 
-def project_part(part: int, work: Projecting) -> int:
+def project_part(part: int, work: Projecting, attempt: int = 1) -> int:
     """Writes pca/ of a part, after its CSV files if they are wanted; returns how many rows."""
     store = Store(work.store_root)
     if work.csv:

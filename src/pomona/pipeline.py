@@ -10,6 +10,7 @@ any time and given again.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.runs import Run, Running, Summary, open_run
 from pomona.sources.labels import apply_labels
+from pomona.sources.reader import IMAGE_TIMEOUT_S
 from pomona.sources.scan import Scan, scan, spread_sample
 from pomona.store import PLAN, REPORT, Store
 
@@ -46,12 +48,15 @@ class Extracting:
     seed: int = 0
     backbone: str = registry.DEFAULT
     fit: str = "stretch"
+    image_timeout_s: float = IMAGE_TIMEOUT_S
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: at least 1 image is needed")
         if self.fit not in FITS:
             raise UsageError(f"--fit {self.fit}: choose stretch or crop")
+        if self.image_timeout_s <= 0:
+            raise UsageError(f"--image-timeout {self.image_timeout_s:g}: seconds, as 60")
         if isinstance(self.include, str):
             raise UsageError(f"include={self.include!r}: give a list of patterns")
 
@@ -138,6 +143,7 @@ class Job:
     whole_source: bool
     network: Network
     recipe: Recipe
+    image_timeout_s: float
     scan_seconds: float
 
 
@@ -158,7 +164,9 @@ def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
     if not is_new:
         _check_fits(store, recipe, source, catalog)
     whole_source = extracting.limit is None and not extracting.include
-    return Job(store, source, catalog, whole_source, network, recipe, seconds)
+    return Job(
+        store, source, catalog, whole_source, network, recipe, extracting.image_timeout_s, seconds
+    )
 
 
 def _find(extracting: Extracting, running: Running) -> pa.Table:
@@ -225,7 +233,10 @@ def _extract(work: Run, job: Job) -> pa.Table:
         store.write_table(PLAN, plan)
     with work.watch.timed("extract"):
         todo = [shard for shard in shards(plan) if not features.is_extracted(store, shard, recipe)]
-        extraction = features.Extraction(job.source, str(store.files), recipe, job.network)
+        network = dataclasses.replace(job.network, threads=work.engine.threads)
+        extraction = features.Extraction(
+            job.source, store.files.address, recipe, network, job.image_timeout_s
+        )
         results = work.map(
             "extract",
             features.extract,
@@ -262,7 +273,7 @@ def _reduce(work: Run, plan: pa.Table, reducing: Reducing) -> None:
     if not work.csv:
         store.files.delete("csv")
     with work.watch.timed("project"):
-        projecting = pca.Projecting(str(store.files), projection, work.csv)
+        projecting = pca.Projecting(store.files.address, projection, work.csv)
         todo = [part for part in rows if not pca.is_projected(store, part, projecting)]
         for _ in work.map("project", pca.project_part, todo, projecting, images=rows.__getitem__):
             pass
@@ -287,7 +298,7 @@ def _fit(work: Run, rows: dict[int, int], reducing: Reducing) -> Projection | No
     name, amount = reducing.requested or before
     found = pca.groups(rows)
     for _ in work.map(
-        "pca", pca.measure_group, found, str(store.files), images=lambda group: group.rows
+        "pca", pca.measure_group, found, store.files.address, images=lambda group: group.rows
     ):
         pass
     projection = pca.solve(pca.merge_groups(store, found), (name, amount))

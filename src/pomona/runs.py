@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from pomona import __version__, report
-from pomona.engines import Engine, Failure
-from pomona.engines.worker import peak_memory_mb
+from pomona.engines import Engine, Failure, Task
 from pomona.errors import EngineError, PomonaError
 from pomona.plan import label_count
 from pomona.progress import Progress
 from pomona.recipe import Recipe
 from pomona.stopwatch import Stopwatch
 from pomona.store import MANIFEST, REPORT, Store
+from pomona.workers import peak_memory_mb
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -86,7 +86,7 @@ class Run:
     def map(
         self,
         stage: str,
-        task: Callable[[Item, Any], Result],
+        task: Task[Item, Result],
         items: list[Item],
         payload: object,
         images: Callable[[Item], int],
@@ -146,6 +146,7 @@ class Run:
             "command": self._command,
             "engine": self.engine.name,
             "workers": self.engine.workers,
+            **self.engine.facts,
             "started": self._started.isoformat(timespec="seconds"),
             "images": self.ran,
             "images_per_second": round(self._speed(), 1),
@@ -198,4 +199,6 @@ def open_run(store: Store, running: Running) -> Iterator[Run]:
     Raises StoreBusyError or StoreWriteError.
     """
     with store.lock(running.command), running.engine:
+        if running.engine.notice:
+            running.progress.note(running.engine.notice)
         yield Run(store, running)

@@ -33,6 +33,11 @@ class LocalFolder:
     def __str__(self) -> str:
         return str(self.root)
 
+    @property
+    def address(self) -> str:
+        """What opens this folder in a worker, whatever its working directory."""
+        return os.path.abspath(self.root)
+
     def path(self, name: str) -> Path:
         """Where `name` lies on disk."""
         return self.root / name

@@ -1,4 +1,4 @@
-"""Runs a network: ONNX bytes and what executes them, on one thread of this process."""
+"""Runs a network: ONNX bytes and what executes them, in this process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Network:
 
     model: ONNX bytes with one input uint8[batch, input_size, input_size, 3] and a first output
     float32[batch, width]. digest: SHA-256 of `model` in hexadecimal; it stands for `model` when
-    two networks are compared.
+    two networks are compared. threads: how many one batch may use; they change no bit.
     """
 
     backbone: str
@@ -35,6 +35,7 @@ class Network:
     width: int
     runtime: str = "onnxruntime"
     precision: str = "float32"
+    threads: int = 1
 
     def features(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return float32[n, width] for uint8[n, input_size, input_size, 3], RGB.
@@ -58,7 +59,7 @@ class Network:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -1,14 +1,15 @@
 """Engines: where tasks run. An engine knows no step, and a step knows no engine.
 
-A task is a module-level function `task(item, payload) -> result`. Its payload reaches each worker
-process once; items and results are small. Tasks may run twice and on any machine: what they write
-goes into the store, whole and under a name that is always the same.
+A task is a module-level function `task(item, payload, attempt) -> result`. Its payload reaches
+each worker process once; items and results are small. Tasks may run twice and on any machine: what
+they write goes into the store, whole and under a name that is always the same. A task whose worker
+died is given to another one with the next `attempt`, so that it can be more careful.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -17,8 +18,17 @@ from pomona.errors import UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+TaskItem = TypeVar("TaskItem", contravariant=True)
+TaskResult = TypeVar("TaskResult", covariant=True)
 
 NAMES = ("local",)
+MAX_ATTEMPTS = 4
+
+
+class Task(Protocol[TaskItem, TaskResult]):
+    """attempt: 1 at first, one more after each worker that died of the item."""
+
+    def __call__(self, item: TaskItem, payload: Any, attempt: int, /) -> TaskResult: ...
 
 
 @dataclass(frozen=True)
@@ -33,16 +43,32 @@ class Failure:
 
 
 class Engine(Protocol):
-    """Runs tasks. Use it as a context manager: leaving it ends its workers at once."""
+    """Runs tasks. Use it as a context manager: leaving it ends its workers at once.
+
+    workers: how many tasks run at a time, known once it is entered; threads: how many each may use;
+    remote: whether workers may be on other machines, which may not see this one's files.
+    """
 
     name: str
     workers: int
+    threads: int
+    remote: bool
     peak_memory_mb: float
 
     def map(
-        self, task: Callable[[Item, Any], Result], items: Iterable[Item], payload: object
+        self, task: Task[Item, Result], items: Iterable[Item], payload: object
     ) -> Iterator[tuple[Item, Result | Failure]]:
         """Yields each item with its result as they complete. A task never raises through it."""
+        ...
+
+    @property
+    def notice(self) -> str | None:
+        """What a user may want to know of it while it runs."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest tells of its work: `retries`, how many attempts were lost, and more."""
         ...
 
     def __enter__(self) -> Engine: ...

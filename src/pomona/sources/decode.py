@@ -60,8 +60,10 @@ def _image_errors() -> Iterator[None]:
     """Translates what Pillow raises into ImageError (stage "decode")."""
     try:
         yield
-    except (ImageError, MemoryError):
+    except ImageError:
         raise
+    except MemoryError as exc:
+        raise ImageError("decode", "out_of_memory") from exc
     except Image.DecompressionBombError as exc:
         raise ImageError("decode", "too_large", f"more than {MAX_PIXELS:,} pixels") from exc
     except Exception as exc:  # Pillow's decoders raise of every kind on damaged files

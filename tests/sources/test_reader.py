@@ -1,0 +1,94 @@
+"""Readers: the careful one says of an image what the other one would die of."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+import pomona.sources.reader as reader_module
+from pomona.errors import ImageError
+from pomona.sources.decode import decode
+from pomona.sources.reader import CarefulReader, Reader
+
+
+def photograph() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_mandelbrot((40, 30), (-2, -1, 1, 1), 60).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "photo.png").write_bytes(photograph())
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path
+
+
+@pytest.fixture
+def careful(source: Path) -> Iterator[CarefulReader]:
+    with CarefulReader(Reader(str(source), timeout_s=1.0)) as opened:
+        yield opened
+
+
+def test_the_careful_reader_reads_the_same(careful: CarefulReader) -> None:
+    data = careful.fetch("photo.png")
+    assert data == photograph()
+    decoded = careful.decode(data)
+    assert decoded.format == "PNG"
+    np.testing.assert_array_equal(decoded.pixels, decode(data).pixels)
+
+
+def test_it_raises_what_the_other_one_raises(careful: CarefulReader) -> None:
+    with pytest.raises(ImageError, match="not_found"):
+        careful.fetch("other.png")
+    with pytest.raises(ImageError, match="truncated"):
+        careful.decode(photograph()[:-30])
+
+
+def test_an_image_that_never_comes_is_timed_out_and_the_next_one_is_read(
+    careful: CarefulReader,
+) -> None:
+    with pytest.raises(ImageError) as caught:
+        careful.fetch("pipe")  # nobody writes into it
+    assert (caught.value.stage, caught.value.reason) == ("fetch", "timed_out")
+    assert careful.fetch("photo.png") == photograph()
+
+
+def test_a_crash_is_told_with_its_signal(
+    careful: CarefulReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "_read", crash)
+    with CarefulReader(Reader("")) as crashing, pytest.raises(ImageError) as caught:
+        crashing.decode(b"anything")
+    assert (caught.value.stage, caught.value.reason) == ("decode", "crashed")
+    assert caught.value.detail == "killed by signal 11 (Segmentation fault)"
+
+
+def crash(item: object, reader: object, attempt: int) -> None:
+    ctypes.string_at(0)
+
+
+def test_it_leaves_no_process_behind(source: Path) -> None:
+    before = set(psutil.Process().children())
+    with CarefulReader(Reader(str(source))) as careful:
+        careful.fetch("photo.png")
+        assert set(psutil.Process().children()) - before
+    assert not set(psutil.Process().children()) - before
+
+
+def test_the_plain_reader_leaves_no_alarm_behind(source: Path) -> None:
+    with Reader(str(source), timeout_s=30.0) as reader:
+        reader.decode(reader.fetch("photo.png"))
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        with pytest.raises(ImageError):
+            reader.fetch("other.png")
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
