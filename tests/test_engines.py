@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 import engine_tasks as tasks
+from conftest import wait_for
 from pomona.engines import NAMES, Engine, Failure, open_engine, usable_cores
 from pomona.errors import UsageError
 
@@ -65,23 +66,38 @@ def test_an_item_that_kills_every_worker_fails_alone(engine: Engine, tmp_path: P
     results = dict(engine.map(tasks.die_on_3, range(10), tmp_path))
     failure = results.pop(3)
     assert isinstance(failure, Failure)
-    assert "died" in failure.message
-    assert "signal 9" in failure.message
+    assert "its worker died 4 times" in failure.message
     assert results == {item: item for item in range(10) if item != 3}
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_worker_that_exits_is_a_failure_with_its_status(engine: Engine) -> None:
+def test_a_worker_that_exits_is_a_failure(engine: Engine) -> None:
     [(_, failure)] = engine.map(tasks.exit_process, [1], None)
     assert isinstance(failure, Failure)
-    assert "exit status 7" in failure.message
+    assert "its worker died 4 times" in failure.message
 
 
-def test_leaving_the_engine_ends_its_workers(engine: Engine) -> None:
-    with open_engine(engine.name, workers=2) as left:
+def test_the_local_engine_says_how_a_worker_died(tmp_path: Path) -> None:
+    with open_engine("local", workers=1) as engine:
+        [(_, exited)] = engine.map(tasks.exit_process, [1], None)
+        [(_, killed)] = engine.map(tasks.die_on_3, [3], tmp_path)
+    assert isinstance(exited, Failure)
+    assert "exit status 7" in exited.message
+    assert isinstance(killed, Failure)
+    assert "signal 9" in killed.message
+
+
+def test_an_attempt_knows_its_number(engine: Engine, tmp_path: Path) -> None:
+    assert list(engine.map(tasks.die_at_first, [1], tmp_path)) == [(1, 3)]
+    assert engine.facts["retries"] == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_leaving_an_engine_ends_its_workers(name: str) -> None:
+    with open_engine(name, workers=2) as left:
         processes = {result for _, result in left.map(tasks.process, range(8), None)}
     assert processes
-    assert not any(psutil.pid_exists(process) for process in processes)
+    wait_for(lambda: not any(psutil.pid_exists(process) for process in processes))
 
 
 def test_leaving_a_map_early_leaves_the_engine_usable(engine: Engine) -> None:

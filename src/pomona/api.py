@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pomona import pipeline
@@ -40,6 +40,8 @@ def run(
     csv: bool | None = None,
     engine: str = "local",
     workers: int | None = None,
+    master: str | None = None,
+    spark_conf: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> Store:
     """The whole way, as `pomona run SOURCE OUT` with the flags of these names; returns the store.
@@ -57,7 +59,7 @@ def run(
     )
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
     running = Running(
-        open_engine(engine, workers),
+        open_engine(engine, workers, master=master, conf=spark_conf),
         PlainProgress(sys.stderr) if progress else Progress(),
         _as_call(str(source), str(out), extracting, reducing),
     )

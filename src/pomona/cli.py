@@ -28,6 +28,7 @@ from pomona.errors import PomonaError, UsageError
 from pomona.progress import LoggedProgress, PlainProgress, Progress, TerminalProgress, duration
 
 if TYPE_CHECKING:
+    from pomona.engines import Engine
     from pomona.runs import Running, Summary
 
 app = typer.Typer(
@@ -155,7 +156,27 @@ Csv = Annotated[
 Workers = Annotated[
     int | None, typer.Option(metavar="N", help="Worker processes. (default: one per core)")
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="Where the work is done: local.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="Where the work is done: local, on this machine, or spark.",
+        autocompletion=lambda: ["local", "spark"],
+    ),
+]
+Master = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Spark's master: local[N], spark://HOST:PORT, yarn, k8s://… "
+        "(default: what spark-submit says, or this machine)",
+    ),
+]
+SparkConf = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="A setting of Spark; may be repeated."),
+]
 ImageTimeout = Annotated[
     float,
     typer.Option(metavar="SECONDS", help="An image that takes longer to read is an error row."),
@@ -208,8 +229,22 @@ class Output:
             Console(soft_wrap=True, highlight=False).print(text, markup=False)
 
 
+def _engine(
+    name: str, workers: int | None, master: str | None, settings: list[str] | None
+) -> Engine:
+    from pomona.engines import open_engine
+
+    conf = {}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.startswith("spark."):
+            raise UsageError(f"--spark-conf {setting}: give spark.KEY=VALUE")
+        conf[key] = value
+    return open_engine(name, workers, master=master, conf=conf)
+
+
 @contextmanager
-def _running(output: Output, engine: str, workers: int | None) -> Iterator[Running]:
+def _running(output: Output, engine: Engine | None = None) -> Iterator[Running]:
     """What the pipeline's commands need; tells how to go on after Ctrl-C, and logs how it ended.
 
     What it holds ends with the command's result, so that its exit status is known here.
@@ -218,7 +253,7 @@ def _running(output: Output, engine: str, workers: int | None) -> Iterator[Runni
     from pomona.runs import Running
 
     command = shlex.join(["pomona", *sys.argv[1:]])
-    running = Running(open_engine(engine, workers), output.progress(), command)
+    running = Running(engine or open_engine("local", 1), output.progress(), command)
     progress = running.progress
     try:
         yield running
@@ -284,6 +319,8 @@ def run(
     fit: Fit = "stretch",
     workers: Workers = None,
     engine: EngineName = "local",
+    master: Master = None,
+    spark_conf: SparkConf = None,
     csv: Csv = None,
     refit: Refit = False,
     keep_projection: KeepProjection = False,
@@ -307,7 +344,7 @@ def run(
         source, tuple(include or ()), labels, limit, seed, backbone, fit, image_timeout
     )
     _check_share("--max-error-rate", max_error_rate)
-    with _running(output, engine, workers) as running:
+    with _running(output, _engine(engine, workers, master, spark_conf)) as running:
         if dry_run:
             expected = forecast.forecast(out, extracting, running)
             output.result(dataclasses.asdict(expected), expected.in_words())
@@ -327,6 +364,8 @@ def extract(
     fit: Fit = "stretch",
     workers: Workers = None,
     engine: EngineName = "local",
+    master: Master = None,
+    spark_conf: SparkConf = None,
     seed: Seed = 0,
     image_timeout: ImageTimeout = 60.0,
     max_error_rate: MaxErrorRate = 0.05,
@@ -342,7 +381,7 @@ def extract(
         source, tuple(include or ()), labels, limit, seed, backbone, fit, image_timeout
     )
     _check_share("--max-error-rate", max_error_rate)
-    with _running(output, engine, workers) as running:
+    with _running(output, _engine(engine, workers, master, spark_conf)) as running:
         summary = pipeline.extract(out, extracting, running)
         _finish(output, summary, max_error_rate)
 
@@ -357,6 +396,8 @@ def reduce(
     csv: Csv = None,
     workers: Workers = None,
     engine: EngineName = "local",
+    master: Master = None,
+    spark_conf: SparkConf = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -366,7 +407,7 @@ def reduce(
 
     output = Output(quiet, as_json, log_file)
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
-    with _running(output, engine, workers) as running:
+    with _running(output, _engine(engine, workers, master, spark_conf)) as running:
         summary = pipeline.reduce(store, reducing, running)
         _finish(output, summary)
 
@@ -382,7 +423,7 @@ def report(
     from pomona import pipeline
 
     output = Output(quiet, as_json, log_file)
-    with _running(output, "local", 1) as running:
+    with _running(output) as running:
         page = pipeline.rewrite_report(store, running)
         output.result({"report": str(page)}, str(page))
 
@@ -405,7 +446,7 @@ def import_features(
     from pomona import imported
 
     output = Output(quiet, as_json, log_file)
-    with _running(output, "local", 1) as running:
+    with _running(output) as running:
         summary = imported.import_features(file, out, running)
         _finish(output, summary)
 

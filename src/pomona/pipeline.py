@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona import features, pca, report
+from pomona import features, pca, reach, report
 from pomona.backbones import cache, registry
 from pomona.backbones.runtime import Network
 from pomona.errors import SourceError, StoreError, UsageError
@@ -120,6 +120,7 @@ def reduce(out: Path, reducing: Reducing, running: Running) -> Summary:
             raise StoreError(
                 f"{store.files} is not complete, its run was stopped: give its command again first"
             )
+        reach.check(work.engine, store.files, None, None)
         _reduce(work, plan, reducing)
         return work.finish(manifest["source"], recipe, plan)
 
@@ -215,6 +216,7 @@ def _check_fits(store: Store, recipe: Recipe, source: str, catalog: pa.Table) ->
 def _extract(work: Run, job: Job) -> pa.Table:
     """Brings features/, metadata/ and errors/ to the source's state; returns the plan."""
     store, recipe = work.store, job.recipe
+    reach.check(work.engine, store.files, job.source, job.catalog["path"][0].as_py())
     work.watch.seconds["scan"] += job.scan_seconds
     if store.is_new():
         store.begin(job.source, recipe)

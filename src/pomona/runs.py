@@ -194,11 +194,11 @@ def _failed(stage: str, failure: Failure) -> PomonaError:
 
 @contextmanager
 def open_run(store: Store, running: Running) -> Iterator[Run]:
-    """Takes the store's lock for one command, and ends the engine's workers after it.
+    """Starts the engine, then takes the store's lock, for one command.
 
     Raises StoreBusyError or StoreWriteError.
     """
-    with store.lock(running.command), running.engine:
+    with running.engine, store.lock(running.command):
         if running.engine.notice:
             running.progress.note(running.engine.notice)
         yield Run(store, running)

@@ -9,24 +9,26 @@ died is given to another one with the next `attempt`, so that it can be more car
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pomona.errors import UsageError
+from pomona.errors import EngineError, UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 TaskItem = TypeVar("TaskItem", contravariant=True)
 TaskResult = TypeVar("TaskResult", covariant=True)
 
-NAMES = ("local",)
+NAMES = ("local", "spark")
 MAX_ATTEMPTS = 4
 
 
 class Task(Protocol[TaskItem, TaskResult]):
     """attempt: 1 at first, one more after each worker that died of the item."""
+
+    __name__: str
 
     def __call__(self, item: TaskItem, payload: Any, attempt: int, /) -> TaskResult: ...
 
@@ -50,10 +52,18 @@ class Engine(Protocol):
     """
 
     name: str
-    workers: int
-    threads: int
-    remote: bool
-    peak_memory_mb: float
+
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def threads(self) -> int: ...
+
+    @property
+    def remote(self) -> bool: ...
+
+    @property
+    def peak_memory_mb(self) -> float: ...
 
     def map(
         self, task: Task[Item, Result], items: Iterable[Item], payload: object
@@ -76,15 +86,32 @@ class Engine(Protocol):
     def __exit__(self, *exc_info: object) -> None: ...
 
 
-def open_engine(name: str, workers: int | None = None) -> Engine:
+def open_engine(
+    name: str,
+    workers: int | None = None,
+    *,
+    master: str | None = None,
+    conf: Mapping[str, str] | None = None,
+) -> Engine:
     """The engine of this name with so many workers (default: one a core that may be used).
 
-    Raises UsageError.
+    master, conf: for "spark" alone, the cluster's address and further settings of Spark.
+    Raises UsageError, or EngineError where pyspark is missing.
     """
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: at least 1 is needed")
     if name not in NAMES:
         raise UsageError(f"unknown engine {name!r}: there is {', '.join(NAMES)}")
+    if name == "spark":
+        try:
+            from pomona.spark.engine import SparkEngine
+        except ModuleNotFoundError as exc:
+            if (exc.name or "").partition(".")[0] not in ("pyspark", "py4j"):
+                raise
+            raise EngineError('pyspark is not installed: pip install "pomona[spark]"') from exc
+        return SparkEngine(master, workers, conf)
+    if master is not None or conf:
+        raise UsageError("--master and --spark-conf are Spark's: add --engine spark")
     from pomona.engines.local import LocalEngine
 
     return LocalEngine(workers or usable_cores())

@@ -1,0 +1,1 @@
+"""pomona on Spark."""
