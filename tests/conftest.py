@@ -9,6 +9,7 @@ import shutil
 import site
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,19 @@ TIMEOUT_S = 120.0
 NOBODY = 65534
 LABELS = ("Apple Red 1", "Crème brûlée", "Pear", "Plum 2")
 TABLES = ("features", "pca", "metadata", "errors")
+
+DATA = Path(os.environ.get("POMONA_DATA", Path(__file__).parents[2] / "shared" / "data"))
+REAL = [
+    pytest.mark.real,
+    pytest.mark.skipif(not DATA.is_dir(), reason="no photographs: set POMONA_DATA to their folder"),
+]
+
+
+def unpack_fruits(folder: Path) -> Path:
+    """8,710 real photographs of fruit, unpacked in `folder`."""
+    with tarfile.open(DATA / "fruits360-subset.tar") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "fruits-360"
 
 
 def draw_photos(folder: Path, count: int = 40, *, seed: int = 0) -> Path:
@@ -108,11 +122,11 @@ class Pomona:
             start_new_session=True,
         )
 
-    def end(self, process: subprocess.Popen[str]) -> Ended:
+    def end(self, process: subprocess.Popen[str], timeout_s: float = TIMEOUT_S) -> Ended:
         """Waits for what `start` gave."""
         with process:
             try:
-                stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+                stdout, stderr = process.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tarfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,9 @@ import polars as pl
 import pytest
 
 import pomona
+from conftest import DATA, REAL, tables, unpack_fruits
 
-DATA = Path(os.environ.get("POMONA_DATA", Path(__file__).parents[2] / "shared" / "data"))
-TABLES = ("features", "pca", "metadata", "errors")
-
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not DATA.is_dir(), reason="no photographs: set POMONA_DATA to their folder"),
-]
+pytestmark = REAL
 
 
 def pomona_json(*args: str | Path) -> dict[str, Any]:
@@ -41,20 +34,9 @@ def pomona_json(*args: str | Path) -> dict[str, Any]:
     return result
 
 
-def table_bytes(out: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for table in TABLES
-        for path in sorted((out / table).iterdir())
-    }
-
-
 @pytest.fixture(scope="module")
 def fruits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("real")
-    with tarfile.open(DATA / "fruits360-subset.tar") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "fruits-360"
+    return unpack_fruits(tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +93,7 @@ def test_every_table_opens_with_the_usual_readers(out: Path) -> None:
 def test_another_number_of_workers_elsewhere_gives_the_same_bytes(fruits: Path, out: Path) -> None:
     elsewhere = fruits.parent / "elsewhere"
     pomona_json("run", fruits, elsewhere, "--workers", "3")
-    assert table_bytes(elsewhere) == table_bytes(out)
+    assert tables(elsewhere) == tables(out)
 
 
 def test_features_tell_the_varieties_apart(out: Path) -> None:
