@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,8 +123,9 @@ def test_a_payload_beyond_the_limit_names_both(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def context() -> Iterator[SparkContext]:
+def context(monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkContext]:
     """An application of the user's own, as it comes: without retries."""
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     conf = SparkConf().setMaster("local[1]").setAppName("mine").set("spark.ui.enabled", "false")
     conf.setExecutorEnv("PYTHONPATH", str(Path(tasks.__file__).parent))
     with SparkContext(conf=conf) as context:

@@ -120,9 +120,10 @@ def start(master: str | None, workers: int | None, given: Mapping[str, str]) -> 
                 gateway = launch_gateway(launching, quiet)  # type: ignore[no-untyped-call]
                 SparkContext._ensure_initialized(gateway=gateway)
             conf = _settings(SparkConf().setAll(list(explicit.items())), workers)
-            python = conf.get("spark.pyspark.python", None) or sys.executable
-            os.environ.setdefault("PYSPARK_PYTHON", str(python))
-            return SparkContext(conf=conf)
+            context = SparkContext(conf=conf)
+            if "PYSPARK_PYTHON" not in os.environ:
+                context.pythonExec = conf.get("spark.pyspark.python") or sys.executable
+            return context
         except _SPARK_ERRORS as exc:
             where = f" on {master}" if master else ""
             raise EngineError(f"Spark did not start{where}: {_reason(exc, log)}") from exc
