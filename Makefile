@@ -1,18 +1,19 @@
 # Every target sets up what it needs in .venv; PYTHON chooses the interpreter it is made with.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Where `make demo` works: local, or spark, which needs Java 17 or newer.
+ENGINE ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check format lock hooks clean
+.PHONY: help demo test test-fast test-spark35 check format lock hooks clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/demo  ## Draw 300 photographs of fruit, run pomona on them, say where the report lies
+demo: .venv/$(if $(filter spark,$(ENGINE)),spark,demo)  ## Draw 300 photographs of fruit, run pomona on them (ENGINE=spark: on Spark)
 	@rm -rf demo
 	$(BIN)/pomona sample demo/photos
-	$(BIN)/pomona run demo/photos demo/out
+	$(BIN)/pomona run demo/photos demo/out --engine $(ENGINE)
 	@echo "Open $(CURDIR)/demo/out/report.html in a browser."
 
 test: .venv/dev  ## Run every test
@@ -20,6 +21,10 @@ test: .venv/dev  ## Run every test
 
 test-fast: .venv/dev  ## Run the tests that need no photographs from elsewhere
 	$(BIN)/python -m pytest -m "not real"
+
+test-spark35: .venv-spark35/spark35  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
+	.venv-spark35/bin/python -m pytest -m "not real" \
+		tests/test_engines.py tests/test_stores.py tests/test_faults.py tests/spark
 
 check: .venv/dev  ## Lint, types, imports, and that the locks name no host
 	$(BIN)/ruff check
@@ -37,18 +42,27 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --genera
 
 lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: to the newest)
 	$(LOCK) $(UPGRADE) --group build --output-file requirements/demo.txt
-	$(LOCK) $(UPGRADE) --group build --group test --group check --output-file requirements/dev.txt
+	$(LOCK) $(UPGRADE) --group build --group spark --output-file requirements/spark.txt
+	$(LOCK) $(UPGRADE) --group build --group test --group spark --group check --output-file requirements/dev.txt
+	$(LOCK) $(UPGRADE) --group build --group test --group spark35 --output-file requirements/spark35.txt
 
 hooks: .venv/dev  ## Let git run the checks before each commit
 	$(BIN)/pre-commit install
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-spark35 demo build dist .pytest_cache .mypy_cache .ruff_cache
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+.venv/bin/python .venv-spark35/bin/python:
+	$(PYTHON) -m venv $(@D)/..
 
 .venv/%: requirements/%.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --require-hashes -r $<
-	$(PIP) install --no-deps --no-build-isolation -e .
+	$(call install,.venv)
+
+.venv-spark35/%: requirements/%.txt pyproject.toml | .venv-spark35/bin/python
+	$(call install,.venv-spark35)
+
+define install
+	$(1)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	$(1)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
 	@touch $@
+endef
