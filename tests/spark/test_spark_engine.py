@@ -162,7 +162,7 @@ def test_settings_win_over_pomonas_own() -> None:
         settings = SparkContext.getOrCreate().getConf()
         assert settings.get("spark.speculation") == "false"
         assert settings.get("spark.task.maxFailures") == "5"
-        assert settings.get("spark.executor.memoryOverhead") == f"{384 + 768}m"
+        assert settings.get("spark.executor.memoryOverhead") == f"{384 + 1024}m"
         [(_, failure)] = engine.map(tasks.raise_on_odd, [1], None)
         assert isinstance(failure, Failure)
 

@@ -25,7 +25,7 @@ from pomona.workers import ONE_THREAD
 JAVA = 17
 CONNECT_TIMEOUT_S = 5.0
 # What a Python worker takes at most, and what a JVM takes beside its heap: docs/spark.md.
-WORKER_MB, JVM_MB = 768, 384
+WORKER_MB, JVM_MB = 1024, 384
 GET_JAVA = (
     "install one (Debian: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17; "
     "conda: conda install openjdk=17), or set JAVA_HOME"
