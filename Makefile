@@ -5,10 +5,10 @@ BIN := .venv/bin
 ENGINE ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-spark35 check format lock hooks clean
+.PHONY: help demo test test-fast test-spark35 bench-spark check format lock hooks clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/$(if $(filter spark,$(ENGINE)),spark,demo)  ## Draw 300 photographs of fruit, run pomona on them (ENGINE=spark: on Spark)
 	@rm -rf demo
@@ -25,6 +25,9 @@ test-fast: .venv/dev  ## Run the tests that need no photographs from elsewhere
 test-spark35: .venv-spark35/spark35  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
 	.venv-spark35/bin/python -m pytest -m "not real" \
 		tests/test_engines.py tests/test_stores.py tests/test_faults.py tests/spark
+
+bench-spark: .venv/dev  ## Measure Spark beside the local engine, and PCA beside MLlib's (half an hour)
+	$(BIN)/python benchmarks/spark_engine.py
 
 check: .venv/dev  ## Lint, types, imports, and that the locks name no host
 	$(BIN)/ruff check
