@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +49,8 @@ class Moments:
             return cls(int(arrays["n"]), arrays["mean"], arrays["scatter"])
 
 
-def measure(features: npt.NDArray[np.float32]) -> Moments:
-    """The moments of float32[n, D], centred before squaring, in float64 on one thread."""
+def measure(features: npt.NDArray[np.floating[Any]]) -> Moments:
+    """The moments of float32[n, D] (or float64): centred, then squared, in float64, one thread."""
     rows = features.astype(np.float64)
     mean = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
     rows -= mean

@@ -65,8 +65,8 @@ class Projection:
             "fitted_on": self.n,
         }
 
-    def apply(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """float32[n, D] → float32[n, k]: (features − mean) · componentsᵀ, in float64.
+    def apply(self, features: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+        """float32[n, D] (or float64) → float32[n, k]: (features − mean) · componentsᵀ, in float64.
 
         Raises ValueError when the width is not the projection's.
         """
