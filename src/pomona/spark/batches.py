@@ -1,0 +1,235 @@
+"""What the stages do on the executors: Arrow batches in, Arrow batches out.
+
+Nothing here imports `pyspark.ml`, which would cost each worker 0.7 s and 30 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark import TaskContext
+
+from pomona.backbones.runtime import Network
+from pomona.errors import BackboneError, ImageError, UsageError
+from pomona.features import Batches
+from pomona.pca import Moments, measure, merge
+from pomona.projection import Projection
+from pomona.recipe import Recipe
+from pomona.schemas import encode_path
+from pomona.sources.reader import CarefulReader, Reader, ReadsImages
+from pomona.spark.vectors import Matrix, to_matrix, to_vectors
+from pomona.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from pyspark import Broadcast
+
+# What leaves a task goes in small batches, whatever Spark's are: 64 images make 0.7 MB.
+IMAGE_ROWS = 64
+VECTOR_ROWS = 2048
+
+_networks: dict[tuple[str, int], Network] = {}
+
+
+def network_of(sent: Broadcast[Network], digest: str, threads: int) -> Network:
+    """The broadcast network; one for all tasks of this process, so that it has one session.
+
+    Raises BackboneError when what arrived is not what was sent.
+    """
+    key = digest, threads
+    if key not in _networks:
+        network = sent.value
+        if hashlib.sha256(network.model).hexdigest() != digest:
+            raise BackboneError(
+                f"the network arrived damaged (not SHA-256 {digest}): run the job again"
+            )
+        _networks[key] = network
+    return _networks[key]
+
+
+@dataclass(frozen=True)
+class Featurizing:
+    """What `featurize_batches` needs beside the batches.
+
+    column: of paths or of bytes; on_error: "keep", "drop" or "fail"; threads: of the network.
+    """
+
+    column: str
+    recipe: Recipe
+    network: Broadcast[Network]
+    threads: int
+    on_error: str
+
+
+def featurize_batches(
+    batches: Iterable[pa.RecordBatch], work: Featurizing
+) -> Iterator[pa.RecordBatch]:
+    """The batches, in pieces, with a column of vectors and, to keep errors, one of reasons.
+
+    Where a worker died of a task (a codec crashed, or hung), its next attempt reads carefully.
+    Raises ImageError for the first image that gives no features if `on_error` is "fail".
+    """
+    cv2.setNumThreads(work.threads)
+    network = network_of(work.network, work.recipe.model_sha256 or "", work.threads)
+    reader, context = Reader("/"), TaskContext.get()
+    with CarefulReader(reader) if context and context.attemptNumber() else reader as images:
+        for batch in _pieces(batches, IMAGE_ROWS):
+            matrix, errors = _features(batch.column(work.column), images, network, work.recipe)
+            if errors and work.on_error == "fail":
+                row = min(errors)
+                raise _failure(errors[row], batch, row, work.column)
+            present = np.array([row not in errors for row in range(batch.num_rows)])
+            matrix = matrix[present]
+            columns = []
+            if work.on_error == "drop":
+                batch, present = batch.filter(pa.array(present)), present[present]
+            elif work.on_error == "keep":
+                found = (errors.get(row) for row in range(batch.num_rows))
+                columns = [pa.array([exc and exc.reason for exc in found], pa.string())]
+            yield _appended(batch, [to_vectors(matrix, present), *columns])
+
+
+def _features(
+    column: pa.Array, images: ReadsImages, network: Network, recipe: Recipe
+) -> tuple[npt.NDArray[np.float32], dict[int, ImageError]]:
+    """float32[rows, width], and the errors of the rows that mean nothing in it."""
+    batches = Batches(len(column), network, recipe, Stopwatch())
+    errors: dict[int, ImageError] = {}
+    for row, image in enumerate(column):
+        try:
+            batches.add(row, images.decode(_data(image.as_py(), column.type, images)).pixels)
+        except ImageError as exc:
+            errors[row] = exc
+    batches.flush()
+    for row in range(len(column)):
+        if row not in errors and not np.isfinite(batches.features[row]).all():
+            errors[row] = ImageError("network", "not_finite")
+    return batches.features, errors
+
+
+def _data(image: str | bytes | None, kind: pa.DataType, images: ReadsImages) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    if image is None and not _is_text(kind):
+        raise ImageError("fetch", "empty")
+    path = _local(image or "")
+    if not path.startswith("/") or "\0" in path:
+        raise ImageError("fetch", "not_found")
+    return images.fetch(encode_path(path))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _local(path: str) -> str:
+    """A path as Spark writes it, file:/a or file:///a, as the file system knows it."""
+    return path.removeprefix("file://").removeprefix("file:")
+
+
+def _failure(exc: ImageError, batch: pa.RecordBatch, row: int, column: str) -> ImageError:
+    """The error with the image's name in it, where the table has one, and the way out."""
+    texts = [field.name for field in batch.schema if _is_text(field.type)]
+    named = next((name for name in (column, "path") if name in texts), None)
+    name = named and batch.column(named)[row].as_py()
+    detail = f"{name or f'an image of column {column!r}'}{exc.detail and f' ({exc.detail})'}"
+    way_out = 'mend it, or set onError to "keep" or "drop"'
+    return ImageError(exc.stage, exc.reason, f"{detail}: {way_out}")
+
+
+def _pieces(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
+
+
+def _appended(batch: pa.RecordBatch, columns: list[pa.Array]) -> pa.RecordBatch:
+    # By position: the names are those of the schema that Spark was given.
+    names = [*batch.schema.names, *(f"_{index}" for index in range(len(columns)))]
+    return pa.RecordBatch.from_arrays([*batch.columns, *columns], names)
+
+
+def project_batches(
+    batches: Iterable[pa.RecordBatch], column: str, sent: Broadcast[Projection]
+) -> Iterator[pa.RecordBatch]:
+    """The batches, in pieces, with a column of their projected vectors; null stays null.
+
+    Raises UsageError when the vectors are not of the projection's width.
+    """
+    projection: Projection = sent.value
+    for batch in _pieces(batches, VECTOR_ROWS):
+        vectors = batch.column(column)
+        present = vectors.is_valid().to_numpy(zero_copy_only=False)
+        matrix = to_matrix(vectors)
+        if len(matrix) and matrix.shape[1] != len(projection.mean):
+            raise UsageError(
+                f"the vectors of {column!r} have {matrix.shape[1]} numbers, those that the PCA "
+                f"was fitted on {len(projection.mean)}: give it the column that it was fitted on"
+            )
+        matrix = matrix.reshape(-1, len(projection.mean))
+        yield _appended(batch, [to_vectors(projection.apply(matrix), present)])
+
+
+# Moments: of a partition, then of some partitions together, then of fewer, until there is one.
+
+
+def measure_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The vectors of a partition (the only column) → one row, `summary` of them, pickled."""
+    matrices = (to_matrix(batch.column(0)) for batch in _pieces(batches, VECTOR_ROWS))
+    found = summary(matrix for matrix in matrices if len(matrix))
+    if found is not None:
+        pickled = pa.array([pickle.dumps(found, protocol=5)], pa.binary())
+        yield pa.RecordBatch.from_arrays([pickled], ["summary"])
+
+
+def merge_summaries(
+    group: int, numbered: Iterable[tuple[int, bytes]]
+) -> Iterator[tuple[int, bytes]]:
+    """The pickled summaries of some partitions, by their numbers → one of all, in this order."""
+    ordered = sorted(numbered, key=itemgetter(0))
+    # From this application's own tasks, through Spark's shuffle, which pickles as well.
+    found = summary(pickle.loads(part) for _, part in ordered)  # noqa: S301
+    if found is not None:
+        yield group, pickle.dumps(found, protocol=5)
+
+
+def summary(parts: Iterable[Matrix | Moments]) -> Matrix | Moments | None:
+    """The moments of all parts, merged in their order; None where there are no parts.
+
+    While they are fewer than they are wide, the rows themselves: these are smaller. (A scatter
+    of 1,280 is 13 MB, and a partition of `binaryFile` holds as few as 32 images.)
+    """
+    total: Moments | None = None
+    waiting: list[Matrix] = []
+    for part in parts:
+        if isinstance(part, Moments):
+            total = part if total is None else merge(total, part)
+            continue
+        waiting.append(part)
+        if sum(map(len, waiting)) >= VECTOR_ROWS:
+            total = moments_of(waiting, total)
+            waiting = []
+    if total is None and waiting and sum(map(len, waiting)) < waiting[0].shape[1]:
+        return _joined(waiting)
+    return moments_of(waiting, total) if waiting else total
+
+
+def moments_of(rows: list[Matrix], total: Moments | None = None) -> Moments:
+    """The moments of `total` and of these rows."""
+    moments = measure(_joined(rows))
+    return moments if total is None else merge(total, moments)
+
+
+def _joined(rows: list[Matrix]) -> Matrix:
+    widths = {each.shape[1] for each in rows}
+    if len(widths) > 1:
+        raise UsageError(f"vectors of one width wanted, not of {min(widths)} and {max(widths)}")
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)

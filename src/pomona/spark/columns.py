@@ -1,0 +1,95 @@
+"""The stages' columns: what is asked of a DataFrame, and how Arrow batches of it are mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyarrow as pa
+from pyspark.ml.linalg import VectorUDT
+from pyspark.ml.param.shared import HasInputCol, HasOutputCol
+from pyspark.sql import DataFrame
+from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, StructField, StructType
+from pyspark.sql.udf import UserDefinedFunction
+
+from pomona.errors import UsageError
+
+Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
+
+# Spark's own number for it, in all versions; the module that names it is another in each.
+_MAP_ARROW_ITER_UDF = 207
+
+VECTORS = (
+    VectorUDT(),
+    *(ArrayType(kind(), nulls) for kind in (FloatType, DoubleType) for nulls in (True, False)),
+)
+
+
+def refuse_connect(dataset: DataFrame) -> None:
+    """Raises UsageError for a DataFrame of a Spark Connect session."""
+    if type(dataset).__module__.startswith("pyspark.sql.connect"):
+        raise UsageError(
+            "pomona's stages need broadcasts and RDDs, which Spark Connect does not have: "
+            "use a classic session, as SparkSession.builder.master(…) gives"
+        )
+
+
+def require_column(
+    dataset: DataFrame, param: str, name: str | None, wanted: str, types: tuple[DataType, ...]
+) -> StructField:
+    """The column that a stage's `param` names. Raises UsageError: not there, or not of `types`."""
+    if name is None:
+        raise UsageError(f"{param} is not set: name the column of {wanted}")
+    if name not in dataset.columns:
+        raise UsageError(f"no column {name!r} ({param}): there are {', '.join(dataset.columns)}")
+    field = dataset.schema[name]
+    if field.dataType not in types:
+        raise UsageError(
+            f"column {name!r} ({param}) is {field.dataType.simpleString()}, not {wanted}"
+        )
+    return field
+
+
+def require_new(dataset: DataFrame, param: str, name: str) -> None:
+    """Raises UsageError when there is such a column already."""
+    if name in dataset.columns:
+        raise UsageError(f"there is a column {name!r} already: give {param} another name")
+
+
+def vector_field(name: str, width: int) -> StructField:
+    """A column of vectors; the stages after learn their width without a job of its own."""
+    return StructField(name, VectorUDT(), True, {"ml_attr": {"num_attrs": width}})
+
+
+def map_in_arrow(dataset: DataFrame, task: Task, schema: StructType) -> DataFrame:
+    """`DataFrame.mapInArrow`, also where there is no pandas."""
+    try:
+        return dataset.mapInArrow(task, schema)
+    except ImportError:
+        return _map_in_arrow(dataset, task, schema)
+
+
+def _map_in_arrow(dataset: DataFrame, task: Task, schema: StructType) -> DataFrame:
+    # What pyspark's own does once it has asked for pandas, which neither it nor its workers use.
+    udf = UserDefinedFunction(task, schema, evalType=_MAP_ARROW_ITER_UDF)
+    call: Any = udf(*(dataset[name] for name in dataset.columns))._jc
+    java: Any = dataset._jdf
+    if dataset.sparkSession.version.startswith("3."):
+        mapped = java.pythonMapInArrow(call.expr(), False)
+    else:
+        mapped = java.mapInArrow(call, False, None)
+    return DataFrame(mapped, dataset.sparkSession)
+
+
+class VectorColumns(HasInputCol, HasOutputCol):
+    """What PCA and its model share: the two columns."""
+
+    def _check_columns(self, dataset: DataFrame) -> str:
+        """The input column's name. Raises UsageError when the columns cannot be."""
+        refuse_connect(dataset)
+        column = self.getInputCol() if self.isDefined("inputCol") else None
+        field = require_column(
+            dataset, "inputCol", column, "vectors or arrays of float or double", VECTORS
+        )
+        require_new(dataset, "outputCol", self.getOutputCol())
+        return field.name

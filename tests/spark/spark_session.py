@@ -1,0 +1,57 @@
+"""A Spark of two threads in this process's JVM, for the stages' tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.sql.shuffle.partitions": "3",
+    "spark.log.level": "ERROR",
+}
+
+TOLERATED = (
+    # pyspark leaves the sockets that it collects results from to the garbage collector.
+    "ignore:unclosed <socket.socket:ResourceWarning",
+    # pyspark 3.5 compares pandas' version with distutils.
+    "ignore:distutils Version classes are deprecated:DeprecationWarning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            for tolerated in TOLERATED:
+                item.add_marker(pytest.mark.filterwarnings(tolerated))
+
+
+@pytest.fixture(scope="session")
+def spark_home() -> Iterator[None]:
+    """What a process needs to start Spark: a Java, and this Python for the workers."""
+    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        pytest.skip("no Java: Spark needs one of 17 or newer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def spark(
+    spark_home: None, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SparkSession]:
+    """A session in `local[2]`. cache: its workers have the tests' POMONA_CACHE."""
+    builder = SparkSession.builder.master("local[2]").appName("pomona-tests")
+    warehouse = str(tmp_path_factory.mktemp("warehouse"))
+    for name, value in {**SETTINGS, "spark.sql.warehouse.dir": warehouse}.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
