@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.filterwarnings(tolerated))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def spark_home() -> Iterator[None]:
     """What a process needs to start Spark: a Java, and this Python for the workers."""
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
@@ -43,11 +43,14 @@ def spark_home() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def spark(
     spark_home: None, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SparkSession]:
-    """A session in `local[2]`. cache: its workers have the tests' POMONA_CACHE."""
+    """A session in `local[2]`, for one module: while it is active, engines would join it.
+
+    cache: its workers have the tests' POMONA_CACHE.
+    """
     builder = SparkSession.builder.master("local[2]").appName("pomona-tests")
     warehouse = str(tmp_path_factory.mktemp("warehouse"))
     for name, value in {**SETTINGS, "spark.sql.warehouse.dir": warehouse}.items():
