@@ -35,6 +35,7 @@ def run(
     labels: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
+    retry_errors: str | None = None,
     refit: bool = False,
     keep_projection: bool = False,
     csv: bool | None = None,
@@ -46,6 +47,7 @@ def run(
 ) -> Store:
     """The whole way, as `pomona run SOURCE OUT` with the flags of these names; returns the store.
 
+    retry_errors: "retryable" or "all", as `--retry-errors` and `--retry-errors=all`;
     progress: whether a line every few seconds goes to stderr. Raises PomonaError.
     """
     extracting = pipeline.Extracting(
@@ -56,6 +58,7 @@ def run(
         seed=seed,
         backbone=backbone,
         fit=fit,
+        retry_errors=retry_errors,
     )
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
     running = Running(

@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperCommand
 
 from pomona import __version__
 from pomona.errors import PomonaError, UsageError
@@ -87,6 +88,15 @@ def _backbone_names() -> list[str]:
     from pomona.backbones import registry
 
     return registry.names()
+
+
+class _Retries(TyperCommand):
+    """A command whose `--retry-errors` may go without a value, which Typer does not know."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        given = ["--retry-errors=retryable" if arg == "--retry-errors" else arg for arg in args]
+        return super().parse_args(ctx, [*given[:end], *args[end:]])
 
 
 # What several commands take
@@ -176,6 +186,13 @@ Master = Annotated[
 SparkConf = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="A setting of Spark; may be repeated."),
+]
+RetryErrors = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[=all]",
+        help="Try the images again whose error may pass; =all: every one that gave no features.",
+    ),
 ]
 ImageTimeout = Annotated[
     float,
@@ -306,7 +323,9 @@ def _in_words(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-@app.command(epilog="Example: pomona run photos out --variance 0.95 --labels labels.csv")
+@app.command(
+    cls=_Retries, epilog="Example: pomona run photos out --variance 0.95 --labels labels.csv"
+)
 def run(
     source: Source,
     out: Out,
@@ -326,6 +345,7 @@ def run(
     keep_projection: KeepProjection = False,
     seed: Seed = 0,
     dry_run: DryRun = False,
+    retry_errors: RetryErrors = None,
     image_timeout: ImageTimeout = 60.0,
     max_error_rate: MaxErrorRate = 0.05,
     quiet: Quiet = False,
@@ -341,7 +361,15 @@ def run(
     output = Output(quiet, as_json, log_file)
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
     extracting = pipeline.Extracting(
-        source, tuple(include or ()), labels, limit, seed, backbone, fit, image_timeout
+        source,
+        tuple(include or ()),
+        labels,
+        limit,
+        seed,
+        backbone,
+        fit,
+        image_timeout,
+        retry_errors,
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, _engine(engine, workers, master, spark_conf)) as running:
@@ -353,7 +381,7 @@ def run(
         _finish(output, summary, max_error_rate)
 
 
-@app.command(epilog="Example: pomona extract photos out")
+@app.command(cls=_Retries, epilog="Example: pomona extract photos out")
 def extract(
     source: Source,
     out: Out,
@@ -367,6 +395,7 @@ def extract(
     master: Master = None,
     spark_conf: SparkConf = None,
     seed: Seed = 0,
+    retry_errors: RetryErrors = None,
     image_timeout: ImageTimeout = 60.0,
     max_error_rate: MaxErrorRate = 0.05,
     quiet: Quiet = False,
@@ -378,7 +407,15 @@ def extract(
 
     output = Output(quiet, as_json, log_file)
     extracting = pipeline.Extracting(
-        source, tuple(include or ()), labels, limit, seed, backbone, fit, image_timeout
+        source,
+        tuple(include or ()),
+        labels,
+        limit,
+        seed,
+        backbone,
+        fit,
+        image_timeout,
+        retry_errors,
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, _engine(engine, workers, master, spark_conf)) as running:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from pomona import schemas
@@ -26,7 +27,7 @@ from pomona.sources.decode import Pixels, array_to_rgb, decode, resize, to_rgb
 from pomona.sources.fetch import fetch
 from pomona.sources.reader import IMAGE_TIMEOUT_S, CarefulReader, Reader
 from pomona.stopwatch import Stopwatch
-from pomona.store import Store, matrix, part_name
+from pomona.store import Store, matrix, origin, part_name
 
 TABLES = ("metadata", "errors", "features")
 
@@ -154,10 +155,13 @@ def _rows(store: Store, part: int, table: str) -> list[dict[str, Any]]:
 
 
 def is_extracted(store: Store, shard: Shard, recipe: Recipe) -> bool:
-    """Whether the shard's files are what the plan says."""
+    """Whether the shard's files are what the plan says, with a row for each image."""
     wanted = _footer(shard, recipe)
-    footers = (store.footer(part_name(table, shard.part)) or {} for table in TABLES)
-    return all({key: footer.get(key) for key in wanted} == wanted for footer in footers)
+    footers = [store.footer(part_name(table, shard.part)) or {} for table in TABLES]
+    if any({key: footer.get(key) for key in wanted} != wanted for footer in footers):
+        return False
+    _, errors, features = (int(footer["rows"]) for footer in footers)
+    return errors + features == len(shard.images)
 
 
 def _footer(shard: Shard, recipe: Recipe) -> dict[str, str]:
@@ -210,10 +214,42 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
     return Extracted(len(rows) - len(errors), len(errors), len(ran), dict(watch.seconds))
 
 
-def count_unknown(store: Store, shard: Shard, recipe: Recipe) -> int:
-    """How many of the shard's images `extract` would read: new ones, and those that may differ."""
+def find_errors(store: Store, plan: pa.Table, catalog: pa.Table, which: str) -> set[str]:
+    """The paths of the catalog's images that have an error row; which: "retryable" or "all"."""
+    tables = [schemas.ERRORS.empty_table()]
+    for part, rows in store.rows_by_part("errors", plan).items():
+        if rows:
+            tables.append(store.read_table(part_name("errors", part)))
+    errors = pa.concat_tables(tables)
+    if which != "all":
+        errors = errors.filter(pc.field("retryable"))
+    return set(catalog["path"].filter(pc.is_in(catalog["path"], errors["path"])).to_pylist())
+
+
+def drop_errors(store: Store, plan: pa.Table, paths: set[str]) -> None:
+    """Takes the rows of these images out of errors/.
+
+    A part that lacks a row is not done: `extract` reads these images again, in this run or, if
+    it is stopped, in the next.
+    """
+    for part, rows in store.rows_by_part("errors", plan).items():
+        name = part_name("errors", part)
+        table = store.read_table(name) if rows else schemas.ERRORS.empty_table()
+        stays = [path not in paths for path in table["path"].to_pylist()]
+        kept = table.filter(pa.array(stays, pa.bool_()))
+        if kept.num_rows < table.num_rows:
+            store.write_table(name, kept, origin(store.footer(name)))
+
+
+def count_unknown(
+    store: Store, shard: Shard, recipe: Recipe, besides: Set[str] = frozenset()
+) -> int:
+    """How many of the shard's images `extract` would read: new ones, and those that may differ.
+
+    besides: paths that do not count.
+    """
     known = _Known(store, shard.part, recipe)
-    images = shard.images.to_pylist()
+    images = [image for image in shard.images.to_pylist() if image["path"] not in besides]
     for image in images:
         image["sha256"] = known.sha256(image)
     return sum(known.recall(image) is None for image in images)

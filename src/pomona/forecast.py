@@ -12,7 +12,7 @@ import numpy as np
 from pomona import features, pca
 from pomona.backbones.runtime import BATCH_SIZE, Network
 from pomona.engines import usable_cores
-from pomona.pipeline import Extracting, prepare
+from pomona.pipeline import Extracting, find_retries, prepare
 from pomona.plan import label_count, make_plan, shards
 from pomona.progress import duration
 from pomona.runs import Running
@@ -55,8 +55,9 @@ def forecast(out: Path, extracting: Extracting, running: Running) -> Forecast:
     """What `pipeline.run` would do. Raises what it would raise before its first task."""
     job = prepare(out, extracting, running)
     plan = make_plan(job.catalog, job.store.plan())
-    to_do = sum(
-        features.count_unknown(job.store, shard, job.recipe)
+    again = find_retries(job, plan)
+    to_do = len(again) + sum(
+        features.count_unknown(job.store, shard, job.recipe, besides=again)
         for shard in shards(plan)
         if not features.is_extracted(job.store, shard, job.recipe)
     )

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from pomona import schemas
 from pomona.projection import Projection
-from pomona.store import PREFIXES, PROJECTION, Store, matrix, part_name, spread
+from pomona.store import PREFIXES, PROJECTION, Store, matrix, origin, part_name, spread
 
 MOMENTS = "_pomona/moments"
 MODEL_INFO = "model_info/model_info.json"
@@ -205,13 +205,9 @@ def is_projected(store: Store, part: int, work: Projecting) -> bool:
     done = store.footer(part_name("pca", part)) or {}
     return (
         done.get("projection") == work.projection.id
-        and _origin(done) == _origin(store.footer(part_name("features", part)) or {})
+        and origin(done) == origin(store.footer(part_name("features", part)))
         and (not work.csv or store.files.exists(part_name("csv/pca", part, "csv")))
     )
-
-
-def _origin(footer: dict[str, str]) -> dict[str, str]:
-    return {key: footer.get(key, "") for key in ("generation", "recipe")}
 
 
 def project_part(part: int, work: Projecting, attempt: int = 1) -> int:
@@ -224,7 +220,7 @@ def project_part(part: int, work: Projecting, attempt: int = 1) -> int:
     if work.projection is None:
         return 0
     name = part_name("features", part)
-    features, footer = store.read_table(name), store.footer(name) or {}
+    features, footer = store.read_table(name), store.footer(name)
     projected = pa.FixedSizeListArray.from_arrays(
         work.projection.apply(matrix(features, "features")).ravel(), work.projection.k
     )
@@ -233,6 +229,6 @@ def project_part(part: int, work: Projecting, attempt: int = 1) -> int:
     if work.csv:
         store.write_csv(part_name("csv/pca", part, "csv"), spread(table, "pca", PREFIXES["pca"]))
     store.write_table(
-        part_name("pca", part), table, {**_origin(footer), "projection": work.projection.id}
+        part_name("pca", part), table, {**origin(footer), "projection": work.projection.id}
     )
     return int(table.num_rows)

@@ -34,12 +34,17 @@ from pomona.sources.scan import Scan, scan, spread_sample
 from pomona.store import PLAN, REPORT, Store
 
 FITS = ("stretch", "crop")
+RETRIES = ("retryable", "all")
 DEFAULT_VARIANCE = 0.90
 
 
 @dataclass(frozen=True)
 class Extracting:
-    """Which images, and how they become features. labels: a CSV file; None: the folders' names."""
+    """Which images, and how they become features.
+
+    labels: a CSV file; None: the folders' names; retry_errors: which error rows are tried again,
+    "retryable" or "all" of them; None: none.
+    """
 
     source: Path
     include: Sequence[str] = ()
@@ -49,12 +54,15 @@ class Extracting:
     backbone: str = registry.DEFAULT
     fit: str = "stretch"
     image_timeout_s: float = IMAGE_TIMEOUT_S
+    retry_errors: str | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: at least 1 image is needed")
         if self.fit not in FITS:
             raise UsageError(f"--fit {self.fit}: choose stretch or crop")
+        if self.retry_errors not in (None, *RETRIES):
+            raise UsageError(f"--retry-errors={self.retry_errors}: choose retryable or all")
         if self.image_timeout_s <= 0:
             raise UsageError(f"--image-timeout {self.image_timeout_s:g}: seconds, as 60")
         if isinstance(self.include, str):
@@ -145,6 +153,7 @@ class Job:
     network: Network
     recipe: Recipe
     image_timeout_s: float
+    retry_errors: str | None
     scan_seconds: float
 
 
@@ -166,7 +175,15 @@ def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
         _check_fits(store, recipe, source, catalog)
     whole_source = extracting.limit is None and not extracting.include
     return Job(
-        store, source, catalog, whole_source, network, recipe, extracting.image_timeout_s, seconds
+        store,
+        source,
+        catalog,
+        whole_source,
+        network,
+        recipe,
+        extracting.image_timeout_s,
+        extracting.retry_errors,
+        seconds,
     )
 
 
@@ -233,6 +250,10 @@ def _extract(work: Run, job: Job) -> pa.Table:
         work.progress.note(f"{relabelled:,} images have another label or split than before")
     if not plan.equals(previous):
         store.write_table(PLAN, plan)
+    again = find_retries(job, plan)
+    if again:
+        work.progress.note(f"{len(again):,} images that gave no features are tried again")
+        features.drop_errors(store, plan, again)
     with work.watch.timed("extract"):
         todo = [shard for shard in shards(plan) if not features.is_extracted(store, shard, recipe)]
         network = dataclasses.replace(job.network, threads=work.engine.threads)
@@ -252,6 +273,13 @@ def _extract(work: Run, job: Job) -> pa.Table:
             for what, seconds in result.seconds.items():
                 work.worker_seconds[what] += seconds
     return plan
+
+
+def find_retries(job: Job, plan: pa.Table) -> set[str]:
+    """The paths of the images that gave no features and are to be tried again."""
+    if job.retry_errors is None:
+        return set()
+    return features.find_errors(job.store, plan, job.catalog, job.retry_errors)
 
 
 def _relabelled(plan: pa.Table, previous: pa.Table) -> int:

@@ -44,16 +44,26 @@ ERRORS: Final = pa.schema(
     ]
 )
 
-# reason → (is it worth trying again as it is, what a person can do about it)
+# reason → (does `--retry-errors` take it again, what a person can do about it)
 REASONS: Final[dict[str, tuple[bool, str]]] = {
     "not_found": (
         True,
-        "It was gone when it was read: bring it back, touch it, then run again.",
+        "It was gone when it was read: bring it back, then run again with --retry-errors.",
     ),
-    "permission_denied": (True, "Let the user who runs pomona read it, touch it, then run again."),
-    "io_error": (True, "The disk failed: check it, touch the file, then run again."),
-    "timed_out": (True, "Reading it took too long: look at the image and the disk, touch it."),
-    "out_of_memory": (True, "There was too little memory for it: take fewer workers, touch it."),
+    "permission_denied": (
+        True,
+        "Let the user who runs pomona read it, then run again with --retry-errors.",
+    ),
+    "io_error": (True, "The disk failed: check it, then run again with --retry-errors."),
+    "timed_out": (
+        True,
+        "Reading it took too long: look at the image and the disk, "
+        "then run again with --retry-errors.",
+    ),
+    "out_of_memory": (
+        True,
+        "There was too little memory for it: run again with --retry-errors and fewer --workers.",
+    ),
     "crashed": (False, "Decoding it ends the process: replace it, or save it anew."),
     "too_large": (False, "More pixels or bytes than pomona takes: shrink the image."),
     "empty": (False, "The file has no bytes: copy it again from where it came."),

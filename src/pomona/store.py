@@ -46,6 +46,11 @@ def part_name(table: str, part: int, suffix: str = "parquet") -> str:
     return f"{table}/part-{part:05d}.{suffix}"
 
 
+def origin(footer: dict[str, str] | None) -> dict[str, str]:
+    """What a footer says of what its file was made of: the generation and the recipe."""
+    return {key: (footer or {}).get(key, "") for key in ("generation", "recipe")}
+
+
 def spread(table: pa.Table, column: str, prefix: str) -> pa.Table:
     """path, label, split, then a column a number: `prefix`_1 …, for spreadsheets and pandas."""
     identity = table.select(["path", "label", "split"])
