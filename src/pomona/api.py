@@ -36,6 +36,8 @@ def run(
     limit: int | None = None,
     seed: int = 0,
     retry_errors: str | None = None,
+    sync: bool = False,
+    yes: bool = False,
     refit: bool = False,
     keep_projection: bool = False,
     csv: bool | None = None,
@@ -59,6 +61,8 @@ def run(
         backbone=backbone,
         fit=fit,
         retry_errors=retry_errors,
+        sync=sync,
+        yes=yes,
     )
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
     running = Running(

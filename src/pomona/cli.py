@@ -194,6 +194,10 @@ RetryErrors = Annotated[
         help="Try the images again whose error may pass; =all: every one that gave no features.",
     ),
 ]
+Sync = Annotated[
+    bool, typer.Option("--sync", help="Drop images that the source does not have any more.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="With --sync: drop even most of the store.")]
 ImageTimeout = Annotated[
     float,
     typer.Option(metavar="SECONDS", help="An image that takes longer to read is an error row."),
@@ -346,6 +350,8 @@ def run(
     seed: Seed = 0,
     dry_run: DryRun = False,
     retry_errors: RetryErrors = None,
+    sync: Sync = False,
+    yes: Yes = False,
     image_timeout: ImageTimeout = 60.0,
     max_error_rate: MaxErrorRate = 0.05,
     quiet: Quiet = False,
@@ -370,6 +376,8 @@ def run(
         fit,
         image_timeout,
         retry_errors,
+        sync,
+        yes,
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, _engine(engine, workers, master, spark_conf)) as running:
@@ -396,6 +404,8 @@ def extract(
     spark_conf: SparkConf = None,
     seed: Seed = 0,
     retry_errors: RetryErrors = None,
+    sync: Sync = False,
+    yes: Yes = False,
     image_timeout: ImageTimeout = 60.0,
     max_error_rate: MaxErrorRate = 0.05,
     quiet: Quiet = False,
@@ -416,6 +426,8 @@ def extract(
         fit,
         image_timeout,
         retry_errors,
+        sync,
+        yes,
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, _engine(engine, workers, master, spark_conf)) as running:

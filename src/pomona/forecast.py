@@ -12,8 +12,8 @@ import numpy as np
 from pomona import features, pca
 from pomona.backbones.runtime import BATCH_SIZE, Network
 from pomona.engines import usable_cores
-from pomona.pipeline import Extracting, find_retries, prepare
-from pomona.plan import label_count, make_plan, shards
+from pomona.pipeline import Extracting, find_retries, next_plan, prepare
+from pomona.plan import label_count, shards
 from pomona.progress import duration
 from pomona.runs import Running
 
@@ -23,7 +23,8 @@ OTHER_BYTES = 2_000
 
 @dataclass(frozen=True)
 class Forecast:
-    """images: found in the source; to_do: of them, those that the network would run on, or fewer.
+    """images: found in the source; to_do: of them, those that the network would run on, or fewer;
+    to_drop: images of the store that --sync would drop.
 
     images_per_second: of all workers, from a trial of the network on this machine; disk_bytes:
     with CSV and about a hundred components.
@@ -34,6 +35,7 @@ class Forecast:
     images: int
     labels: int
     to_do: int
+    to_drop: int
     workers: int
     images_per_second: float
     seconds: float
@@ -43,7 +45,7 @@ class Forecast:
         """As a person reads it."""
         return (
             f"{self.images:,} images of {self.labels:,} labels in {self.source}, "
-            f"{self.to_do:,} to do\n"
+            f"{self.to_do:,} to do{f', {self.to_drop:,} to drop' if self.to_drop else ''}\n"
             f"  time  about {duration(self.seconds)} for the network "
             f"({self.images_per_second:,.0f} images/s with {self.workers} workers)\n"
             f"  disk  about {self.disk_bytes / 1e6:,.0f} MB in {self.store}\n"
@@ -54,7 +56,7 @@ class Forecast:
 def forecast(out: Path, extracting: Extracting, running: Running) -> Forecast:
     """What `pipeline.run` would do. Raises what it would raise before its first task."""
     job = prepare(out, extracting, running)
-    plan = make_plan(job.catalog, job.store.plan())
+    _, plan, gone = next_plan(job)
     again = find_retries(job, plan)
     to_do = len(again) + sum(
         features.count_unknown(job.store, shard, job.recipe, besides=again)
@@ -71,6 +73,7 @@ def forecast(out: Path, extracting: Extracting, running: Running) -> Forecast:
         images=job.catalog.num_rows,
         labels=label_count(job.catalog),
         to_do=to_do,
+        to_drop=gone if extracting.sync else 0,
         workers=running.engine.workers,
         images_per_second=round(rate, 1),
         seconds=round(to_do / rate, 1),

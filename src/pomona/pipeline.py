@@ -24,7 +24,7 @@ from pomona import features, pca, reach, report
 from pomona.backbones import cache, registry
 from pomona.backbones.runtime import Network
 from pomona.errors import SourceError, StoreError, UsageError
-from pomona.plan import make_plan, shards
+from pomona.plan import make_plan, present, shards
 from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.runs import Run, Running, Summary, open_run
@@ -43,7 +43,8 @@ class Extracting:
     """Which images, and how they become features.
 
     labels: a CSV file; None: the folders' names; retry_errors: which error rows are tried again,
-    "retryable" or "all" of them; None: none.
+    "retryable" or "all" of them; None: none; sync: whether images that the source does not have
+    any more are dropped, yes: even if they are most of the store.
     """
 
     source: Path
@@ -55,6 +56,8 @@ class Extracting:
     fit: str = "stretch"
     image_timeout_s: float = IMAGE_TIMEOUT_S
     retry_errors: str | None = None
+    sync: bool = False
+    yes: bool = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -67,6 +70,13 @@ class Extracting:
             raise UsageError(f"--image-timeout {self.image_timeout_s:g}: seconds, as 60")
         if isinstance(self.include, str):
             raise UsageError(f"include={self.include!r}: give a list of patterns")
+        if self.sync and not self.whole_source:
+            raise UsageError("--sync needs the whole source: leave out --limit and --include")
+
+    @property
+    def whole_source(self) -> bool:
+        """Whether all images of the source are meant."""
+        return self.limit is None and not self.include
 
 
 @dataclass(frozen=True)
@@ -149,11 +159,9 @@ class Job:
     store: Store
     source: str
     catalog: pa.Table
-    whole_source: bool
+    extracting: Extracting
     network: Network
     recipe: Recipe
-    image_timeout_s: float
-    retry_errors: str | None
     scan_seconds: float
 
 
@@ -173,18 +181,7 @@ def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
     source = os.path.abspath(extracting.source)
     if not is_new:
         _check_fits(store, recipe, source, catalog)
-    whole_source = extracting.limit is None and not extracting.include
-    return Job(
-        store,
-        source,
-        catalog,
-        whole_source,
-        network,
-        recipe,
-        extracting.image_timeout_s,
-        extracting.retry_errors,
-        seconds,
-    )
+    return Job(store, source, catalog, extracting, network, recipe, seconds)
 
 
 def _find(extracting: Extracting, running: Running) -> pa.Table:
@@ -193,6 +190,11 @@ def _find(extracting: Extracting, running: Running) -> pa.Table:
     if not catalog.num_rows:
         others = "".join(f" ({count:,} left out: {why})" for why, count in found.skipped.items())
         raise SourceError(f"no images in {extracting.source}{others}: check the path and --include")
+    if extracting.sync and found.unlisted:
+        raise SourceError(
+            f"cannot list {found.unlisted[0]}: --sync needs the whole source; "
+            "ask for the right to list it, or leave out --sync"
+        )
     for folder in found.unlisted:
         running.progress.warn(f"cannot list {folder}: the images in it are not taken")
     for why, count in found.skipped.items():
@@ -240,16 +242,19 @@ def _extract(work: Run, job: Job) -> pa.Table:
     else:
         # Once more, now that nobody else can change it.
         _check_fits(store, recipe, job.source, job.catalog)
-    previous = store.plan()
-    plan = make_plan(job.catalog, previous)
-    gone = plan.num_rows - job.catalog.num_rows
-    if gone and job.whole_source:
-        work.progress.note(f"{gone:,} images of the store are not in the source now: they are kept")
+    previous, plan, gone = next_plan(job)
+    if gone and job.extracting.whole_source:
+        fate = "dropped" if job.extracting.sync else "kept; --sync drops them"
+        work.progress.note(
+            f"{gone:,} images of the store are not in the source now: they are {fate}"
+        )
     relabelled = _relabelled(plan, previous)
     if relabelled:
         work.progress.note(f"{relabelled:,} images have another label or split than before")
-    if not plan.equals(previous):
+    if (gone and job.extracting.sync) or not plan.equals(previous):
         store.write_table(PLAN, plan)
+    # Parts that --sync emptied, now or in a run that was stopped.
+    work.worked |= store.remove_strays(plan) > 0
     again = find_retries(job, plan)
     if again:
         work.progress.note(f"{len(again):,} images that gave no features are tried again")
@@ -258,7 +263,7 @@ def _extract(work: Run, job: Job) -> pa.Table:
         todo = [shard for shard in shards(plan) if not features.is_extracted(store, shard, recipe)]
         network = dataclasses.replace(job.network, threads=work.engine.threads)
         extraction = features.Extraction(
-            job.source, store.files.address, recipe, network, job.image_timeout_s
+            job.source, store.files.address, recipe, network, job.extracting.image_timeout_s
         )
         results = work.map(
             "extract",
@@ -275,11 +280,27 @@ def _extract(work: Run, job: Job) -> pa.Table:
     return plan
 
 
+def next_plan(job: Job) -> tuple[pa.Table, pa.Table, int]:
+    """The store's plan without what --sync drops, its next one, and how many images are gone.
+
+    Raises SourceError where --sync would drop most of the store.
+    """
+    before, extracting = job.store.plan(), job.extracting
+    kept = present(before, job.catalog)
+    gone = before.num_rows - kept.num_rows
+    if extracting.sync and not extracting.yes and gone * 2 > before.num_rows:
+        raise SourceError(
+            f"{job.source} lacks {gone:,} of the {before.num_rows:,} images of {job.store.files}: "
+            "see that all of it is there; --sync --yes drops them"
+        )
+    previous = kept if extracting.sync else before
+    return previous, make_plan(job.catalog, previous), gone
+
+
 def find_retries(job: Job, plan: pa.Table) -> set[str]:
     """The paths of the images that gave no features and are to be tried again."""
-    if job.retry_errors is None:
-        return set()
-    return features.find_errors(job.store, plan, job.catalog, job.retry_errors)
+    which = job.extracting.retry_errors
+    return set() if which is None else features.find_errors(job.store, plan, job.catalog, which)
 
 
 def _relabelled(plan: pa.Table, previous: pa.Table) -> int:

@@ -61,6 +61,11 @@ def make_plan(catalog: pa.Table, previous: pa.Table | None = None) -> pa.Table:
     return pa.concat_tables([kept, new.append_column(schemas.PLAN.field("part"), pa.array(parts))])
 
 
+def present(plan: pa.Table, catalog: pa.Table) -> pa.Table:
+    """The plan without the images that the catalog lacks."""
+    return plan.filter(pc.is_in(plan["path"], value_set=catalog["path"]))
+
+
 def _update(previous: pa.Table, catalog: pa.Table, at: pa.Array) -> pa.Table:
     """`previous` with the catalog's rows in place of its own; at: where each belongs, or null."""
     source = np.full(previous.num_rows, -1, np.int64)

@@ -36,9 +36,21 @@ PLAN = "_pomona/plan.parquet"
 LOCK = "_pomona/lock"
 PROJECTION = "model_info/projection.npz"
 
+# The folders of a store's parts, and what the files in them are. metadata/, of which a lost plan is
+# made again, comes first: what it lacks is not known.
+FOLDERS = {
+    "metadata": "parquet",
+    "errors": "parquet",
+    "features": "parquet",
+    "pca": "parquet",
+    "csv/metadata": "csv",
+    "csv/errors": "csv",
+    "csv/pca": "csv",
+}
+
 # What Arrow raises of a file that is not what was written
 _DAMAGED = (pa.ArrowException, ValueError, OSError)
-_PART = re.compile(r".*/part-([0-9]+)\.parquet")
+_PART = re.compile(r".*/part-([0-9]+)\.(?:parquet|csv)")
 
 
 def part_name(table: str, part: int, suffix: str = "parquet") -> str:
@@ -272,6 +284,17 @@ class Store:
             parts = np.full(images.num_rows, int(_PART.fullmatch(name)[1]), np.int32)  # type: ignore[index]
             plan.append(images.append_column(schemas.PLAN.field("part"), pa.array(parts)))
         return pa.concat_tables(plan).combine_chunks()
+
+    def remove_strays(self, plan: pa.Table) -> int:
+        """Removes the files of parts that the plan does not know; returns how many."""
+        parts, strays = plan["part"].unique().to_pylist(), []
+        for folder, suffix in FOLDERS.items():
+            known = {part_name(folder, part, suffix) for part in parts}
+            names = (name for name in self.files.names(folder) if _PART.fullmatch(name))
+            strays += [name for name in names if name not in known]
+        for name in strays:
+            self.files.delete(name)
+        return len(strays)
 
     def rows_by_part(self, table: str, plan: pa.Table) -> dict[int, int]:
         """How many rows each of the plan's parts holds of a table."""

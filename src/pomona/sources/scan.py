@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -107,10 +108,14 @@ def _walk(
             continue
         for entry in entries:
             name = f"{relative}/{entry.name}" if relative else entry.name
-            if _is_folder(entry):
+            is_folder = _is_folder(entry)
+            if is_folder:
                 todo.append((entry.path, name, above | {identity}))
             elif (other := _other_name(entry.name, extensions)) is not None:
-                found.skipped[other] += 1
+                if is_folder is None:
+                    found.unlisted.append(entry.path)
+                else:
+                    found.skipped[other] += 1
             elif patterns and not any(
                 fnmatchcase(name, pattern) or fnmatchcase(entry.name, pattern)
                 for pattern in patterns
@@ -140,11 +145,12 @@ def _other_name(name: str, extensions: frozenset[str]) -> str | None:
     return f"named *{encode_path(suffix)}" if suffix else "without an extension"
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool | None:
+    """None where that cannot be known, as of a link to where one may not look."""
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads in a circle
-        return False
+    except OSError as exc:  # a link that leads in a circle is no folder
+        return False if exc.errno == errno.ELOOP else None
 
 
 def folder_label(relative: str) -> tuple[str | None, str | None]:
