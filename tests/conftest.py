@@ -12,9 +12,10 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,6 +142,29 @@ class Pomona:
         assert ended.status == 0, ended
         assert "Traceback" not in ended.stderr, ended
         return ended
+
+
+@dataclass
+class Here:
+    """An engine of the process itself, for tests of what a task says and not of where it runs."""
+
+    name: str = "here"
+    workers: int = 1
+    threads: int = 1
+    remote: bool = False
+    peak_memory_mb: float = 0.0
+    notice: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def map(self, task: Any, items: Iterable[Any], payload: object) -> Iterator[tuple[Any, Any]]:
+        for item in items:
+            yield item, task(item, payload, 1)
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
 
 
 @pytest.fixture(scope="session", autouse=True)

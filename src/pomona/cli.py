@@ -25,7 +25,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from pomona import __version__
-from pomona.errors import PomonaError, UsageError
+from pomona.errors import PomonaError, StoreError, UsageError
 from pomona.progress import LoggedProgress, PlainProgress, Progress, TerminalProgress, duration
 
 if TYPE_CHECKING:
@@ -475,6 +475,32 @@ def report(
     with _running(output) as running:
         page = pipeline.rewrite_report(store, running)
         output.result({"report": str(page)}, str(page))
+
+
+@app.command(epilog="Example: pomona verify out --source photos")
+def verify(
+    store: StoreFolder,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False, metavar="SOURCE", help="Read the images again and compare them too."
+        ),
+    ] = None,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """Prove a store whole, or say what is not, where, and the way out; nothing is written."""
+    from pomona import verify as verifying
+
+    output = Output(quiet, as_json, log_file)
+    with _running(output, engine, workers) as running:
+        verdict = verifying.verify(store, running, source)
+        output.result(dataclasses.asdict(verdict), verdict.in_words())
+        if verdict.findings:
+            raise StoreError(f"{store} is not whole: {len(verdict.findings):,} findings")
 
 
 @app.command(name="import-features", epilog="Example: pomona import-features features.parquet out")

@@ -156,7 +156,7 @@ def _rows(store: Store, part: int, table: str) -> list[dict[str, Any]]:
 
 def is_extracted(store: Store, shard: Shard, recipe: Recipe) -> bool:
     """Whether the shard's files are what the plan says, with a row for each image."""
-    wanted = _footer(shard, recipe)
+    wanted = part_footer(shard, recipe)
     footers = [store.footer(part_name(table, shard.part)) or {} for table in TABLES]
     if any({key: footer.get(key) for key in wanted} != wanted for footer in footers):
         return False
@@ -164,7 +164,8 @@ def is_extracted(store: Store, shard: Shard, recipe: Recipe) -> bool:
     return errors + features == len(shard.images)
 
 
-def _footer(shard: Shard, recipe: Recipe) -> dict[str, str]:
+def part_footer(shard: Shard, recipe: Recipe) -> dict[str, str]:
+    """What the footers of a shard's files say once they are done."""
     return {"generation": shard.generation, "recipe": recipe.digest}
 
 
@@ -282,7 +283,7 @@ def write_part(
     store.files.delete(part_name("pca", shard.part))
     for name in ("metadata", "errors", "pca"):
         store.files.delete(part_name(f"csv/{name}", shard.part, "csv"))
-    footer = _footer(shard, recipe)
+    footer = part_footer(shard, recipe)
     failed = [{**errors[row], **_identity(rows[row])} for row in sorted(errors)]
     good = np.array([row for row in range(len(rows)) if row not in errors], np.int64)
     metadata = pa.Table.from_pylist(rows, schemas.METADATA)

@@ -24,6 +24,7 @@ from pomona.store import PREFIXES, PROJECTION, Store, matrix, origin, part_name,
 
 MOMENTS = "_pomona/moments"
 MODEL_INFO = "model_info/model_info.json"
+VARIANCE = "model_info/variance.csv"
 GROUPS = 64
 PARTS_PER_GROUP = 8
 
@@ -182,7 +183,7 @@ def describe(store: Store, projection: Projection) -> None:
             "cumulative_variance": np.cumsum(explained),
         }
     )
-    store.write_csv("model_info/variance.csv", variance)
+    store.write_csv(VARIANCE, variance)
     info = {"recipe": store.recipe.to_dict(), "pca": projection.summary()}
     store.write_json(MODEL_INFO, info)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pomona.errors import StoreBusyError, StoreWriteError
+from pomona.errors import StoreBusyError, StoreError, StoreWriteError
 
 TEMPORARIES = "_pomona/tmp"
 
@@ -97,14 +97,43 @@ class LocalFolder:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as exc:
                     file.seek(0)
-                    raise StoreBusyError(
-                        f"{self} is in use by {file.read().decode() or 'another run'}: "
-                        "wait until it has ended, or choose another folder"
-                    ) from exc
+                    raise self._busy(file.read()) from exc
                 file.truncate(0)
                 file.write(encode_text(holder))
                 file.flush()
+            try:
+                yield
+            finally:
+                # Who reads it later without a lock of their own is not to be told of this holder.
+                with contextlib.suppress(OSError):
+                    file.truncate(0)
+
+    @contextmanager
+    def steady(self, name: str) -> Iterator[None]:
+        """Keeps others from locking `name`, without a write; any number of processes may do so.
+
+        Raises StoreBusyError when another process holds it, StoreError where it may not be read.
+        """
+        path = self.path(name)
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(path.open("rb"))
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise self._busy(file.read()) from exc
+            except (FileNotFoundError, NotADirectoryError):
+                pass  # nobody has locked it yet
+            except OSError as exc:
+                raise StoreError(
+                    f"cannot read {path}: {exc.strerror}; ask for the right to read it"
+                ) from exc
             yield
+
+    def _busy(self, holder: bytes) -> StoreBusyError:
+        return StoreBusyError(
+            f"{self} is in use by {holder.decode() or 'another command'}: "
+            "wait until it has ended, or choose another folder"
+        )
 
     def delete(self, name: str) -> None:
         """Removes a file, or a folder with all in it, if it is there. Raises StoreWriteError."""

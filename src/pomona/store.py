@@ -7,7 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -274,9 +274,9 @@ class Store:
         try:
             return self.read_table(PLAN)
         except (FileNotFoundError, StoreError):
-            return self._plan_of_metadata()
+            return self.plan_of_metadata()
 
-    def _plan_of_metadata(self) -> pa.Table:
+    def plan_of_metadata(self) -> pa.Table:
         """The plan again from metadata/, which has a row for each image of its part."""
         plan = [schemas.PLAN.empty_table()]
         for name in self.part_names("metadata"):
@@ -352,6 +352,13 @@ class Store:
                 "choose another folder"
             )
         return MANIFEST not in found
+
+    def steady(self) -> AbstractContextManager[None]:
+        """Keeps commands that write from starting, without a write of its own.
+
+        Raises StoreBusyError when one is at work.
+        """
+        return self.files.steady(LOCK)
 
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:

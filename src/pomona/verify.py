@@ -1,0 +1,205 @@
+"""Verify: proves a store whole, or says what is not."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona import schemas
+from pomona.errors import StoreError
+from pomona.parts import REDO, RUN, Checking, Finding, check_part
+from pomona.pca import MODEL_INFO, MOMENTS, VARIANCE
+from pomona.plan import label_count, shards
+from pomona.projection import Projection
+from pomona.recipe import Recipe
+from pomona.runs import Run, Running
+from pomona.sources.scan import scan
+from pomona.storage import TEMPORARIES
+from pomona.store import FOLDERS, MANIFEST, PLAN, PROJECTION, REPORT, Store, part_name
+
+REDO_INFO = f"delete {MODEL_INFO} and `pomona reduce` the store"
+REFIT = "restore it from a copy, or fit another with `pomona reduce --refit`"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a store holds, and what is not as it should be. It is whole where nothing is.
+
+    gone: images that the source does not have any more, None where no source was given.
+    """
+
+    store: str
+    images: int
+    features: int
+    errors: int
+    parts: int
+    components: int | None
+    gone: int | None
+    findings: list[Finding]
+
+    def in_words(self) -> str:
+        """A line for a store that is whole, else one for each finding."""
+        if self.findings:
+            return "\n".join(map(str, self.findings))
+        told = [f"whole: {self.images:,} images", f"{self.features:,} features"]
+        told += [f"{self.errors:,} errors", f"{self.parts:,} parts"]
+        told += [f"{self.components:,} components"] if self.components else []
+        told += [f"{self.gone:,} of them not in the source any more"] if self.gone else []
+        return ", ".join(told)
+
+
+def verify(out: Path, running: Running, source: Path | None = None) -> Verdict:
+    """Reads all of a store, and with `source` all of its images; writes nothing.
+
+    Raises StoreBusyError while a command is at work on it; StoreError where so little can be
+    read that nothing can be said of the rest; SourceError.
+    """
+    store = Store(out)
+    with store.steady(), running.engine:
+        work, manifest, recipe = Run(store, running), store.manifest, store.recipe
+        findings = list(_check_recipe(manifest, recipe))
+        plan = _read_plan(store, findings)
+        projection, is_damaged = _read_projection(store, findings)
+        findings += _check_projection(store, manifest, projection, is_damaged)
+        findings += _check_names(store, plan, manifest["csv"], projection is not None or is_damaged)
+        gone = None if source is None else _check_source(source, plan, findings)
+        where = None if source is None else os.path.abspath(source)
+        parts = list(shards(plan))
+        checking = Checking(store.files.address, recipe, projection, manifest["csv"] is True, where)
+        found: dict[int, list[Finding]] = {}
+        totals = {"images": plan.num_rows, "features": 0, "errors": 0, "labels": label_count(plan)}
+        for shard, checked in work.map(
+            "verify", check_part, parts, checking, images=lambda shard: shard.images.num_rows
+        ):
+            found[shard.part] = checked.findings
+            totals["features"] += checked.features
+            totals["errors"] += checked.errors
+    findings += [finding for part in sorted(found) for finding in found[part]]
+    if manifest["totals"] != totals:
+        findings.append(Finding(MANIFEST, "its totals are not those of the tables", RUN))
+    return Verdict(
+        store=str(store.files),
+        images=plan.num_rows,
+        features=totals["features"],
+        errors=totals["errors"],
+        parts=len(parts),
+        components=projection.k if projection else None,
+        gone=gone,
+        findings=findings,
+    )
+
+
+def _check_recipe(manifest: dict[str, Any], recipe: Recipe) -> Iterator[Finding]:
+    if manifest["recipe"].get("digest") != recipe.digest:
+        yield Finding(MANIFEST, "its recipe is not that of its digest", "restore it from a copy")
+
+
+def _read_plan(store: Store, findings: list[Finding]) -> pa.Table:
+    """The plan, or where it cannot be used what metadata/ makes of it. Raises StoreError."""
+    try:
+        plan = store.read_table(PLAN)
+        if not plan.schema.equals(schemas.PLAN):
+            findings.append(Finding(PLAN, "has other columns than it should", REDO))
+            plan = store.plan_of_metadata()
+    except FileNotFoundError:
+        findings.append(Finding(PLAN, "is missing", RUN))
+        plan = store.plan_of_metadata()
+    except StoreError:
+        findings.append(Finding(PLAN, "is damaged", RUN))
+        plan = store.plan_of_metadata()
+    twice = plan.num_rows - pc.count_distinct(plan["path"]).as_py()
+    if twice:
+        way_out = "delete the later ones of the parts that hold it twice, and " + RUN
+        findings.append(Finding(PLAN, f"{twice:,} images are in it twice", way_out))
+    if not plan.equals(plan.sort_by([("part", "ascending"), ("path", "ascending")])):
+        findings.append(Finding(PLAN, "is not in order", REDO))
+        plan = plan.sort_by([("part", "ascending"), ("path", "ascending")])
+    return plan
+
+
+def _read_projection(store: Store, findings: list[Finding]) -> tuple[Projection | None, bool]:
+    """The projection, or None where there is none; and whether it is damaged."""
+    try:
+        projection = store.find_projection()
+        if projection is None:
+            return None, False
+        with np.load(io.BytesIO(store.files.read(PROJECTION)), allow_pickle=False) as arrays:
+            if str(arrays["id"]) == projection.id:
+                return projection, False
+    except StoreError:
+        pass
+    findings.append(Finding(PROJECTION, "is damaged", REFIT))
+    return None, True
+
+
+def _check_projection(
+    store: Store, manifest: dict[str, Any], projection: Projection | None, is_damaged: bool
+) -> Iterator[Finding]:
+    told = manifest["pca"]
+    if projection is None:
+        if told and not is_damaged:
+            yield Finding(PROJECTION, "is missing", REFIT)
+        return
+    if not _is_told(told, projection):
+        yield Finding(PROJECTION, f"is not the one that {MANIFEST} tells of", REFIT)
+    try:
+        info = json.loads(store.files.read(MODEL_INFO))
+        is_right = _is_told(info["pca"], projection) and info["recipe"] == manifest["recipe"]
+    except (OSError, ValueError, TypeError, KeyError):
+        is_right = False
+    rows = store.files.read(VARIANCE).count(b"\n") if store.files.exists(VARIANCE) else 0
+    if not is_right or rows != projection.k + 1:
+        where = VARIANCE if is_right else MODEL_INFO
+        yield Finding(where, "does not tell of the projection beside it", REDO_INFO)
+
+
+def _is_told(told: Any, projection: Projection) -> bool:
+    """Whether a summary is the projection's, but for the last bits of its share of variance."""
+    if not isinstance(told, dict):
+        return False
+    summary = projection.summary()
+    share = summary.pop("variance_explained")
+    said = {name: told.get(name) for name in summary}
+    return said == summary and math.isclose(told.get("variance_explained", -1), share, rel_tol=1e-9)
+
+
+def _check_names(
+    store: Store, plan: pa.Table, csv: bool | None, has_pca: bool
+) -> Iterator[Finding]:
+    """Looks for files that readers would take for a part's, and for what a dead run left."""
+    parts = plan["part"].unique().to_pylist()
+    for folder, suffix in FOLDERS.items():
+        is_wanted = (has_pca or "pca" not in folder) and (csv is True or "csv/" not in folder)
+        known = {part_name(folder, part, suffix) for part in parts} if is_wanted else set()
+        for name in store.files.names(folder):
+            # Readers of the folder leave names alone that begin so.
+            if name not in known and not name.removeprefix(f"{folder}/").startswith((".", "_")):
+                yield Finding(name, "is of no part that the store has", "remove it")
+    for folder in (TEMPORARIES, MOMENTS):
+        for name in store.files.names(folder):
+            yield Finding(name, "is left of a command that was stopped", "give its command again")
+    if not store.files.exists(REPORT):
+        yield Finding(REPORT, "is missing", "`pomona report` the store")
+
+
+def _check_source(source: Path, plan: pa.Table, findings: list[Finding]) -> int:
+    """Holds the names of a source's images against the plan's; returns how many are gone."""
+    found = scan(source)
+    for folder in found.unlisted:
+        findings.append(Finding(folder, "cannot be listed", "ask for the right to list it"))
+    paths = found.catalog["path"]
+    known = pc.sum(pc.is_in(paths, value_set=plan["path"])).as_py() or 0
+    if known < len(paths):
+        what = f"{len(paths) - known:,} images of {source} are not in the store"
+        findings.append(Finding(PLAN, what, RUN))
+    return int(plan.num_rows - known)
