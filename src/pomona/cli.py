@@ -477,6 +477,48 @@ def report(
         output.result({"report": str(page)}, str(page))
 
 
+@app.command(epilog="Example: pomona forget out 'Training/Pear/0_100.jpg'")
+def forget(
+    store: StoreFolder,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH",
+            help="Paths as they stand in metadata/; none: finish a forget that was stopped.",
+        ),
+    ] = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option("--from", readable=False, metavar="FILE", help="A file of paths, one a line."),
+    ] = None,
+    keep_projection: Annotated[
+        bool,
+        typer.Option(
+            "--keep-projection",
+            help="Keep the PCA, though the forgotten images had a share in its components; "
+            "else it is fitted anew on what remains.",
+        ),
+    ] = False,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """Take every trace of images out of a store: rows, CSV, plan, report and PCA.
+
+    What the source still holds of them, the next `pomona run` takes in again.
+    """
+    from pomona import forget as forgetting
+
+    output = Output(quiet, as_json, log_file)
+    listed = [] if from_file is None else _lines(from_file)
+    with _running(output, engine, workers) as running:
+        given = {*(paths or ()), *listed}
+        summary = forgetting.forget(store, given, running, keep_projection=keep_projection)
+        _finish(output, summary)
+
+
 @app.command(epilog="Example: pomona verify out --source photos")
 def verify(
     store: StoreFolder,
@@ -600,6 +642,15 @@ def doctor(as_json: AsJson = False) -> None:
         Console().print(table)
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(FAILED)
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a file that are not empty; raw bytes where it is no UTF-8."""
+    try:
+        text = file.read_text("utf-8-sig", "surrogateescape")
+    except OSError as exc:
+        raise UsageError(f"cannot read {file}: {exc.strerror}; check --from") from exc
+    return [line for line in text.split("\n") if line]
 
 
 def _check_share(flag: str, share: float) -> None:

@@ -116,7 +116,7 @@ def run(out: Path, extracting: Extracting, reducing: Reducing, running: Running)
     job = prepare(out, extracting, running)
     with open_run(job.store, running) as work:
         plan = _extract(work, job)
-        _reduce(work, plan, reducing)
+        reduce_features(work, plan, reducing)
         return work.finish(job.source, job.recipe, plan)
 
 
@@ -139,7 +139,7 @@ def reduce(out: Path, reducing: Reducing, running: Running) -> Summary:
                 f"{store.files} is not complete, its run was stopped: give its command again first"
             )
         reach.check(work.engine, store.files, None, None)
-        _reduce(work, plan, reducing)
+        reduce_features(work, plan, reducing)
         return work.finish(manifest["source"], recipe, plan)
 
 
@@ -311,7 +311,7 @@ def _relabelled(plan: pa.Table, previous: pa.Table) -> int:
     return 0 if now.equals(previous.select(names)) else sum(a != b for a, b in pairs)
 
 
-def _reduce(work: Run, plan: pa.Table, reducing: Reducing) -> None:
+def reduce_features(work: Run, plan: pa.Table, reducing: Reducing) -> None:
     """Brings model_info/, pca/ and csv/ to the state of features/."""
     store = work.store
     as_before = store.manifest["csv"] is not False

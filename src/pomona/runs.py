@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from pomona import __version__, report
 from pomona.engines import Engine, Failure, Task
-from pomona.errors import EngineError, PomonaError
+from pomona.errors import EngineError, PomonaError, StoreError
 from pomona.plan import label_count
 from pomona.progress import Progress
 from pomona.recipe import Recipe
 from pomona.stopwatch import Stopwatch
-from pomona.store import MANIFEST, REPORT, Store
+from pomona.store import FORGETTING, MANIFEST, REPORT, Store
 from pomona.workers import peak_memory_mb
 
 Item = TypeVar("Item")
@@ -76,6 +76,7 @@ class Run:
         self.watch = Stopwatch()
         self.worker_seconds: defaultdict[str, float] = defaultdict(float)
         self.ran = 0
+        self.forgot = 0
         self.worked = False
         self.csv: bool | None = None
         self._command = running.command
@@ -150,6 +151,7 @@ class Run:
             "started": self._started.isoformat(timespec="seconds"),
             "images": self.ran,
             "images_per_second": round(self._speed(), 1),
+            **({"forgot": self.forgot} if self.forgot else {}),
             "seconds": {
                 "total": round(total, 3),
                 **{stage: round(self.watch.seconds[stage], 3) for stage in STAGES},
@@ -193,12 +195,17 @@ def _failed(stage: str, failure: Failure) -> PomonaError:
 
 
 @contextmanager
-def open_run(store: Store, running: Running) -> Iterator[Run]:
+def open_run(store: Store, running: Running, *, finishes_forget: bool = False) -> Iterator[Run]:
     """Starts the engine, then takes the store's lock, for one command.
 
-    Raises StoreBusyError or StoreWriteError.
+    Raises StoreBusyError or StoreWriteError, StoreError for a store that is half forgotten.
     """
     with running.engine, store.lock(running.command):
+        if store.files.exists(FORGETTING) and not finishes_forget:
+            raise StoreError(
+                f"a `pomona forget` of {store.files} was stopped: "
+                f"finish it first with `pomona forget {store.files}`"
+            )
         if running.engine.notice:
             running.progress.note(running.engine.notice)
         yield Run(store, running)

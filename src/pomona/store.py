@@ -34,6 +34,7 @@ MANIFEST = "pomona.json"
 REPORT = "report.html"
 PLAN = "_pomona/plan.parquet"
 LOCK = "_pomona/lock"
+FORGETTING = "_pomona/forgetting.json"
 PROJECTION = "model_info/projection.npz"
 
 # The folders of a store's parts, and what the files in them are. metadata/, of which a lost plan is

@@ -25,7 +25,7 @@ from pomona.recipe import Recipe
 from pomona.runs import Run, Running
 from pomona.sources.scan import scan
 from pomona.storage import TEMPORARIES
-from pomona.store import FOLDERS, MANIFEST, PLAN, PROJECTION, REPORT, Store, part_name
+from pomona.store import FOLDERS, FORGETTING, MANIFEST, PLAN, PROJECTION, REPORT, Store, part_name
 
 REDO_INFO = f"delete {MODEL_INFO} and `pomona reduce` the store"
 REFIT = "restore it from a copy, or fit another with `pomona reduce --refit`"
@@ -188,6 +188,10 @@ def _check_names(
     for folder in (TEMPORARIES, MOMENTS):
         for name in store.files.names(folder):
             yield Finding(name, "is left of a command that was stopped", "give its command again")
+    if store.files.exists(FORGETTING):
+        yield Finding(
+            FORGETTING, "is left of a forget that was stopped", "`pomona forget` the store"
+        )
     if not store.files.exists(REPORT):
         yield Finding(REPORT, "is missing", "`pomona report` the store")
 
