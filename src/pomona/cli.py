@@ -251,7 +251,10 @@ class Output:
 
 
 def _engine(
-    name: str, workers: int | None, master: str | None, settings: list[str] | None
+    name: str,
+    workers: int | None,
+    master: str | None = None,
+    settings: list[str] | None = None,
 ) -> Engine:
     from pomona.engines import open_engine
 
@@ -500,7 +503,6 @@ def forget(
         ),
     ] = False,
     workers: Workers = None,
-    engine: EngineName = "local",
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -513,7 +515,7 @@ def forget(
 
     output = Output(quiet, as_json, log_file)
     listed = [] if from_file is None else _lines(from_file)
-    with _running(output, engine, workers) as running:
+    with _running(output, _engine("local", workers)) as running:
         given = {*(paths or ()), *listed}
         summary = forgetting.forget(store, given, running, keep_projection=keep_projection)
         _finish(output, summary)
@@ -529,7 +531,6 @@ def verify(
         ),
     ] = None,
     workers: Workers = None,
-    engine: EngineName = "local",
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -538,7 +539,7 @@ def verify(
     from pomona import verify as verifying
 
     output = Output(quiet, as_json, log_file)
-    with _running(output, engine, workers) as running:
+    with _running(output, _engine("local", workers)) as running:
         verdict = verifying.verify(store, running, source)
         output.result(dataclasses.asdict(verdict), verdict.in_words())
         if verdict.findings:
