@@ -375,24 +375,27 @@ class Caught:
         return self._pomona.end(self.process)
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("moment", [Caught.has_workers, Caught.has_progress])
-def test_ctrl_c(
+def test_a_stopped_run(
     pomona: Pomona,
     many: Path,
     undisturbed: dict[str, bytes | None],
     tmp_path: Path,
     moment: Callable[[Caught], bool],
+    number: signal.Signals,
+    status: int,
 ) -> None:
     caught = Caught(pomona, many, tmp_path)
     caught.wait_until(lambda: moment(caught))
-    os.killpg(caught.process.pid, signal.SIGINT)
+    os.killpg(caught.process.pid, number)
     ended = caught.end()
-    assert (ended.status, ended.stdout) == (130, "")
+    assert (ended.status, ended.stdout) == (status, "")
     assert "Traceback" not in ended.stderr
     assert f"go on with: pomona run {many} {caught.out} --workers 2" in ended.stderr
     assert caught.processes() == []
     last = events(caught.log)[-1]
-    assert (last["event"], last["status"]) == ("over", 130)
+    assert (last["event"], last["status"]) == ("over", status)
 
     pomona.done(*caught.command)
     assert tables(caught.out) == undisturbed

@@ -1,7 +1,7 @@
 """The command line: parse, call, print. The only place that exits.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but over --max-error-rate, 130 stopped by
-Ctrl-C.
+Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-FAILED, WRONG_USAGE, OVER_ERROR_RATE, STOPPED = 1, 2, 3, 130
+FAILED, WRONG_USAGE, OVER_ERROR_RATE, STOPPED, TERMINATED = 1, 2, 3, 130, 143
 
 # What typer raises of arguments that it cannot parse, under a name that its versions share.
 _Misuse: Any = typer.BadParameter.__base__
@@ -52,6 +53,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that is no UTF-8 is told in escapes, as JSON knows them, and stops nothing.
         sys.stdout.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         # The exit status of a `typer.Exit`, or None.
         status = app(sys.argv[1:] or ["--help"], prog_name="pomona", standalone_mode=False)
@@ -77,6 +79,10 @@ def main() -> None:
             "give the command again with POMONA_DEBUG=1 and report what it prints",
             FAILED,
         )
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise KeyboardInterrupt(TERMINATED)
 
 
 def _fail(message: object, status: int) -> None:
@@ -269,7 +275,7 @@ def _engine(
 
 @contextmanager
 def _running(output: Output, engine: Engine | None = None) -> Iterator[Running]:
-    """What the pipeline's commands need; tells how to go on after Ctrl-C, and logs how it ended.
+    """What the pipeline's commands need; tells how to go on after a stop, and logs how it ended.
 
     What it holds ends with the command's result, so that its exit status is known here.
     """
@@ -281,11 +287,12 @@ def _running(output: Output, engine: Engine | None = None) -> Iterator[Running]:
     progress = running.progress
     try:
         yield running
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as exc:
+        status = exc.args[0] if exc.args else STOPPED
         done = f"{progress.status()}; " if progress.stage else ""
         progress.warn(f"stopped. {done}what is done is kept, go on with: {command}")
-        progress.over(STOPPED, "stopped")
-        raise typer.Exit(STOPPED) from None
+        progress.over(status, "stopped")
+        raise typer.Exit(status) from None
     except typer.Exit as exc:
         progress.over(exc.exit_code)
         raise

@@ -17,7 +17,10 @@ from pomona.errors import PomonaError
 
 RUNTIMES = ("onnxruntime",)
 PACKAGES = ("numpy", "pyarrow", "pillow", "opencv-python-headless", "onnx")
-EXTRAS = {"pandas": ("pandas", "to_pandas() of a store's tables")}
+EXTRAS = {
+    "pandas": ("pandas", "to_pandas() of a store's tables"),
+    "spark": ("pyspark", "--engine spark"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ def examine() -> list[Finding]:
         found = _version(package)
         missing = f'for {purpose}: pip install "pomona[{extra}]"'
         findings.append(Finding(package, True if found else None, found or missing))
+    if _version("pyspark"):
+        findings.append(_java())
     findings.append(_cache())
     findings.extend(_backbone(name) for name in registry.names())
     return findings
@@ -57,6 +62,15 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _java() -> Finding:
+    from pomona.spark.application import find_java
+
+    try:
+        return Finding("Java", True, find_java())
+    except PomonaError as exc:
+        return Finding("Java", None, str(exc))
 
 
 def _cache() -> Finding:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from pomona import features, pca, reach, report
 from pomona.backbones import cache, registry
 from pomona.backbones.runtime import Network
-from pomona.errors import SourceError, StoreError, UsageError
+from pomona.errors import EngineError, SourceError, StoreError, UsageError
 from pomona.plan import make_plan, present, shards
 from pomona.projection import Projection
 from pomona.recipe import Recipe
@@ -168,7 +168,7 @@ class Job:
 def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
     """Scans the source, loads the network and holds both against the store.
 
-    Raises UsageError, BackboneError, SourceError or StoreError.
+    Raises UsageError, BackboneError, SourceError, StoreError, or EngineError for a network too big.
     """
     start = time.perf_counter()
     store = Store(out)
@@ -177,6 +177,12 @@ def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
     catalog = _find(extracting, running)
     seconds = time.perf_counter() - start
     network = cache.load(backbone)
+    limit = running.engine.max_payload_bytes
+    if limit is not None and len(network.model) > limit:
+        raise EngineError(
+            f"{backbone.name} is {len(network.model):,} bytes, {running.engine.name} can send "
+            f"{limit:,} to its workers: take a smaller network, or --engine local"
+        )
     recipe = features.make_recipe(backbone, network, extracting.fit)
     source = os.path.abspath(extracting.source)
     if not is_new:

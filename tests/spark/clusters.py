@@ -17,6 +17,7 @@ import pyspark
 from conftest import wait_for
 
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
+HIDE = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
 EXECUTOR = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
 
 
@@ -50,15 +51,26 @@ def _is_executor(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def start_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
-    """A cluster on the loopback, with its logs and work in `folder`; ends with its processes."""
+def start_cluster(folder: Path, workers: int = 2, hidden: Path | None = None) -> Iterator[Cluster]:
+    """A cluster on the loopback, with its logs and work in `folder`; ends with its processes.
+
+    hidden: a folder in whose place all of them see an empty one, as other machines may.
+    """
+    prefix = [] if hidden is None else ["unshare", "--mount", "sh", "-c", HIDE, str(hidden)]
     folder.mkdir(parents=True, exist_ok=True)
     started: list[subprocess.Popen[bytes]] = []
 
     def start(name: str, what: str, *args: str) -> subprocess.Popen[bytes]:
         with (folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [SPARK_CLASS, f"org.apache.spark.deploy.{what}", "--host", "127.0.0.1", *args],
+                [
+                    *prefix,
+                    SPARK_CLASS,
+                    f"org.apache.spark.deploy.{what}",
+                    "--host",
+                    "127.0.0.1",
+                    *args,
+                ],
                 stdout=log,
                 stderr=log,
                 cwd=folder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -107,6 +108,42 @@ def test_executors_without_pomona_are_told_so(
     assert ended.status == 1
     assert "the executors' Python has no pomona" in ended.complaint
     assert "docs/spark.md" in ended.complaint
+
+
+def test_executors_without_the_runtime_are_told_so(
+    cluster: Cluster, photos: Path, without_pomona: Path, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not path.name.startswith("onnxruntime"):
+            (others / path.name).symlink_to(path)
+    (others / "pomona").symlink_to(Path(pomona_package.__file__).parent)
+    shutil.copytree(without_pomona.parents[1], tmp_path / "venv", symlinks=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    [listed] = python.parents[1].glob("lib/python*/site-packages/others.pth")
+    listed.write_text(str(others))
+    bare = Pomona(env={"PYSPARK_PYTHON": str(python)})
+    ended = bare("run", photos, tmp_path / "out", "--engine", "spark", "--master", cluster.master)
+    assert ended.status == 1
+    assert "has pomona, but no onnxruntime: install its dependencies there" in ended.complaint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a folder from the executors")
+@pytest.mark.parametrize("what", ["photos", "out"])
+def test_a_cluster_that_sees_other_disks_is_refused(what: str, tmp_path: Path) -> None:
+    photos, out = draw_photos(tmp_path / "photos", 8), tmp_path / "shared" / "out"
+    out.parent.mkdir()
+    hidden = photos if what == "photos" else out.parent
+    with start_cluster(tmp_path / "cluster", workers=1, hidden=hidden) as cluster:
+        ended = Pomona()("run", photos, out, "--engine", "spark", "--master", cluster.master)
+    assert ended.status == 1
+    if what == "photos":
+        assert f"cannot read {photos}/" in ended.complaint
+        assert "put SOURCE on a disk that all nodes share" in ended.complaint
+    else:
+        assert f"does not see {out}: put OUT on a disk that all nodes share" in ended.complaint
+    assert not (out / "pomona.json").exists()
 
 
 def test_spark_submit_brings_pomona_along(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -14,10 +16,10 @@ from pyspark import SparkConf, SparkContext
 
 import engine_tasks as tasks
 import pomona as pomona_package
-from conftest import Pomona
+from conftest import Pomona, draw_photos, tables, wait_for
 from pomona.engines import Failure, open_engine
 from pomona.errors import EngineError, UsageError
-from pomona.spark import engine as engine_module
+from pomona.spark.engine import SparkEngine
 
 SPARK = ("--engine", "spark")
 
@@ -53,7 +55,17 @@ def test_no_java(photos: Path, tmp_path: Path) -> None:
 def test_a_java_that_is_too_old(photos: Path, tmp_path: Path, java_of: Path) -> None:
     old = make_java(java_of, """echo 'openjdk version "1.8.0_402"' >&2""")
     assert "Spark needs Java 17 or newer" in refused(old, photos, tmp_path / "out")
-    assert "is 8" in refused(old, photos, tmp_path / "out")
+    assert "is 1.8.0_402" in refused(old, photos, tmp_path / "out")
+
+
+def test_doctor_tells_of_java(pomona: Pomona, java_of: Path) -> None:
+    found = {row["what"]: row for row in json.loads(pomona.done("doctor", "--json").stdout)}
+    assert found["pyspark"] == {"what": "pyspark", "ok": True, "detail": pyspark.__version__}
+    assert found["Java"]["ok"] is True
+    without = Pomona(env={"JAVA_HOME": str(java_of)}).done("doctor", "--json")
+    found = {row["what"]: row for row in json.loads(without.stdout)}
+    assert found["Java"]["ok"] is None
+    assert "apt install" in found["Java"]["detail"]
 
 
 def test_a_java_that_breaks(photos: Path, tmp_path: Path, java_of: Path) -> None:
@@ -114,12 +126,14 @@ def test_spark_connect_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         open_engine("spark")
 
 
-def test_a_payload_beyond_the_limit_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MAX_BROADCAST_BYTES", 1000)
-    with open_engine("spark", 1) as engine, pytest.raises(EngineError) as caught:
-        list(engine.map(tasks.square, [1], bytes(2000)))
-    assert "2,0" in str(caught.value)
-    assert "Spark can broadcast 1,000" in str(caught.value)
+def test_a_network_beyond_the_limit_names_both(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SparkEngine, "max_payload_bytes", 1000)
+    with pytest.raises(EngineError, match=r"is 13,\d+,\d+ bytes, spark can send 1,000"):
+        pomona_package.run(photos, tmp_path / "out", engine="spark", progress=False)
+    assert SparkContext._active_spark_context is None
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture
@@ -171,3 +185,21 @@ def test_the_driver_s_own_python_is_the_workers() -> None:
     with open_engine("spark", 1) as engine:
         [(_, process)] = engine.map(tasks.process, [1], None)
     assert process != os.getpid()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_goes_on_when_it_is_given_again(
+    pomona: Pomona, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    photos, out = draw_photos(tmp_path / "photos", 200), tmp_path / "out"
+    process = pomona.start("run", photos, out, *SPARK, "--workers", "2")
+    features = out / "features"
+    wait_for(lambda: process.poll() is not None or (features.is_dir() and any(features.iterdir())))
+    process.send_signal(number)
+    ended = pomona.end(process)
+    assert ended.status == status, ended
+    assert "go on with: pomona run" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    pomona.done("run", photos, out, *SPARK, "--workers", "2")
+    pomona.done("run", photos, tmp_path / "undisturbed", "--quiet")
+    assert tables(out) == tables(tmp_path / "undisturbed")

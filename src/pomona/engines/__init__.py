@@ -48,10 +48,12 @@ class Engine(Protocol):
     """Runs tasks. Use it as a context manager: leaving it ends its workers at once.
 
     workers: how many tasks run at a time, known once it is entered; threads: how many each may use;
-    remote: whether workers may be on other machines, which may not see this one's files.
+    remote: whether workers may be on other machines, which may not see this one's files;
+    max_payload_bytes: what it can send to them, None where there is no limit.
     """
 
     name: str
+    max_payload_bytes: int | None
 
     @property
     def workers(self) -> int: ...

@@ -28,6 +28,7 @@ class LocalEngine:
     name: str = "local"
     threads: int = 1
     remote: bool = False
+    max_payload_bytes: int | None = None
     peak_memory_mb: float = 0.0
     notice: str | None = None
     _retries: int = 0

@@ -59,12 +59,13 @@ def check(master: str | None, workers: int | None) -> None:
     if master is not None and active():
         raise UsageError(f"--master {master}: a Spark application is active already; leave it out")
     if active() is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
-        _check_java()
+        find_java()
     if master is not None:
         _check_master(master)
 
 
-def _check_java() -> None:
+def find_java() -> str:
+    """The version of the Java that Spark will start, and where. Raises EngineError."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=str(Path(home, "bin")) if home else None)
     where = f"in JAVA_HOME ({home})" if home else "in PATH"
@@ -77,11 +78,12 @@ def _check_java() -> None:
         told = done.stderr + done.stdout
     except (OSError, subprocess.SubprocessError) as exc:
         raise EngineError(f"cannot run {java} ({exc}): {GET_JAVA}") from exc
-    found = re.search(r'version "(?:1\.)?(\d+)', told)
+    found = re.search(r'version "((?:1\.)?(\d+)[^"]*)', told)
     if found is None:
         raise EngineError(f"{java} does not tell its version: {GET_JAVA}")
-    if int(found[1]) < JAVA:
+    if int(found[2]) < JAVA:
         raise EngineError(f"Spark needs Java {JAVA} or newer, {java} is {found[1]}: {GET_JAVA}")
+    return f"{found[1]} at {java}"
 
 
 def _check_master(master: str) -> None:

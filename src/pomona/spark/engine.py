@@ -8,11 +8,12 @@ Spark gives to another one, and the number of the attempt tells it to be careful
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from pyspark import InheritableThread, SparkContext
@@ -22,11 +23,12 @@ from pomona.errors import EngineError
 from pomona.spark import application
 from pomona.spark.executor import Outcome, Partition, Streamed
 
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 30.0
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-# An array of the JVM holds no more; nor does a file of ONNX.
-MAX_BROADCAST_BYTES = 2**31 - 1
 
 
 @dataclass
@@ -65,6 +67,8 @@ class SparkEngine:
     """
 
     name = "spark"
+    # An array of the JVM holds no more; nor does a file of ONNX.
+    max_payload_bytes: int | None = 2**31 - 1
     peak_memory_mb = 0.0
 
     def __init__(
@@ -128,18 +132,12 @@ class SparkEngine:
     ) -> Iterator[tuple[Item, Result | Failure]]:
         """Yields each item with its result as they complete.
 
-        Raises EngineError when Spark gives up, or when the payload is more than it can broadcast.
-        Leaving the iteration early cancels what is left.
+        Raises EngineError when Spark gives up. Leaving the iteration early cancels what is left.
         """
         given = list(items)
         if not given:
             return
         pickled = pickle.dumps((task, payload), protocol=5)
-        if len(pickled) > MAX_BROADCAST_BYTES:
-            raise EngineError(
-                f"the network is {len(pickled):,} bytes, Spark can broadcast "
-                f"{MAX_BROADCAST_BYTES:,}: take a smaller one, or --engine local"
-            )
         sent = self._broadcasts[task.__name__] = Broadcast(len(pickled), len(given))
         for outcome in self._outcomes(pickled, given):
             self._retries += outcome.attempt - 1
@@ -152,6 +150,23 @@ class SparkEngine:
             return Failure(f"its worker died {MAX_ATTEMPTS} times")
         self.peak_memory_mb = max(self.peak_memory_mb, reply.peak_memory_mb)
         return Failure(str(reply.error), reply.error) if reply.error else reply.result
+
+    def _next(self, arrived: SimpleQueue[Any], group: str) -> Any:
+        """What arrives next; while nothing does, tells if it is because no executor has come."""
+        while True:
+            try:
+                return arrived.get(timeout=PATIENCE_S)
+            except Empty:
+                context = self._context
+                tracker = context.statusTracker()
+                jobs = filter(None, map(tracker.getJobInfo, tracker.getJobIdsForGroup(group)))
+                stages = [tracker.getStageInfo(stage) for job in jobs for stage in job.stageIds]
+                if not any(stage and stage.numActiveTasks for stage in stages):
+                    logger.warning(
+                        "no executor takes a task: has the cluster free cores, and memory for "
+                        "spark.executor.memory and memoryOverhead? See %s",
+                        context.uiWebUrl or context.master,
+                    )
 
     def _outcomes(self, pickled: bytes, items: list[Any]) -> Iterator[Outcome]:
         """Runs one job: a task for each item, whose outcome comes when it has ended."""
@@ -174,7 +189,7 @@ class SparkEngine:
         job.start()
         ended = False
         try:
-            while (outcome := arrived.get()) is not None:
+            while (outcome := self._next(arrived, group)) is not None:
                 if isinstance(outcome, BaseException):
                     raise EngineError(application.in_one_line(outcome)) from outcome
                 yield outcome

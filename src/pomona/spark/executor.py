@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import pickle
@@ -9,6 +10,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from zipimport import zipimporter
 
 from pyspark import TaskContext
 from pyspark.accumulators import AccumulatorParam
@@ -61,6 +63,16 @@ class Streamed(AccumulatorParam[Any]):
         return Streamed, ()
 
 
+def _settle() -> None:
+    """Spares the tasks to come what Spark does before each: 0.15 s on Python 3.11, of some 2 s.
+
+    Its garbage collection looks at all that was imported, unless that is frozen. Its invalidating
+    of import caches reads each zip of sys.path again (CPython issue 103200); these do not change.
+    """
+    gc.freeze()
+    zipimporter.invalidate_caches = lambda self: None  # type: ignore[method-assign]
+
+
 # The digest of what this worker has loaded, and that: a worker serves one map after another.
 _held: tuple[str, Any] = ("", None)
 
@@ -89,6 +101,8 @@ class Partition:
             # The workers of an executor are forked by one process of its own.
             worker, executor = f"{host}:{os.getpid()}", f"{host}:{os.getppid()}"
             self.outcomes.add([Outcome(index, attempt, reply, worker, executor, loaded)])
+            if loaded:
+                _settle()
         return iter(())
 
     def _load(self) -> Any:
