@@ -152,6 +152,7 @@ class Here:
     workers: int = 1
     threads: int = 1
     remote: bool = False
+    max_payload_bytes: int | None = None
     peak_memory_mb: float = 0.0
     notice: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
