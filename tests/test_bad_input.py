@@ -124,7 +124,7 @@ WRONG_USAGE = {
     "run photos out --variance nan": ("--variance nan", "0.9"),
     "run photos out --workers 0": ("--workers 0", "at least 1"),
     "run photos out --fit other": ("--fit other", "stretch or crop"),
-    "run photos out --engine spark": ("spark", "local"),
+    "run photos out --engine cloud": ("cloud", "local"),
     "run photos out --max-error-rate 2": ("--max-error-rate 2", "between 0 and 1"),
     "run photos out --max-error-rate nan": ("--max-error-rate nan", "between 0 and 1"),
     "run photos out --refit --keep-projection": ("--refit", "--keep-projection", "give one"),

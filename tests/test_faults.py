@@ -125,16 +125,17 @@ def test_images_that_are_gone_or_left_out_are_not_tried_again(
     assert tables(hurt) == before
 
 
-def test_a_retry_that_was_killed_is_finished_by_any_run(
+def test_a_retry_that_was_killed_is_finished_when_it_is_given_again(
     marked: Path, hurt: Path, undisturbed: Path, pomona: Pomona
 ) -> None:
     errors = hurt / "errors" / "part-00000.parquet"
     before = errors.read_bytes()
-    process = pomona.start("run", marked, hurt, "--retry-errors=all", "--quiet")
+    retry = ("run", marked, hurt, "--retry-errors=all", "--quiet")
+    process = pomona.start(*retry)
     wait_for(lambda: errors.read_bytes() != before)
     os.killpg(process.pid, signal.SIGKILL)
     pomona.end(process)
-    pomona.done("run", marked, hurt)
+    pomona.done(*retry)
     pomona.done("run", marked, hurt, "--refit")
     assert reasons(hurt) == {}
     assert tables(hurt) == tables(undisturbed)
