@@ -139,10 +139,14 @@ class SparkEngine:
             return
         pickled = pickle.dumps((task, payload), protocol=5)
         sent = self._broadcasts[task.__name__] = Broadcast(len(pickled), len(given))
+        missing = set(range(len(given)))
         for outcome in self._outcomes(pickled, given):
+            missing.discard(outcome.index)
             self._retries += outcome.attempt - 1
             sent.count(outcome)
             yield given[outcome.index], self._result(outcome)
+        if missing:
+            raise EngineError(f"{len(missing):,} tasks told nothing: run the same command again")
 
     def _result(self, outcome: Outcome) -> Any:
         reply = outcome.reply
