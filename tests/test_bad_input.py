@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -23,6 +22,7 @@ import pytest
 
 import pomona as api
 from conftest import Ended, Pomona, contents, draw_photos, tables
+from pomona.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -202,10 +202,7 @@ def test_what_is_refused_changes_nothing(refusals: Refusals) -> None:
 
 def test_a_store_in_use_is_left_alone(pomona: Pomona, photos: Path, store: Path) -> None:
     before = contents(store)
-    with (store / "_pomona" / "lock").open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write("pomona run somewhere (process 1 on here)")
-        lock.flush()
+    with Store(store).lock("pomona run somewhere"):
         for command in (["run", photos, store, "--refit"], ["reduce", store], ["report", store]):
             ended = pomona(*command)
             assert ended.status == 1

@@ -139,3 +139,29 @@ def test_a_retry_that_was_killed_is_finished_when_it_is_given_again(
     pomona.done("run", marked, hurt, "--refit")
     assert reasons(hurt) == {}
     assert tables(hurt) == tables(undisturbed)
+
+
+def test_an_image_that_changes_after_it_was_found_is_tried_again(
+    marked: Path, tmp_path: Path, pomona: Pomona
+) -> None:
+    source = shutil.copytree(marked, tmp_path / "source")
+    images = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.jpg"))
+    gone, replaced, touched = images[0], images[-2], images[-1]
+    out = tmp_path / "out"
+    command = ("run", source, out, "--workers", "1", "--max-error-rate", "1", "--no-csv")
+    process = pomona.start(*command)
+    wait_for((out / "_pomona" / "plan.parquet").exists)
+    os.killpg(process.pid, signal.SIGSTOP)  # before its worker has the network
+    (source / gone).unlink()
+    shutil.copy(source / images[1], source / replaced)
+    os.utime(source / touched, (1, 1))
+    os.killpg(process.pid, signal.SIGCONT)
+    assert pomona.end(process).status == 0
+    assert reasons(out) == {gone: "not_found", replaced: "changed", touched: "changed"}
+    assert all(api.open(out).errors()["retryable"].to_pylist())
+
+    shutil.copy(marked / gone, source / gone)
+    ended = pomona.done(*command, "--retry-errors", "--refit")
+    assert "images that gave no features are tried again" in ended.stderr
+    pomona.done("run", source, tmp_path / "fresh", "--no-csv", "--quiet")
+    assert tables(out) == tables(tmp_path / "fresh")

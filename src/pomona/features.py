@@ -27,6 +27,7 @@ from pomona.sources.decode import Pixels, array_to_rgb, decode, resize, to_rgb
 from pomona.sources.fetch import fetch
 from pomona.sources.reader import IMAGE_TIMEOUT_S, CarefulReader, Reader
 from pomona.stopwatch import Stopwatch
+from pomona.storage import LocalFolder
 from pomona.store import Store, matrix, origin, part_name
 
 TABLES = ("metadata", "errors", "features")
@@ -52,7 +53,7 @@ class Extraction:
     """What `extract` needs beside a shard."""
 
     source: str
-    store_root: str
+    files: LocalFolder
     recipe: Recipe
     network: Network
     image_timeout_s: float = IMAGE_TIMEOUT_S
@@ -177,7 +178,7 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
     of errors/. Where a worker died of this shard, the next attempt reads it carefully.
     """
     watch = Stopwatch()
-    store = Store(work.store_root)
+    store = Store(work.files)
     known = _Known(store, shard.part, work.recipe)
     rows = shard.images.to_pylist()
     batches = Batches(len(rows), work.network, work.recipe, watch)
@@ -191,7 +192,7 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
                 found = known.recall(image)
                 if found is None:
                     with watch.timed("fetch"):
-                        data = images.fetch(image["path"])
+                        data = images.fetch(image["path"], image["fingerprint"])
                         image["sha256"] = hashlib.sha256(data).hexdigest()
                     found = known.recall(image)
                 if isinstance(found, dict):

@@ -24,6 +24,7 @@ from pomona.pipeline import Reducing, reduce_features
 from pomona.plan import shards
 from pomona.runs import Run, Running, Summary, open_run
 from pomona.schemas import decode_path, encode_path
+from pomona.storage import LocalFolder
 from pomona.store import FORGETTING, MANIFEST, PLAN, PROJECTION, Store, origin, part_name
 
 TOLD = 3
@@ -55,7 +56,7 @@ def forget(
         plan = before.filter(pc.invert(pc.is_in(before["path"], pa.array(wanted, pa.string()))))
         todo = list(_erasures(before, plan, wanted, done))
         for _ in work.map(
-            "forget", drop_rows, todo, store.files.address, images=lambda item: item.rows
+            "forget", drop_rows, todo, store.files.absolute(), images=lambda item: item.rows
         ):
             pass
         store.write_table(PLAN, plan)
@@ -155,12 +156,12 @@ def _erasures(
         )
 
 
-def drop_rows(item: Erasure, store_root: str, attempt: int = 1) -> None:
+def drop_rows(item: Erasure, files: LocalFolder, attempt: int = 1) -> None:
     """Takes rows out of a part's files; metadata/ comes last, a lost plan is made again of it.
 
     A file of the generation before is then of the one after; what was not done stays not done.
     """
-    store = Store(store_root)
+    store = Store(files)
     store.files.delete(part_name("pca", item.part))
     for name in ("metadata", "errors", "pca"):
         store.files.delete(part_name(f"csv/{name}", item.part, "csv"))

@@ -19,6 +19,7 @@ from pomona.plan import Shard
 from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.sources.fetch import fetch
+from pomona.storage import LocalFolder
 from pomona.store import Store, matrix, origin, part_name
 
 RUN = "give the store's `pomona run` again"
@@ -49,7 +50,7 @@ class Checking:
     projection: None where pca/ is not to be checked.
     """
 
-    store_root: str
+    files: LocalFolder
     recipe: Recipe
     projection: Projection | None
     csv: bool
@@ -67,7 +68,7 @@ class Checked:
 
 def check_part(shard: Shard, work: Checking, attempt: int = 1) -> Checked:
     """Reads all files of a part, and its images where a source is given."""
-    store, findings = Store(work.store_root), list[Finding]()
+    store, findings = Store(work.files), list[Finding]()
     wanted = part_footer(shard, work.recipe)
     expected = {
         "metadata": schemas.METADATA,

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from pomona import schemas
 from pomona.projection import Projection
+from pomona.storage import LocalFolder
 from pomona.store import PREFIXES, PROJECTION, Store, matrix, origin, part_name, spread
 
 MOMENTS = "_pomona/moments"
@@ -121,9 +122,9 @@ def _moments_name(group: int) -> str:
     return f"{MOMENTS}/group-{group:05d}.npz"
 
 
-def measure_group(group: Group, store_root: str, attempt: int = 1) -> int:
+def measure_group(group: Group, files: LocalFolder, attempt: int = 1) -> int:
     """Writes the moments of a group's features into the store; returns of how many rows."""
-    store = Store(store_root)
+    store = Store(files)
     width = store.recipe.width
     total = Moments(0, np.zeros(width), np.zeros((width, width)))
     for part in group.parts:
@@ -192,7 +193,7 @@ def describe(store: Store, projection: Projection) -> None:
 class Projecting:
     """What `project_part` needs beside a part: where, onto what, and whether CSV is wanted."""
 
-    store_root: str
+    files: LocalFolder
     projection: Projection | None
     csv: bool
 
@@ -213,7 +214,7 @@ def is_projected(store: Store, part: int, work: Projecting) -> bool:
 
 def project_part(part: int, work: Projecting, attempt: int = 1) -> int:
     """Writes pca/ of a part, after its CSV files if they are wanted; returns how many rows."""
-    store = Store(work.store_root)
+    store = Store(work.files)
     if work.csv:
         for name in ("metadata", "errors"):
             table = store.read_table(part_name(name, part))

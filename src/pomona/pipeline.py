@@ -28,6 +28,7 @@ from pomona.plan import make_plan, present, shards
 from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.runs import Run, Running, Summary, open_run
+from pomona.schemas import decode_path
 from pomona.sources.labels import apply_labels
 from pomona.sources.reader import IMAGE_TIMEOUT_S
 from pomona.sources.scan import Scan, scan, spread_sample
@@ -138,7 +139,7 @@ def reduce(out: Path, reducing: Reducing, running: Running) -> Summary:
             raise StoreError(
                 f"{store.files} is not complete, its run was stopped: give its command again first"
             )
-        reach.check(work.engine, store.files, None, None)
+        reach.check(work.engine, store.files, image=None)
         reduce_features(work, plan, reducing)
         return work.finish(manifest["source"], recipe, plan)
 
@@ -241,7 +242,8 @@ def _check_fits(store: Store, recipe: Recipe, source: str, catalog: pa.Table) ->
 def _extract(work: Run, job: Job) -> pa.Table:
     """Brings features/, metadata/ and errors/ to the source's state; returns the plan."""
     store, recipe = work.store, job.recipe
-    reach.check(work.engine, store.files, job.source, job.catalog["path"][0].as_py())
+    first = Path(job.source, decode_path(job.catalog["path"][0].as_py()))
+    reach.check(work.engine, store.files, first)
     work.watch.seconds["scan"] += job.scan_seconds
     if store.is_new():
         store.begin(job.source, recipe)
@@ -269,7 +271,7 @@ def _extract(work: Run, job: Job) -> pa.Table:
         todo = [shard for shard in shards(plan) if not features.is_extracted(store, shard, recipe)]
         network = dataclasses.replace(job.network, threads=work.engine.threads)
         extraction = features.Extraction(
-            job.source, store.files.address, recipe, network, job.extracting.image_timeout_s
+            job.source, store.files.absolute(), recipe, network, job.extracting.image_timeout_s
         )
         results = work.map(
             "extract",
@@ -330,7 +332,7 @@ def reduce_features(work: Run, plan: pa.Table, reducing: Reducing) -> None:
     if not work.csv:
         store.files.delete("csv")
     with work.watch.timed("project"):
-        projecting = pca.Projecting(store.files.address, projection, work.csv)
+        projecting = pca.Projecting(store.files.absolute(), projection, work.csv)
         todo = [part for part in rows if not pca.is_projected(store, part, projecting)]
         for _ in work.map("project", pca.project_part, todo, projecting, images=rows.__getitem__):
             pass
@@ -355,7 +357,7 @@ def _fit(work: Run, rows: dict[int, int], reducing: Reducing) -> Projection | No
     name, amount = reducing.requested or before
     found = pca.groups(rows)
     for _ in work.map(
-        "pca", pca.measure_group, found, store.files.address, images=lambda group: group.rows
+        "pca", pca.measure_group, found, store.files.absolute(), images=lambda group: group.rows
     ):
         pass
     projection = pca.solve(pca.merge_groups(store, found), (name, amount))

@@ -12,7 +12,7 @@ from pathlib import Path
 from pomona import __version__
 from pomona.engines import Engine, Failure
 from pomona.errors import EngineError
-from pomona.schemas import decode_path
+from pomona.sources.fetch import fingerprint
 from pomona.storage import TEMPORARIES, LocalFolder
 
 NEEDED = ("PIL", "cv2", "numpy", "onnxruntime", "pyarrow", "threadpoolctl")
@@ -20,18 +20,18 @@ NEEDED = ("PIL", "cv2", "numpy", "onnxruntime", "pyarrow", "threadpoolctl")
 
 @dataclass(frozen=True)
 class Reach:
-    """What a worker must find: this pomona, a file with this nonce, one of the images."""
+    """What a worker must find: this pomona, a file with this nonce, an image as it is here."""
 
     version: str
-    store_root: str
+    files: LocalFolder
     name: str
     nonce: bytes
-    source: str | None
-    image: str | None
+    image: Path | None
+    fingerprint: str | None
 
 
-def check(engine: Engine, files: LocalFolder, source: str | None, image: str | None) -> None:
-    """Asks the engine's workers, if they may be elsewhere. image: a path of source.
+def check(engine: Engine, files: LocalFolder, image: Path | None) -> None:
+    """Asks the engine's workers, if they may be elsewhere. image: one of those they are to read.
 
     Writes a file under the store's temporaries and removes it. Raises EngineError with what they
     do not see, StoreWriteError.
@@ -39,9 +39,9 @@ def check(engine: Engine, files: LocalFolder, source: str | None, image: str | N
     if not engine.remote:
         return
     nonce = uuid.uuid4().hex
-    reach = Reach(
-        __version__, files.address, f"{TEMPORARIES}/{nonce}", nonce.encode(), source, image
-    )
+    name = f"{TEMPORARIES}/{nonce}"
+    state = None if image is None else _fingerprint(image)
+    reach = Reach(__version__, files.absolute(), name, nonce.encode(), image, state)
     files.write(reach.name, reach.nonce)
     try:
         for _, problem in engine.map(look, range(engine.workers), reach):
@@ -62,13 +62,25 @@ def look(worker: int, reach: Reach, attempt: int) -> str | None:
     if missing:
         return f"{host} has pomona, but no {', '.join(missing)}: install its dependencies there"
     try:
-        found = LocalFolder(reach.store_root).read(reach.name)
+        found = reach.files.read(reach.name)
     except OSError:
         found = b""
     if found != reach.nonce:
-        return f"{host} does not see {reach.store_root}: put OUT on a disk that all nodes share"
-    if reach.source is not None and reach.image is not None:
-        path = Path(reach.source, decode_path(reach.image))
-        if not os.access(path, os.R_OK):
-            return f"{host} cannot read {path}: put SOURCE on a disk that all nodes share"
+        return f"{host} does not see {reach.files}: put OUT on a disk that all nodes share"
+    if reach.image is not None and reach.fingerprint is not None:
+        if not os.access(reach.image, os.R_OK):
+            return f"{host} cannot read {reach.image}: put SOURCE on a disk that all nodes share"
+        if _fingerprint(reach.image) != reach.fingerprint:
+            return (
+                f"{host} sees another size or time of {reach.image}: "
+                "let all nodes see SOURCE in the same way"
+            )
     return None
+
+
+def _fingerprint(image: Path) -> str | None:
+    """None where it is gone."""
+    try:
+        return fingerprint(image.stat())
+    except OSError:
+        return None

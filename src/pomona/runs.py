@@ -200,12 +200,13 @@ def open_run(store: Store, running: Running, *, finishes_forget: bool = False) -
 
     Raises StoreBusyError or StoreWriteError, StoreError for a store that is half forgotten.
     """
-    with running.engine, store.lock(running.command):
+    with running.engine, store.lock(running.command) as notice:
         if store.files.exists(FORGETTING) and not finishes_forget:
             raise StoreError(
                 f"a `pomona forget` of {store.files} was stopped: "
                 f"finish it first with `pomona forget {store.files}`"
             )
-        if running.engine.notice:
-            running.progress.note(running.engine.notice)
+        for told in (notice, running.engine.notice):
+            if told:
+                running.progress.note(told)
         yield Run(store, running)

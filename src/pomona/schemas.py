@@ -50,6 +50,10 @@ REASONS: Final[dict[str, tuple[bool, str]]] = {
         True,
         "It was gone when it was read: bring it back, then run again with --retry-errors.",
     ),
+    "changed": (
+        True,
+        "It was changed after it was found: run again, once nothing writes to it any more.",
+    ),
     "permission_denied": (
         True,
         "Let the user who runs pomona read it, then run again with --retry-errors.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import uuid
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pomona import lease
 from pomona.errors import StoreBusyError, StoreError, StoreWriteError
 
 TEMPORARIES = "_pomona/tmp"
@@ -27,16 +27,17 @@ def encode_text(text: str) -> bytes:
 class LocalFolder:
     """A folder on disk; names are relative and `/`-separated."""
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, held: tuple[str, str] | None = None) -> None:
+        """held: the name of its lock and the token of who may write while it is held."""
         self.root = Path(root)
+        self._held = held
 
     def __str__(self) -> str:
         return str(self.root)
 
-    @property
-    def address(self) -> str:
-        """What opens this folder in a worker, whatever its working directory."""
-        return os.path.abspath(self.root)
+    def absolute(self) -> LocalFolder:
+        """This folder for a worker, whatever its working directory."""
+        return LocalFolder(os.path.abspath(self.root), self._held)
 
     def path(self, name: str) -> Path:
         """Where `name` lies on disk."""
@@ -63,18 +64,20 @@ class LocalFolder:
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Puts `data` under `name` in one step that a power cut leaves done or undone.
 
-        Raises StoreWriteError.
+        Raises StoreWriteError, StoreBusyError once the folder's lock is somebody else's.
         """
         target = self.path(name)
         temporary = self.path(f"{TEMPORARIES}/{uuid.uuid4().hex}")
         with _write_errors(target):
+            self._check_lock()
             for folder in (temporary.parent, target.parent):
-                folder.mkdir(parents=True, exist_ok=True)
+                _make_folder(folder)
             try:
                 with temporary.open("wb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
+                self._check_lock()  # again, for writing and syncing may have taken long
                 temporary.replace(target)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -82,31 +85,24 @@ class LocalFolder:
             _sync_folder(target.parent)
 
     @contextmanager
-    def lock(self, name: str, holder: str) -> Iterator[None]:
-        """Holds `name` for this process; the kernel frees it when the process dies.
+    def lock(self, name: str, command: str) -> Iterator[tuple[LocalFolder, str | None]]:
+        """Holds `name` for this process: the folder to write to, and a notice if there is one.
 
-        holder: who holds it, for those who find it held. Raises StoreBusyError when another
-        process does, StoreWriteError.
+        What is written to that folder, here or by a worker, is refused once somebody else has
+        taken the lock over, as another machine may when this one has been silent for too long.
+        Raises StoreBusyError when another process holds it, StoreWriteError.
         """
-        path = self.path(name)
+        path, temporary = self.path(name), self.path(f"{TEMPORARIES}/{uuid.uuid4().hex}")
         with contextlib.ExitStack() as stack:
             with _write_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(path.open("a+b"))
+                for folder in (path.parent, temporary.parent):
+                    _make_folder(folder)
                 try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as exc:
-                    file.seek(0)
-                    raise self._busy(file.read()) from exc
-                file.truncate(0)
-                file.write(encode_text(holder))
-                file.flush()
-            try:
-                yield
-            finally:
-                # Who reads it later without a lock of their own is not to be told of this holder.
-                with contextlib.suppress(OSError):
-                    file.truncate(0)
+                    token, expired = stack.enter_context(lease.hold(path, temporary, command))
+                except lease.HeldError as exc:
+                    raise self._busy(exc) from exc
+            notice = f"the lock of {expired} had run out: it is taken over" if expired else None
+            yield LocalFolder(self.root, (name, token)), notice
 
     @contextmanager
     def steady(self, name: str) -> Iterator[None]:
@@ -117,32 +113,55 @@ class LocalFolder:
         path = self.path(name)
         with contextlib.ExitStack() as stack:
             try:
-                file = stack.enter_context(path.open("rb"))
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise self._busy(file.read()) from exc
-            except (FileNotFoundError, NotADirectoryError):
-                pass  # nobody has locked it yet
+                stack.enter_context(lease.steady(path))
+            except lease.HeldError as exc:
+                raise self._busy(exc) from exc
             except OSError as exc:
                 raise StoreError(
                     f"cannot read {path}: {exc.strerror}; ask for the right to read it"
                 ) from exc
             yield
 
-    def _busy(self, holder: bytes) -> StoreBusyError:
+    def _busy(self, exc: lease.HeldError) -> StoreBusyError:
         return StoreBusyError(
-            f"{self} is in use by {holder.decode() or 'another command'}: "
-            "wait until it has ended, or choose another folder"
+            f"{self} is in use by {exc}: wait until it has ended, or choose another folder"
         )
 
+    def _check_lock(self) -> None:
+        """Raises StoreBusyError where the lock of this folder is not ours any more."""
+        if self._held is None:
+            return
+        name, token = self._held
+        holder = lease.find_holder(self.path(name))
+        if holder is None or holder.token != token:
+            raise StoreBusyError(
+                f"{self} was taken over by {holder or 'another command'}: this one writes nothing "
+                "more; wait until that has ended, then run the same command again"
+            )
+
     def delete(self, name: str) -> None:
-        """Removes a file, or a folder with all in it, if it is there. Raises StoreWriteError."""
+        """Removes a file, or a folder with all in it, if it is there; for good, as `write` does.
+
+        Raises StoreWriteError, StoreBusyError once the folder's lock is somebody else's.
+        """
         target = self.path(name)
         with _write_errors(target):
+            if not os.path.lexists(target):
+                return
+            self._check_lock()
             if target.is_dir():
                 shutil.rmtree(target)
             else:
                 target.unlink(missing_ok=True)
+            _sync_folder(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those it lies in, where they are missing; for good."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

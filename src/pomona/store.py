@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -134,8 +133,8 @@ PREFIXES = {"pca": "pc", "features": "feature"}
 class Store:
     """An output folder. `pomona.open` gives one to read; the pipeline's steps write through it."""
 
-    def __init__(self, root: str | Path) -> None:
-        self.files = LocalFolder(root)
+    def __init__(self, files: str | Path | LocalFolder) -> None:
+        self.files = files if isinstance(files, LocalFolder) else LocalFolder(files)
 
     def __repr__(self) -> str:
         return f"<pomona store {self.files}>"
@@ -362,12 +361,16 @@ class Store:
         return self.files.steady(LOCK)
 
     @contextmanager
-    def lock(self, command: str) -> Iterator[None]:
+    def lock(self, command: str) -> Iterator[str | None]:
         """Holds the store for one command, and sweeps what a dead one left behind.
 
-        Raises StoreBusyError when another command holds it, StoreWriteError.
+        Yields what a user should know of the lock, if anything. Raises StoreBusyError when another
+        command holds it, StoreWriteError.
         """
-        holder = f"{command} (process {os.getpid()} on {socket.gethostname()})"
-        with self.files.lock(LOCK, holder):
-            self.files.delete(TEMPORARIES)
-            yield
+        open_to_all = self.files
+        with open_to_all.lock(LOCK, command) as (self.files, notice):
+            try:
+                self.files.delete(TEMPORARIES)
+                yield notice
+            finally:
+                self.files = open_to_all

@@ -75,7 +75,8 @@ def verify(out: Path, running: Running, source: Path | None = None) -> Verdict:
         gone = None if source is None else _check_source(source, plan, findings)
         where = None if source is None else os.path.abspath(source)
         parts = list(shards(plan))
-        checking = Checking(store.files.address, recipe, projection, manifest["csv"] is True, where)
+        csv = manifest["csv"] is True
+        checking = Checking(store.files.absolute(), recipe, projection, csv, where)
         found: dict[int, list[Finding]] = {}
         totals = {"images": plan.num_rows, "features": 0, "errors": 0, "labels": label_count(plan)}
         for shard, checked in work.map(

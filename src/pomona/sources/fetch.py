@@ -11,13 +11,24 @@ from pomona.schemas import decode_path
 MAX_BYTES = 256 * 2**20
 
 
-def fetch(source: str, path: str) -> bytes:
-    """The bytes of one image. Raises ImageError (stage "fetch")."""
+def fingerprint(status: os.stat_result) -> str:
+    """What changes when a file may have: its modification time and its size."""
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def fetch(source: str, path: str, expected: str | None = None) -> bytes:
+    """The bytes of one image; expected: its fingerprint, if it is to be what it was.
+
+    Raises ImageError (stage "fetch").
+    """
     try:
         with Path(source, decode_path(path)).open("rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise ImageError("fetch", "too_large", f"more than {MAX_BYTES >> 20} MiB")
-            return file.read(MAX_BYTES)
+            data = file.read(MAX_BYTES)
+            if expected not in (None, fingerprint(os.fstat(file.fileno()))):
+                raise ImageError("fetch", "changed")
+            return data
     except FileNotFoundError as exc:
         raise ImageError("fetch", "not_found") from exc
     except PermissionError as exc:

@@ -25,7 +25,7 @@ IMAGE_TIMEOUT_S = 60.0
 class ReadsImages(Protocol):
     """A context manager; `fetch` and `decode` raise ImageError."""
 
-    def fetch(self, path: str) -> bytes: ...
+    def fetch(self, path: str, fingerprint: str | None = None) -> bytes: ...
 
     def decode(self, data: bytes) -> Decoded: ...
 
@@ -41,9 +41,9 @@ class Reader:
     source: str
     timeout_s: float = IMAGE_TIMEOUT_S
 
-    def fetch(self, path: str) -> bytes:
+    def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
         with self._limited():
-            return fetch(self.source, path)
+            return fetch(self.source, path, fingerprint)
 
     def decode(self, data: bytes) -> Decoded:
         with self._limited():
@@ -74,15 +74,15 @@ class CarefulReader:
         self._pickled = pickle.dumps((_read, reader), protocol=5)
         self._worker: Worker | None = None
 
-    def fetch(self, path: str) -> bytes:
-        data: bytes = self._apart("fetch", path)
+    def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
+        data: bytes = self._apart("fetch", path, fingerprint)
         return data
 
     def decode(self, data: bytes) -> Decoded:
         decoded: Decoded = self._apart("decode", data)
         return decoded
 
-    def _apart(self, stage: str, what: str | bytes) -> Any:
+    def _apart(self, stage: str, *what: str | bytes | None) -> Any:
         worker = self._worker = self._worker or Worker.start()
         worker.give(self._pickled, (stage, what))
         try:
@@ -109,4 +109,4 @@ class CarefulReader:
 def _read(item: tuple[str, Any], reader: Reader, attempt: int) -> bytes | Decoded:
     stage, what = item
     with reader:
-        return reader.fetch(what) if stage == "fetch" else reader.decode(what)
+        return reader.fetch(*what) if stage == "fetch" else reader.decode(*what)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pomona import schemas
 from pomona.errors import SourceError
 from pomona.schemas import encode_path
+from pomona.sources.fetch import fingerprint
 
 EXTENSIONS = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
@@ -129,8 +130,7 @@ def _walk(
                     yield encode_path(name), label, split, 0, "0-0"
                     continue
                 if stat.S_ISREG(status.st_mode):
-                    fingerprint = f"{status.st_mtime_ns:x}-{status.st_size:x}"
-                    yield encode_path(name), label, split, status.st_size, fingerprint
+                    yield encode_path(name), label, split, status.st_size, fingerprint(status)
                 else:
                     found.skipped["a pipe, a device or a socket"] += 1
 
