@@ -170,6 +170,23 @@ def test_a_terminal_shows_a_bar(pomona: Pomona, photos: Path, tmp_path: Path) ->
 # What a run would do
 
 
+def test_an_image_too_large_is_told_and_taken_once_it_may_be(
+    pomona: Pomona, photos: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    pomona.done("run", photos, out, "--max-pixels", "2400", "--max-error-rate", "1", "--quiet")
+    errors = api.open(out).errors().to_pylist()
+    assert {(row["reason"], row["detail"]) for row in errors} == {
+        ("too_large", "2,688 pixels, more than 2,400")
+    }
+    assert len(errors) == 13
+    flags = ("--max-pixels", "1MP", "--retry-errors=all", "--refit", "--quiet")
+    pomona.done("run", photos, out, *flags)
+    assert tables(out) == tables(finished)
+    store = api.run(photos, tmp_path / "other", max_pixels=2400, progress=False)
+    assert len(store.errors()) == 13
+
+
 def test_dry_run_says_what_would_be_done(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     told = pomona.done("run", photos, out, "--dry-run").stdout

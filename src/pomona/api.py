@@ -13,6 +13,7 @@ from pomona.backbones import registry
 from pomona.engines import open_engine
 from pomona.progress import PlainProgress, Progress
 from pomona.runs import Running
+from pomona.sources.decode import MAX_PIXELS
 from pomona.store import Store
 
 
@@ -35,6 +36,7 @@ def run(
     labels: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
+    max_pixels: int = MAX_PIXELS,
     retry_errors: str | None = None,
     sync: bool = False,
     yes: bool = False,
@@ -49,6 +51,7 @@ def run(
 ) -> Store:
     """The whole way, as `pomona run SOURCE OUT` with the flags of these names; returns the store.
 
+    max_pixels: of an image, before it is refused;
     retry_errors: "retryable" or "all", as `--retry-errors` and `--retry-errors=all`;
     progress: whether a line every few seconds goes to stderr. Raises PomonaError.
     """
@@ -60,6 +63,7 @@ def run(
         seed=seed,
         backbone=backbone,
         fit=fit,
+        max_pixels=max_pixels,
         retry_errors=retry_errors,
         sync=sync,
         yes=yes,

@@ -23,7 +23,7 @@ from pomona.backbones.runtime import BATCH_SIZE, Network
 from pomona.errors import BackboneError, ImageError, StoreError, UsageError
 from pomona.plan import Shard
 from pomona.recipe import Recipe
-from pomona.sources.decode import Pixels, array_to_rgb, decode, resize, to_rgb
+from pomona.sources.decode import MAX_PIXELS, Pixels, array_to_rgb, decode, resize, to_rgb
 from pomona.sources.fetch import fetch
 from pomona.sources.reader import IMAGE_TIMEOUT_S, CarefulReader, Reader
 from pomona.stopwatch import Stopwatch
@@ -57,6 +57,7 @@ class Extraction:
     recipe: Recipe
     network: Network
     image_timeout_s: float = IMAGE_TIMEOUT_S
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
     batches = Batches(len(rows), work.network, work.recipe, watch)
     errors: dict[int, dict[str, Any]] = {}
     ran = []
-    reader = Reader(work.source, work.image_timeout_s)
+    reader = Reader(work.source, work.image_timeout_s, work.max_pixels)
     with reader if attempt == 1 else CarefulReader(reader) as images:
         for row, image in enumerate(rows):
             try:
@@ -205,6 +206,7 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
                         decoded = images.decode(data)
                     image.update(width=decoded.width, height=decoded.height, format=decoded.format)
                     batches.add(row, decoded.pixels)
+                    del decoded  # before the next one takes its memory
             except ImageError as exc:
                 errors[row] = _error(exc)
     batches.flush()

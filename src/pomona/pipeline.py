@@ -29,6 +29,7 @@ from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.runs import Run, Running, Summary, open_run
 from pomona.schemas import decode_path
+from pomona.sources.decode import MAX_PIXELS
 from pomona.sources.labels import apply_labels
 from pomona.sources.reader import IMAGE_TIMEOUT_S
 from pomona.sources.scan import Scan, scan, spread_sample
@@ -56,6 +57,7 @@ class Extracting:
     backbone: str = registry.DEFAULT
     fit: str = "stretch"
     image_timeout_s: float = IMAGE_TIMEOUT_S
+    max_pixels: int = MAX_PIXELS
     retry_errors: str | None = None
     sync: bool = False
     yes: bool = False
@@ -69,6 +71,8 @@ class Extracting:
             raise UsageError(f"--retry-errors={self.retry_errors}: choose retryable or all")
         if self.image_timeout_s <= 0:
             raise UsageError(f"--image-timeout {self.image_timeout_s:g}: seconds, as 60")
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels {self.max_pixels}: pixels, as 100MP")
         if isinstance(self.include, str):
             raise UsageError(f"include={self.include!r}: give a list of patterns")
         if self.sync and not self.whole_source:
@@ -271,7 +275,12 @@ def _extract(work: Run, job: Job) -> pa.Table:
         todo = [shard for shard in shards(plan) if not features.is_extracted(store, shard, recipe)]
         network = dataclasses.replace(job.network, threads=work.engine.threads)
         extraction = features.Extraction(
-            job.source, store.files.absolute(), recipe, network, job.extracting.image_timeout_s
+            job.source,
+            store.files.absolute(),
+            recipe,
+            network,
+            job.extracting.image_timeout_s,
+            job.extracting.max_pixels,
         )
         results = work.map(
             "extract",

@@ -69,7 +69,11 @@ REASONS: Final[dict[str, tuple[bool, str]]] = {
         "There was too little memory for it: run again with --retry-errors and fewer --workers.",
     ),
     "crashed": (False, "Decoding it ends the process: replace it, or save it anew."),
-    "too_large": (False, "More pixels or bytes than pomona takes: shrink the image."),
+    "too_large": (
+        False,
+        "More pixels or bytes than pomona takes: shrink the image, or run again with a larger "
+        "--max-pixels and --retry-errors=all.",
+    ),
     "empty": (False, "The file has no bytes: copy it again from where it came."),
     "not_an_image": (False, "Its bytes are of no known image format: replace or remove it."),
     "zero_size": (False, "It has no pixels: replace or remove it."),

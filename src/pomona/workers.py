@@ -62,7 +62,8 @@ class Worker:
     attempt: int = 0
 
     @classmethod
-    def start(cls) -> Worker:
+    def start(cls, stderr: int | None = None) -> Worker:
+        """stderr: a descriptor for its standard error; None: that of this process."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -71,6 +72,7 @@ class Worker:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=stderr,
                     env={**os.environ, **ONE_THREAD},
                     start_new_session=True,  # Ctrl-C is the driver's, which ends its workers
                 )

@@ -13,60 +13,15 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
+from drawn import Pixels, bmp, encode, gif, gradients, noise, png, tiff
 from pomona import schemas
 from pomona.errors import ImageError
-from pomona.sources.decode import array_to_rgb, decode, resize, to_rgb
-
-Pixels = npt.NDArray[np.uint8]
+from pomona.sources.decode import STRIP_PIXELS, array_to_rgb, decode, in_words, resize, to_rgb
+from pomona.sources.reader import Reader
 
 # Formats
-
-
-def gradients(height: int, width: int) -> Pixels:
-    """uint8[h, w, 3]: smooth, without any symmetry."""
-    y, x = np.mgrid[:height, :width] / (max(height, width) - 1)
-    return np.stack([220 * y + 20, 200 * x + 10, 120 * x * y + 60], axis=-1).astype(np.uint8)
-
-
-def noise(height: int, width: int) -> Pixels:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def encode(image: Image.Image | Pixels, file_format: str, **options: Any) -> bytes:
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, **chunks: bytes) -> bytes:
-    """A PNG by hand; rows: each with its filter byte 0; chunks: further ones, by their name."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        crc = zlib.crc32(name + content)
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-        + b"".join(chunk(name.encode(), content) for name, content in chunks.items())
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-
-
-def bmp(width: int, height: int) -> bytes:
-    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
-    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header
-
-
-def gif(width: int, height: int) -> bytes:
-    screen = struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
-    return (
-        b"GIF89a" + screen + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\2\1\x44\0;"
-    )
 
 
 def refusal(data: bytes) -> ImageError:
@@ -420,6 +375,123 @@ def test_a_huge_picture_is_refused_before_it_takes_memory(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32 * 1024
 
 
+@pytest.mark.parametrize(
+    ("file_format", "size", "told"),
+    [
+        ("PNG", (300, 201), "300 × 201 pixels, more than 60,000"),
+        ("JPEG", (300, 401), "120,300 pixels, more than 60,000"),  # by Pillow
+        ("PNG", (300, 200), None),
+    ],
+)
+def test_the_largest_size_can_be_chosen(
+    file_format: str, size: tuple[int, int], told: str | None
+) -> None:
+    data = encode(Image.new("RGB", size), file_format)
+    before = Image.MAX_IMAGE_PIXELS
+    with Reader("/", max_pixels=60_000) as reader:
+        if told is None:
+            assert reader.decode(data).width == 300
+        else:
+            with pytest.raises(ImageError) as caught:
+                reader.decode(data)
+            assert caught.value.reason == "too_large"
+            assert caught.value.detail in (told, "60,300 pixels, more than 60,000")
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_tile_larger_than_any_picture_is_refused_before_it_takes_memory() -> None:
+    tags = {256: (100,), 257: (100,), 258: (8,), 259: (8,), 262: (1,), 277: (1,)}
+    tile = zlib.compress(bytes(2**20))
+    data = tiff({**tags, 322: (20_000,), 323: (20_000,), 324: (0,), 325: (len(tile),)}, tile)
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refusal(data).reason == "too_large"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32 * 1024
+
+
+@pytest.mark.parametrize("name", ["zTXt", "iCCP", "iTXt"])
+def test_text_that_is_a_bomb_takes_no_memory(name: str) -> None:
+    deflate = zlib.compressobj()
+    zeros = b"".join(deflate.compress(bytes(2**20)) for _ in range(200)) + deflate.flush()
+    head = {"zTXt": b"k\0\0", "iCCP": b"k\0\0", "iTXt": b"k\0\1\0\0\0"}[name]
+    chunks: dict[str, Any] = {name: head + zeros}
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refusal(png(1, 1, 8, 0, bytes(2), **chunks)).reason == "corrupt"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32 * 1024
+
+
+def test_exif_data_that_names_the_same_bytes_many_times_takes_no_memory() -> None:
+    value = bytes(60_000)
+    entries = b"".join(
+        struct.pack("<HHII", 50_000 + index, 7, len(value), 0) for index in range(4000)
+    )
+    exif = b"II*\0\x08\0\0\0" + struct.pack("<H", 4000) + entries + bytes(4) + value
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert decode(png(1, 1, 8, 0, bytes(2), eXIf=exif)).pixels.shape == (1, 1, 3)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32 * 1024
+
+
+JPEG_KINDS = {
+    (0xC1, 12): "12-bit JPEG",
+    (0xC3, 8): "lossless JPEG",
+    (0xC3, 16): "16-bit JPEG",
+    (0xC5, 8): "hierarchical JPEG",
+    (0xCA, 8): "arithmetic-coded JPEG",
+    (0xCB, 8): "lossless JPEG",
+}
+
+
+@pytest.mark.parametrize("frame", JPEG_KINDS)
+def test_rare_kinds_of_jpeg_are_unsupported_and_told(frame: tuple[int, int]) -> None:
+    marker, bits = frame
+    data = bytearray(FILES["JPEG"])
+    at = data.index(b"\xff\xc0")
+    data[at + 1], data[at + 4] = marker, bits
+    error = refusal(bytes(data))
+    assert (error.reason, error.detail) == ("unsupported", JPEG_KINDS[frame])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "detail"),
+    [
+        (bmp(4, 4, 2, bytes(16)), "unsupported", "Unsupported BMP pixel depth (2)"),
+        (
+            tiff(
+                {256: (2,), 257: (2,), 258: (64,), 262: (1,), 273: (0,), 278: (2,), 339: (3,)},
+                bytes(32),
+            ),
+            "unsupported",
+            "unknown pixel mode",
+        ),
+        (FILES["PNG"][:30], "corrupt", "its header is cut off or damaged"),
+    ],
+)
+def test_what_a_library_says_is_told(data: bytes, reason: str, detail: str) -> None:
+    error = refusal(data)
+    assert (error.reason, error.detail) == (reason, detail)
+
+
+@given(st.text(max_size=300))
+def test_a_detail_is_one_short_line(text: str) -> None:
+    detail = in_words(text)
+    assert len(detail) <= 200
+    assert detail.isprintable()
+    detail.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("object at 0x7f00AB is bad", "object at 0x… is bad"),
+        ("cannot open /home/ann/a b.tif\n now", "cannot open … b.tif now"),
+        ("broken PNG file (chunk b'GPS\\x00')", "broken PNG file (chunk …)"),
+        ("invalid literal: 'Canon EOS'", "invalid literal: …"),
+        ("can't read and/or isn't right", "can't read and/or isn't right"),
+    ],
+)
+def test_a_detail_holds_no_address_no_path_and_nothing_of_the_image(text: str, detail: str) -> None:
+    assert in_words(text) == detail
+
+
 @given(
     st.sampled_from(sorted(FILES)),
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
@@ -482,6 +554,56 @@ def test_a_pillow_image_of_any_mode_becomes_rgb_and_stays_as_it_is(mode: str) ->
     before = image.copy()
     assert to_rgb(image).shape == (4, 5, 3)
     assert image == before
+
+
+def in_one_piece(image: Image.Image) -> Pixels:
+    """The same as `to_rgb` with Pillow alone: the whole image from one mode to the next."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "I;16"):
+        wide = np.asarray(image).astype(np.int64).clip(0, 65_535)
+        image = Image.fromarray(np.floor(wide / 257 + 0.5).astype(np.uint8))
+    if "A" in image.mode or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), over)
+    return np.asarray(image.convert("RGB"))
+
+
+KEYS: dict[str, Any] = {"1": 255, "L": 77, "P": bytes(range(255, -1, -1)), "RGB": (1, 2, 3)}
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("mode", "key"),
+    [
+        *((mode, None) for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK")),
+        *((mode, None) for mode in ("YCbCr", "LAB", "HSV", "I", "I;16")),
+        *KEYS.items(),
+    ],
+)
+def test_strips_give_the_very_pixels_of_the_whole(mode: str, key: Any, orientation: int) -> None:
+    height, width = 1001, 1100
+    assert height * width > STRIP_PIXELS
+    rng = np.random.default_rng(len(mode))
+    if mode in ("I", "I;16"):
+        wide = rng.integers(-9_999 if mode == "I" else 0, 65_536, (height, width))
+        image = Image.fromarray(wide.astype(np.int32 if mode == "I" else np.uint16))
+    else:
+        size = (height * width * len(Image.new(mode, (1, 1)).getbands()),)
+        bits = rng.integers(0, 256, size, np.uint8).tobytes()
+        image = Image.frombytes(
+            mode, (width, height), bits[: -(-width // 8) * height] if mode == "1" else bits
+        )
+    if mode in ("P", "PA"):
+        image.putpalette(rng.integers(0, 256, 768, np.uint8).tobytes())
+    if key is not None:
+        image.info["transparency"] = key
+        if mode == "RGB":
+            image.paste(key, (10, 10, 500, 1000))
+    assert image.mode == mode
+    image.getexif()[ExifTags.Base.Orientation] = orientation
+    expected = in_one_piece(image)
+    assert expected.shape[:2] == ((width, height) if orientation == 6 else (height, width))
+    assert np.array_equal(to_rgb(image), expected)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "strided", "Fortran"])

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import pomona.sources.reader as reader_module
+from drawn import encode, noise
 from pomona.errors import ImageError
 from pomona.sources.decode import decode
 from pomona.sources.reader import CarefulReader, Reader
@@ -71,6 +72,38 @@ def test_a_crash_is_told_with_its_signal(
         crashing.decode(b"anything")
     assert (caught.value.stage, caught.value.reason) == ("decode", "crashed")
     assert caught.value.detail == "killed by signal 11 (Segmentation fault)"
+
+
+def test_what_a_codec_says_is_the_errors_detail_and_no_line_on_the_terminal(
+    careful: CarefulReader, capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged = bytearray(encode(noise(40, 60), "TIFF", compression="tiff_deflate"))
+    damaged[200:300] = bytes(100)
+    with Reader("/") as plain:
+        for reader in (plain, careful):
+            for _ in range(2):  # what was said of one image is not told of the next
+                with pytest.raises(ImageError) as caught:
+                    reader.decode(bytes(damaged))
+                assert "ZIPDecode: Decoding error" in caught.value.detail
+                with pytest.raises(ImageError) as caught:
+                    reader.decode(photograph()[:-30])
+                assert "ZIP" not in caught.value.detail
+        os.write(2, b"own words\n")
+    assert capfd.readouterr().err == "own words\n"
+
+
+def test_a_crashs_last_words_are_told(
+    careful: CarefulReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "_read", crash_with_words)
+    with CarefulReader(Reader("")) as crashing, pytest.raises(ImageError) as caught:
+        crashing.decode(b"anything")
+    assert caught.value.detail == "killed by signal 6 (Aborted): double free or corruption"
+
+
+def crash_with_words(item: object, reader: object, attempt: int) -> None:
+    os.write(2, b"double free or corruption\n")
+    os.abort()
 
 
 def crash(item: object, reader: object, attempt: int) -> None:

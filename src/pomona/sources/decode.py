@@ -6,37 +6,52 @@ import io
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from pomona.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000
+# What decoding takes at most, of all formats and modes: tests/sources/test_memory.py measures it.
+BYTES_PER_PIXEL = 17
+STRIP_PIXELS = 2**18
+MAX_DETAIL = 200
+MAX_SEGMENTS = 10_000
 # How a file of one of these formats begins, and how one begins whose width or height is 0.
 _MAGIC = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|BM|GIF8[79]a|II[*+]\0|MM\0[*+]", re.DOTALL
+    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WEBP>RIFF....WEBP)|(?P<BMP>BM)"
+    rb"|(?P<GIF>GIF8[79]a)|(?P<TIFF>II[*+]\0|MM\0[*+])",
+    re.DOTALL,
 )
 _ZERO_SIZE = re.compile(
     rb"(\x89PNG\r\n\x1a\n.{8}|BM.{16})(\0{4}|.{4}\0{4})|GIF8[79]a(\0\0|..\0\0)", re.DOTALL
-)
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+)  # The markers of a JPEG's frame → what is rare about such frames, if anything.
+_FRAMES = {
+    **dict.fromkeys([0xC0, 0xC1, 0xC2]),
+    **dict.fromkeys([0xC9, 0xCA], "arithmetic-coded JPEG"),
+    **dict.fromkeys([0xC3, 0xCB], "lossless JPEG"),
+    **dict.fromkeys([0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF], "hierarchical JPEG"),
 }
 
 Pixels = npt.NDArray[np.uint8]
+
+# EXIF's orientation (EXIF 2.3, tag 0x0112) → the upright picture, seen as it is stored.
+_STORED: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Decoded:
 
 
 @contextmanager
-def _image_errors() -> Iterator[None]:
+def _image_errors(max_pixels: int) -> Iterator[None]:
     """Translates what Pillow raises into ImageError (stage "decode")."""
     try:
         yield
@@ -65,84 +80,158 @@ def _image_errors() -> Iterator[None]:
     except MemoryError as exc:
         raise ImageError("decode", "out_of_memory") from exc
     except Image.DecompressionBombError as exc:
-        raise ImageError("decode", "too_large", f"more than {MAX_PIXELS:,} pixels") from exc
+        size = re.search(r"\d+", str(exc))
+        raise _too_large(f"{int(size[0]):,}" if size else "too many", max_pixels) from exc
     except Exception as exc:  # Pillow's decoders raise of every kind on damaged files
-        detail = re.sub(r"0x[0-9a-f]+", "0x…", " ".join(str(exc).split()))[:200]
+        detail = in_words(str(exc))
         raise ImageError("decode", _reason(detail), detail) from exc
 
 
-@_image_errors()
-def decode(data: bytes) -> Decoded:
-    """The first frame of an image file as RGB. Raises ImageError (stage "decode")."""
-    if not data:
-        raise ImageError("decode", "empty")
-    with warnings.catch_warnings():
-        # Pillow warns of what is an error row here: sizes near its own limit, odd metadata.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image_format = image.format or "?"
-                return Decoded(to_rgb(image), "JPEG" if image_format == "MPO" else image_format)
-        except UnidentifiedImageError as exc:
-            raise _unidentified(data) from exc
+def in_words(text: str) -> str:
+    """A library's message as an error's detail: one line, without addresses, paths and quotations.
+
+    What it quotes may be of the image's metadata, such as where it was taken.
+    """
+    text = re.sub(r"0x[0-9a-fA-F]+", "0x…", " ".join(text.split()))
+    text = re.sub(r"""(?<!\w)b?'[^']*'|b?"[^"]*"|(?:/[\w.+-]+){2,}""", "…", text)
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:MAX_DETAIL]
 
 
-def _unidentified(data: bytes) -> ImageError:
-    """Why Pillow can open none of the formats, which it does not say."""
-    if _ZERO_SIZE.match(data):
-        return ImageError("decode", "zero_size")
-    if _MAGIC.match(data):
-        return ImageError("decode", "corrupt", "its header is cut off, damaged or of a rare kind")
-    return ImageError("decode", "not_an_image")
-
-
-def _check_size(width: int, height: int) -> None:
-    if width < 1 or height < 1:
-        raise ImageError("decode", "zero_size", f"{width} × {height} pixels")
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            "decode", "too_large", f"{width} × {height} pixels, more than {MAX_PIXELS:,}"
-        )
+def _too_large(pixels: str, max_pixels: int) -> ImageError:
+    return ImageError("decode", "too_large", f"{pixels} pixels, more than {max_pixels:,}")
 
 
 def _reason(detail: str) -> str:
     lowered = detail.lower()
     if "truncated" in lowered or "unexpected end" in lowered:
         return "truncated"
-    if "unsupported" in lowered or "conversion from" in lowered:
+    if any(word in lowered for word in ("unsupported", "conversion from", "unknown pixel mode")):
         return "unsupported"
     return "corrupt"
 
 
-@_image_errors()
-def to_rgb(image: Image.Image) -> Pixels:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """The first frame of an image file as RGB. Raises ImageError (stage "decode").
+
+    More than max_pixels are refused by the header, before they take memory; else it takes up to
+    `BYTES_PER_PIXEL` for each, and the file's size a few times.
+    """
+    if not data:
+        raise ImageError("decode", "empty")
+    try:
+        with _image_errors(max_pixels), warnings.catch_warnings():
+            # Pillow warns of what is an error row here: sizes near its own limit, odd metadata.
+            warnings.simplefilter("ignore")
+            return _decode(data, max_pixels)
+    except ImageError as exc:
+        kind = _rare_jpeg(data) if exc.reason in ("corrupt", "truncated") else None
+        if kind is None:
+            raise
+        raise ImageError("decode", "unsupported", kind) from exc
+
+
+def _decode(data: bytes, max_pixels: int) -> Decoded:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image_format = image.format or "?"
+            orientation = _load(image, max_pixels)
+    except UnidentifiedImageError:
+        _explain(data)
+        raise
+    # Here, where the file is closed, whose pixels some formats hold a second time.
+    pixels = _compose(image, orientation)
+    return Decoded(pixels, "JPEG" if image_format == "MPO" else image_format)
+
+
+def _explain(data: bytes) -> None:
+    """Raises why Pillow can open a file as none of the formats, which it does not say."""
+    if _ZERO_SIZE.match(data):
+        raise ImageError("decode", "zero_size")
+    magic = _MAGIC.match(data)
+    if magic is None:
+        raise ImageError("decode", "not_an_image")
+    reader, _ = Image.OPEN[magic.lastgroup or ""]
+    try:
+        reader(io.BytesIO(data), "").close()
+    except SyntaxError as exc:
+        if str(exc) and not isinstance(exc.__cause__, (IndexError, struct.error)):
+            raise
+    raise ImageError("decode", "corrupt", "its header is cut off or damaged")
+
+
+def _rare_jpeg(data: bytes) -> str | None:
+    """What is rare about a JPEG, as the header of its frame says (ITU-T T.81, B.2.2)."""
+    at = 2 if data.startswith(b"\xff\xd8") else len(data)
+    for _ in range(MAX_SEGMENTS):
+        at = data.find(b"\xff", at)
+        if at < 0 or at + 5 > len(data):
+            return None
+        marker, bits = data[at + 1], data[at + 4]
+        if marker in _FRAMES:
+            return f"{bits}-bit JPEG" if bits != 8 else _FRAMES[marker]
+        if marker == 0xDA:  # the pixels begin
+            return None
+        alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9
+        at += 1 if alone else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError("decode", "zero_size", f"{width} × {height} pixels")
+    if width * height > max_pixels:
+        raise _too_large(f"{width:,} × {height:,}", max_pixels)
+
+
+def to_rgb(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Pixels:
     """A Pillow image of any mode → uint8[h, w, 3].
 
     EXIF orientation applied, alpha composited on white, 16 bits scaled to 8.
     Raises ImageError (stage "decode").
     """
-    _check_size(image.width, image.height)
-    image.load()  # here, because NumPy would swallow what a broken file raises
-    image = _upright(image)
+    with _image_errors(max_pixels):
+        return _compose(image, _load(image, max_pixels))
+
+
+def _load(image: Image.Image, max_pixels: int) -> int:
+    """Reads the pixels; the orientation that EXIF says they have."""
+    _check_size(image.width, image.height, max_pixels)
+    if image.mode == "F":
+        raise ImageError("decode", "unsupported", "floating-point pixels")
+    tile = getattr(image, "tag_v2", {}).get
+    tile_width, tile_height = tile(TiffImagePlugin.TILEWIDTH), tile(TiffImagePlugin.TILELENGTH)
+    if isinstance(tile_width, int) and isinstance(tile_height, int):
+        # Of a TIFF, which may be far larger than the picture.
+        _check_size(tile_width, tile_height, max_pixels)
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, struct.error):  # EXIF data of no known kind says nothing
+        return 1
+    return orientation if orientation in _STORED else 1
+
+
+def _compose(image: Image.Image, orientation: int) -> Pixels:
+    """Strip by strip, for the copies on the way from one mode to another take much memory."""
+    width, height = image.size
+    pixels = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    stored = _STORED[orientation](pixels) if orientation != 1 else pixels
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        stored[top : top + rows] = _opaque_rgb(strip)
+    return pixels
+
+
+def _opaque_rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):
         # 16-bit grey; Pillow's own conversion would clip at 255.
         grey = np.clip(np.asarray(image, dtype=np.int32), 0, 65_535)
         image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
-    elif image.mode == "F":
-        raise ImageError("decode", "unsupported", "floating-point pixels")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF says. (Pillow's own `exif_transpose` fails where other tags are damaged.)"""
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (SyntaxError, ValueError, struct.error):  # EXIF data of no known kind says nothing
-        return image
-    return image if turn is None else image.transpose(turn)
 
 
 def array_to_rgb(array: npt.NDArray[np.generic]) -> Pixels:

@@ -7,19 +7,23 @@ that the culprit is known and costs one error row.
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from PIL import Image
+
 from pomona.errors import ImageError
-from pomona.sources.decode import Decoded, decode
+from pomona.sources.decode import MAX_PIXELS, Decoded, decode, in_words
 from pomona.sources.fetch import fetch
 from pomona.workers import Worker, ending
 
 IMAGE_TIMEOUT_S = 60.0
+STDERR = 2
 
 
 class ReadsImages(Protocol):
@@ -40,14 +44,29 @@ class Reader:
 
     source: str
     timeout_s: float = IMAGE_TIMEOUT_S
+    max_pixels: int = MAX_PIXELS
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
         with self._limited():
             return fetch(self.source, path, fingerprint)
 
     def decode(self, data: bytes) -> Decoded:
-        with self._limited():
-            return decode(data)
+        with _overhear() as overheard:
+            try:
+                return self.decode_aloud(data)
+            except ImageError as exc:
+                raise _told(exc, overheard) from exc
+
+    def decode_aloud(self, data: bytes) -> Decoded:
+        """`decode`, but what a native library says of the image goes to the standard error."""
+        own_limit = Image.MAX_IMAGE_PIXELS
+        # Pillow raises of twice as many, some before they take memory and decode can know of them.
+        Image.MAX_IMAGE_PIXELS = (self.max_pixels + 1) // 2
+        try:
+            with self._limited():
+                return decode(data, self.max_pixels)
+        finally:
+            Image.MAX_IMAGE_PIXELS = own_limit
 
     @contextmanager
     def _limited(self) -> Iterator[None]:
@@ -66,6 +85,42 @@ class Reader:
         pass
 
 
+@contextmanager
+def _overhear() -> Iterator[int]:
+    """The standard error of this process, meanwhile, as a pipe to be read.
+
+    libtiff writes to it what is wrong with a file, which is the image's error and no news for who
+    runs pomona.
+    """
+    reading, writing = _pipe()
+    own = os.dup(STDERR)
+    os.dup2(writing, STDERR)
+    try:
+        yield reading
+    finally:
+        os.dup2(own, STDERR)
+        for end in (own, reading, writing):
+            os.close(end)
+
+
+def _pipe() -> tuple[int, int]:
+    """Its ends, for reading and for writing; it never blocks, but drops what it has no room for."""
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+
+
+def _told(exc: ImageError, overheard: int) -> ImageError:
+    """The error with the first line that was overheard."""
+    try:
+        lines = os.read(overheard, 2**16).decode("utf-8", "replace").strip().splitlines()
+    except BlockingIOError:
+        lines = []
+    details = [exc.detail, *lines[:1]]
+    return ImageError(exc.stage, exc.reason, in_words(": ".join(filter(None, details))))
+
+
 class CarefulReader:
     """Lets another process read, which may crash or hang: that is the image's error."""
 
@@ -73,6 +128,7 @@ class CarefulReader:
         self._reader = reader
         self._pickled = pickle.dumps((_read, reader), protocol=5)
         self._worker: Worker | None = None
+        self._overheard, self._stderr = _pipe()
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
         data: bytes = self._apart("fetch", path, fingerprint)
@@ -83,7 +139,9 @@ class CarefulReader:
         return decoded
 
     def _apart(self, stage: str, *what: str | bytes | None) -> Any:
-        worker = self._worker = self._worker or Worker.start()
+        worker = self._worker = self._worker or Worker.start(self._stderr)
+        with suppress(BlockingIOError):  # what was said of the image before
+            os.read(self._overheard, 2**16)
         worker.give(self._pickled, (stage, what))
         try:
             reply = worker.connection.recv()
@@ -93,7 +151,10 @@ class CarefulReader:
             if status == -signal.SIGALRM:
                 detail = f"more than {self._reader.timeout_s:g} s"
                 raise ImageError(stage, "timed_out", detail) from exc
-            raise ImageError(stage, "crashed", ending(status)) from exc
+            crash = ImageError(stage, "crashed", ending(status))
+            raise _told(crash, self._overheard) from exc
+        if isinstance(reply.error, ImageError):
+            raise _told(reply.error, self._overheard)
         if reply.error:
             raise reply.error
         return reply.result
@@ -104,9 +165,11 @@ class CarefulReader:
     def __exit__(self, *exc_info: object) -> None:
         if self._worker:
             self._worker.end()
+        os.close(self._overheard)
+        os.close(self._stderr)
 
 
 def _read(item: tuple[str, Any], reader: Reader, attempt: int) -> bytes | Decoded:
     stage, what = item
     with reader:
-        return reader.fetch(*what) if stage == "fetch" else reader.decode(*what)
+        return reader.fetch(*what) if stage == "fetch" else reader.decode_aloud(*what)
