@@ -25,7 +25,10 @@ def noise(height: int, width: int) -> Pixels:
 
 
 def encode(image: Image.Image | Pixels, file_format: str, **options: Any) -> bytes:
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    # Copies, for Pillow keeps in an image how it was saved last.
+    image = image.copy() if isinstance(image, Image.Image) else Image.fromarray(image)
+    if "append_images" in options:
+        options["append_images"] = [other.copy() for other in options["append_images"]]
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()

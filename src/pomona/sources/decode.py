@@ -83,7 +83,8 @@ def _image_errors(max_pixels: int) -> Iterator[None]:
         size = re.search(r"\d+", str(exc))
         raise _too_large(f"{int(size[0]):,}" if size else "too many", max_pixels) from exc
     except Exception as exc:  # Pillow's decoders raise of every kind on damaged files
-        detail = in_words(str(exc))
+        # A KeyError says no more than the key.
+        detail = in_words(f"{type(exc).__name__}: {exc}" if isinstance(exc, KeyError) else str(exc))
         raise ImageError("decode", _reason(detail), detail) from exc
 
 

@@ -117,7 +117,8 @@ def _told(exc: ImageError, overheard: int) -> ImageError:
         lines = os.read(overheard, 2**16).decode("utf-8", "replace").strip().splitlines()
     except BlockingIOError:
         lines = []
-    details = [exc.detail, *lines[:1]]
+    # Pillow gives libtiff no file, but a name.
+    details = [exc.detail, *(line.removeprefix("tempfile.tif: ") for line in lines[:1])]
     return ImageError(exc.stage, exc.reason, in_words(": ".join(filter(None, details))))
 
 
