@@ -121,7 +121,7 @@ def entries(data: bytes) -> list[tuple[int, int, str]]:
         first, step = (at + 8, 20) if big else (at + 2, 12)
         places = [first + index * step for index in range(min(count, 40))]
         return [(place, *struct.unpack_from(order + "H", data, place), order) for place in places]
-    except struct.error:
+    except (struct.error, OverflowError):
         return []
 
 
