@@ -151,6 +151,8 @@ def _explain(data: bytes) -> None:
     magic = _MAGIC.match(data)
     if magic is None:
         raise ImageError("decode", "not_an_image")
+    if data.startswith(b"MM\0+"):
+        raise ImageError("decode", "unsupported", "big-endian BigTIFF")
     reader, _ = Image.OPEN[magic.lastgroup or ""]
     try:
         reader(io.BytesIO(data), "").close()
@@ -204,12 +206,27 @@ def _load(image: Image.Image, max_pixels: int) -> int:
     if isinstance(tile_width, int) and isinstance(tile_height, int):
         # Of a TIFF, which may be far larger than the picture.
         _check_size(tile_width, tile_height, max_pixels)
+    if image.mode == "I;16" and tile(TiffImagePlugin.BITSPERSAMPLE) == (12,):
+        raise ImageError("decode", "unsupported", "12-bit TIFF")
+    _scale_key(image)
     image.load()
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, struct.error):  # EXIF data of no known kind says nothing
         return 1
     return orientation if orientation in _STORED else 1
+
+
+def _scale_key(image: Image.Image) -> None:
+    """Brings a PNG's transparent colour from the depth of the file to that of the pixels."""
+    key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
+    if key is None or image.format != "PNG" or not tiles:
+        return
+    raw_mode = tiles[0][3]
+    if raw_mode in ("L;2", "L;4"):
+        image.info["transparency"] = key * (85 if raw_mode == "L;2" else 17)
+    elif raw_mode == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 def _compose(image: Image.Image, orientation: int) -> Pixels:
@@ -227,8 +244,11 @@ def _compose(image: Image.Image, orientation: int) -> Pixels:
 def _opaque_rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):
         # 16-bit grey; Pillow's own conversion would clip at 255.
-        grey = np.clip(np.asarray(image, dtype=np.int32), 0, 65_535)
-        image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+        wide = np.asarray(image, dtype=np.int32)
+        grey = ((np.clip(wide, 0, 65_535) + 128) // 257).astype(np.uint8)
+        if isinstance(key := image.info.get("transparency"), int):
+            grey[wide == key] = 255
+        image = Image.fromarray(grey)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
