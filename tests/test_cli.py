@@ -99,6 +99,13 @@ def test_a_closed_stdout_is_no_error(pomona: Pomona) -> None:
     assert done.stderr == ""
 
 
+def test_a_closed_stderr_is_no_error(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    command = [*pomona.python, "-m", "pomona", "extract", str(photos), out, "--limit", "2"]
+    subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *command], stdout=subprocess.PIPE, check=True)
+    assert len(api.open(out).features()) == 2
+
+
 # How a run speaks
 
 

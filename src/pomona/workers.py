@@ -63,7 +63,9 @@ class Worker:
 
     @classmethod
     def start(cls, stderr: int | None = None) -> Worker:
-        """stderr: a descriptor for its standard error; None: that of this process."""
+        """stderr: a descriptor for its standard error; None: this process's, if it has one."""
+        if stderr is None and sys.stderr is None:
+            stderr = subprocess.DEVNULL
         ours, theirs = socket.socketpair()
         with theirs:
             try:
