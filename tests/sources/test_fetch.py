@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ def test_what_cannot_be_read_as_a_file_says_why(tmp_path: Path, path: str, detai
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
     error = refusal(tmp_path, path)
     assert (error.reason, error.detail) == ("io_error", detail)
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR])
+def test_what_took_the_place_of_a_file_is_not_waited_for(tmp_path: Path, kind: int) -> None:
+    try:
+        os.mknod(tmp_path / "1.jpg", kind | 0o600, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("making a device is not permitted here")
+    error = refusal(tmp_path, "1.jpg")
+    assert (error.reason, error.detail) == ("changed", "a pipe, a device or a socket now")
 
 
 def test_a_file_that_may_not_be_read_is_denied(commons: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from pomona.errors import ImageError
@@ -22,8 +23,11 @@ def fetch(source: str, path: str, expected: str | None = None) -> bytes:
     Raises ImageError (stage "fetch").
     """
     try:
-        with Path(source, decode_path(path)).open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+        with open(Path(source, decode_path(path)), "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):  # put there since the scan, which takes none
+                raise ImageError("fetch", "changed", "a pipe, a device or a socket now")
+            if status.st_size > MAX_BYTES:
                 raise ImageError("fetch", "too_large", f"more than {MAX_BYTES >> 20} MiB")
             data = file.read(MAX_BYTES)
             if expected not in (None, fingerprint(os.fstat(file.fileno()))):
@@ -35,3 +39,8 @@ def fetch(source: str, path: str, expected: str | None = None) -> bytes:
         raise ImageError("fetch", "permission_denied") from exc
     except OSError as exc:
         raise ImageError("fetch", "io_error", os.strerror(exc.errno) if exc.errno else "") from exc
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Waits for nobody, as opening a named pipe would, for one who writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
