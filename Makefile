@@ -5,7 +5,7 @@ BIN := .venv/bin
 ENGINE ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-spark35 fuzz bench-spark check format lock hooks clean
+.PHONY: help demo test test-fast test-spark35 faults fuzz bench-spark check format lock hooks clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test-fast: .venv/dev  ## Run the tests that need no photographs from elsewhere
 test-spark35: .venv-spark35/spark35  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
 	.venv-spark35/bin/python -m pytest -m "not real" \
 		tests/test_engines.py tests/test_stores.py tests/test_faults.py tests/spark
+
+faults: .venv/dev  ## Kill pomona at every operation on a store and at random moments, and load it (hours)
+	POMONA_FAULTS=long $(BIN)/python -m pytest -s tests/faults
+	$(MAKE) fuzz
 
 fuzz: .venv/dev  ## Decode damaged images for ten minutes (SECONDS=600); what they break is kept
 	PYTHONPATH=tests $(BIN)/python tests/corpus/fuzz.py --seconds $(or $(SECONDS),600)
