@@ -43,6 +43,7 @@ def run(
     refit: bool = False,
     keep_projection: bool = False,
     csv: bool | None = None,
+    thumbnails: bool | None = None,
     engine: str = "local",
     workers: int | None = None,
     master: str | None = None,
@@ -72,14 +73,20 @@ def run(
     running = Running(
         open_engine(engine, workers, master=master, conf=spark_conf),
         PlainProgress(sys.stderr) if progress else Progress(),
-        _as_call(str(source), str(out), extracting, reducing),
+        _as_call(str(source), str(out), extracting, reducing, thumbnails=thumbnails),
+        thumbnails,
     )
     folder = Path(out).expanduser()
     pipeline.run(folder, extracting, reducing, running)
     return Store(folder)
 
 
-def _as_call(source: str, out: str, *settings: pipeline.Extracting | pipeline.Reducing) -> str:
+def _as_call(
+    source: str,
+    out: str,
+    *settings: pipeline.Extracting | pipeline.Reducing,
+    thumbnails: bool | None,
+) -> str:
     """The call that repeats a run."""
     given = [
         f"{field.name}={(str(value) if isinstance(value, Path) else value)!r}"
@@ -87,4 +94,5 @@ def _as_call(source: str, out: str, *settings: pipeline.Extracting | pipeline.Re
         for field in dataclasses.fields(setting)
         if field.name != "source" and (value := getattr(setting, field.name)) != field.default
     ]
+    given += [] if thumbnails is None else [f"{thumbnails=}"]
     return f"pomona.run({', '.join([repr(source), repr(out), *given])})"

@@ -178,6 +178,13 @@ Csv = Annotated[
     bool | None,
     typer.Option("--csv/--no-csv", help="Write CSV beside Parquet. (default: as before, or csv)"),
 ]
+Thumbnails = Annotated[
+    bool | None,
+    typer.Option(
+        "--thumbnails/--no-thumbnails",
+        help="Show small pictures in the report. (default: as before, or yes)",
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option(metavar="N", help="Worker processes. (default: one per core)")
 ]
@@ -294,7 +301,9 @@ def _engine(
 
 
 @contextmanager
-def _running(output: Output, engine: Engine | None = None) -> Iterator[Running]:
+def _running(
+    output: Output, engine: Engine | None = None, thumbnails: bool | None = None
+) -> Iterator[Running]:
     """What the pipeline's commands need; tells how to go on after a stop, and logs how it ended.
 
     What it holds ends with the command's result, so that its exit status is known here.
@@ -303,7 +312,8 @@ def _running(output: Output, engine: Engine | None = None) -> Iterator[Running]:
     from pomona.runs import Running
 
     command = shlex.join(["pomona", *sys.argv[1:]])
-    running = Running(engine or open_engine("local", 1), output.progress(), command)
+    engine = engine or open_engine("local", 1)
+    running = Running(engine, output.progress(), command, thumbnails)
     progress = running.progress
     try:
         yield running
@@ -375,6 +385,7 @@ def run(
     master: Master = None,
     spark_conf: SparkConf = None,
     csv: Csv = None,
+    thumbnails: Thumbnails = None,
     refit: Refit = False,
     keep_projection: KeepProjection = False,
     seed: Seed = 0,
@@ -412,7 +423,7 @@ def run(
         yes,
     )
     _check_share("--max-error-rate", max_error_rate)
-    with _running(output, _engine(engine, workers, master, spark_conf)) as running:
+    with _running(output, _engine(engine, workers, master, spark_conf), thumbnails) as running:
         if dry_run:
             expected = forecast.forecast(out, extracting, running)
             output.result(dataclasses.asdict(expected), expected.in_words())
@@ -434,6 +445,7 @@ def extract(
     engine: EngineName = "local",
     master: Master = None,
     spark_conf: SparkConf = None,
+    thumbnails: Thumbnails = None,
     seed: Seed = 0,
     retry_errors: RetryErrors = None,
     sync: Sync = False,
@@ -464,7 +476,7 @@ def extract(
         yes,
     )
     _check_share("--max-error-rate", max_error_rate)
-    with _running(output, _engine(engine, workers, master, spark_conf)) as running:
+    with _running(output, _engine(engine, workers, master, spark_conf), thumbnails) as running:
         summary = pipeline.extract(out, extracting, running)
         _finish(output, summary, max_error_rate)
 
@@ -477,6 +489,7 @@ def reduce(
     refit: Refit = False,
     keep_projection: KeepProjection = False,
     csv: Csv = None,
+    thumbnails: Thumbnails = None,
     workers: Workers = None,
     engine: EngineName = "local",
     master: Master = None,
@@ -490,7 +503,7 @@ def reduce(
 
     output = Output(quiet, as_json, log_file)
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
-    with _running(output, _engine(engine, workers, master, spark_conf)) as running:
+    with _running(output, _engine(engine, workers, master, spark_conf), thumbnails) as running:
         summary = pipeline.reduce(store, reducing, running)
         _finish(output, summary)
 
@@ -498,6 +511,27 @@ def reduce(
 @app.command(epilog="Example: pomona report out")
 def report(
     store: StoreFolder,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser.")
+    ] = False,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            metavar="DIR",
+            help="Draw its figures for slides too: variance, map, labels and times.",
+        ),
+    ] = None,
+    image_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="What --figures draws: png or svg.",
+            autocompletion=lambda: ["png", "svg"],
+        ),
+    ] = "png",
+    thumbnails: Thumbnails = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -506,9 +540,27 @@ def report(
     from pomona import pipeline
 
     output = Output(quiet, as_json, log_file)
-    with _running(output) as running:
+    with _running(output, thumbnails=thumbnails) as running:
         page = pipeline.rewrite_report(store, running)
-        output.result({"report": str(page)}, str(page))
+        drawn = pipeline.draw_figures(store, figures, image_format) if figures else []
+        content: dict[str, Any] = {"report": str(page)}
+        if figures:
+            content["figures"] = [str(file) for file in drawn]
+        output.result(content, "\n".join(map(str, [page, *drawn])))
+        if open_page:
+            _open_in_browser(page, running.progress)
+
+
+def _open_in_browser(page: Path, progress: Progress) -> None:
+    import webbrowser
+
+    address = page.absolute().as_uri()
+    try:
+        is_open = webbrowser.open(address)
+    except (webbrowser.Error, OSError):
+        is_open = False
+    if not is_open:
+        progress.warn(f"no browser could be started: open {address} yourself")
 
 
 @app.command(epilog="Example: pomona forget out 'Training/Pear/0_100.jpg'")

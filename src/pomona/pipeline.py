@@ -33,7 +33,7 @@ from pomona.sources.decode import MAX_PIXELS
 from pomona.sources.labels import apply_labels
 from pomona.sources.reader import IMAGE_TIMEOUT_S
 from pomona.sources.scan import Scan, scan, spread_sample
-from pomona.store import PLAN, REPORT, Store
+from pomona.store import MANIFEST, PLAN, REPORT, Store
 
 FITS = ("stretch", "crop")
 RETRIES = ("retryable", "all")
@@ -153,8 +153,19 @@ def rewrite_report(out: Path, running: Running) -> Path:
     store = Store(out)
     manifest = store.manifest
     with store.lock(running.command):
+        if running.thumbnails not in (None, manifest.get("thumbnails")):
+            manifest["thumbnails"] = running.thumbnails
+            store.write_json(MANIFEST, manifest)
         report.write(store, manifest)
     return store.files.path(REPORT)
+
+
+def draw_figures(out: Path, folder: Path, image_format: str) -> list[Path]:
+    """The report's figures as image files, "png" or "svg", in a folder; returns where they lie."""
+    if image_format not in report.FORMATS:
+        raise UsageError(f"--format {image_format}: choose png or svg")
+    store = Store(out)
+    return report.draw(store, store.manifest, folder, image_format)
 
 
 @dataclass(frozen=True)
@@ -369,7 +380,8 @@ def _fit(work: Run, rows: dict[int, int], reducing: Reducing) -> Projection | No
         "pca", pca.measure_group, found, store.files.absolute(), images=lambda group: group.rows
     ):
         pass
-    projection = pca.solve(pca.merge_groups(store, found), (name, amount))
+    solved = pca.solve(pca.merge_groups(store, found), (name, amount))
+    projection = dataclasses.replace(solved, last_part=max(rows))
     if name == "components" and projection.k < amount:
         work.progress.warn(
             f"{amount:,} components asked, {projection.k:,} made: "

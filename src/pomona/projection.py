@@ -23,7 +23,8 @@ class Projection:
 
     requested: what decided k, ("components", k) or ("variance", share);
     mean: float64[D]; components: float64[k, D], orthonormal rows, by falling variance;
-    variances: float64[r], every variance of the features, r = min(n − 1, D) ≥ k.
+    variances: float64[r], every variance of the features, r = min(n − 1, D) ≥ k;
+    last_part: the last of the store's parts that it was fitted on; None: not known.
     """
 
     mean: npt.NDArray[np.float64]
@@ -31,6 +32,7 @@ class Projection:
     variances: npt.NDArray[np.float64]
     n: int
     requested: tuple[str, float]
+    last_part: int | None = None
 
     @property
     def k(self) -> int:
@@ -94,6 +96,7 @@ class Projection:
             n=np.int64(self.n),
             id=np.str_(self.id),
             requested=np.str_(json.dumps(self.requested)),
+            last_part=np.int64(-1 if self.last_part is None else self.last_part),
         )
         return buffer.getvalue()
 
@@ -102,10 +105,12 @@ class Projection:
         """Inverse of `to_bytes`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             name, amount = json.loads(str(arrays["requested"]))
+            last_part = int(arrays["last_part"]) if "last_part" in arrays else -1
             return cls(
                 arrays["mean"],
                 arrays["components"],
                 arrays["variances"],
                 int(arrays["n"]),
                 (name, amount),
+                None if last_part < 0 else last_part,
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 import uuid
 from collections import Counter, defaultdict
@@ -9,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -27,15 +30,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 STAGES = ("scan", "extract", "pca", "project", "report")
+# What the report's pictures may take: of a run's time so far a share, or these seconds.
+PICTURES_SHARE, PICTURES_S = 0.03, 2.0
 
 
 @dataclass(frozen=True)
 class Running:
-    """How a command runs: where its tasks run, whom it tells, and what it was."""
+    """How a command runs: where its tasks run, whom it tells, and what it was.
+
+    thumbnails: whether its report shows pictures; None: as the store's did before, or yes.
+    """
 
     engine: Engine
     progress: Progress = field(default_factory=Progress)
     command: str = "pomona"
+    thumbnails: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class Run:
         self.forgot = 0
         self.worked = False
         self.csv: bool | None = None
-        self._command = running.command
+        self._command, self._thumbnails = running.command, running.thumbnails
         self._started = datetime.now(timezone.utc)
         self._id = f"{self._started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
         self._clock = time.perf_counter()
@@ -122,12 +131,15 @@ class Run:
             pca=projection and projection.summary(),
             csv=self.csv if self.csv is not None else manifest["csv"],
         )
+        if self._thumbnails is not None:
+            manifest["thumbnails"] = self._thumbnails
         # A run that was stopped while it finished has done its work, but has not told it.
         self.worked |= manifest != before or not self.store.files.exists(REPORT)
         if self.worked:
             manifest["runs"] = [*manifest["runs"], self._entry()]
+            so_far = time.perf_counter() - self._clock
             with self.watch.timed("report"):
-                report.write(self.store, manifest)
+                report.write(self.store, manifest, max(PICTURES_S, PICTURES_SHARE * so_far))
             manifest["runs"][-1] = self._entry()
             self.store.write_json(MANIFEST, manifest)
         return self._summary(manifest)
@@ -144,6 +156,7 @@ class Run:
         return {
             "id": self._id,
             "pomona_version": __version__,
+            "machine": _machine(),
             "command": self._command,
             "engine": self.engine.name,
             "workers": self.engine.workers,
@@ -183,6 +196,16 @@ class Run:
             report=str(self.store.files.path(REPORT)),
             **totals,
         )
+
+
+def _machine() -> dict[str, Any]:
+    """What the driver runs on, and with which versions of what decides the numbers."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "onnxruntime", "pillow", "pyarrow")},
+    }
 
 
 def _failed(stage: str, failure: Failure) -> PomonaError:

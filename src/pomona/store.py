@@ -34,6 +34,7 @@ REPORT = "report.html"
 PLAN = "_pomona/plan.parquet"
 LOCK = "_pomona/lock"
 FORGETTING = "_pomona/forgetting.json"
+THUMBNAILS = "_pomona/thumbnails.parquet"
 PROJECTION = "model_info/projection.npz"
 
 # The folders of a store's parts, and what the files in them are. metadata/, of which a lost plan is
@@ -227,6 +228,11 @@ class Store:
         """The names of a table's parts, in their order."""
         return [name for name in self.files.names(table) if _PART.fullmatch(name)]
 
+    def part_numbers(self, table: str) -> list[int]:
+        """The numbers of a table's parts, in their order."""
+        found = map(_PART.fullmatch, self.files.names(table))
+        return sorted(int(match[1]) for match in found if match)
+
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Raises FileNotFoundError, or StoreError for a damaged file."""
         try:
@@ -312,6 +318,7 @@ class Store:
             "totals": {"images": 0, "features": 0, "errors": 0, "labels": 0},
             "pca": None,
             "csv": None,
+            "thumbnails": None,
             "runs": [],
         }
         self.write_json(MANIFEST, manifest)

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pomona.storage import encode_text
-from pomona.store import REPORT, Store
+from pomona.store import REPORT, THUMBNAILS, Store
+
+FORMATS = ("png", "svg")
+PICTURES_S = 60.0
 
 
-def write(store: Store, manifest: dict[str, Any]) -> None:
-    """Writes report.html of a store from its tables and this manifest."""
-    from pomona.report.page import render
+def write(store: Store, manifest: dict[str, Any], pictures_s: float = PICTURES_S) -> None:
+    """Writes report.html of a store from its tables and this manifest.
 
-    store.files.write(REPORT, encode_text(render(store, manifest)))
+    pictures_s: how long pictures may be made that the store does not have yet.
+    """
+    from pomona.report import thumbnails
+    from pomona.report.page import numbers, pictures, render
+
+    found = numbers(store, manifest)
+    images = None
+    if manifest.get("thumbnails") is False:
+        store.files.delete(THUMBNAILS)
+    else:
+        wanted, source, recipe = pictures(found), manifest["source"], store.recipe
+        images = thumbnails.provide(store, source, recipe, wanted, pictures_s)
+    store.files.write(REPORT, encode_text(render(found, images)))
+
+
+def draw(store: Store, manifest: dict[str, Any], folder: Path, image_format: str) -> list[Path]:
+    """Draws the page's figures into a folder, in one of `FORMATS`; returns where they lie.
+
+    Raises PomonaError where matplotlib is not installed, or the folder cannot be written.
+    """
+    from pomona.report.figures import draw_all
+    from pomona.report.page import numbers
+
+    return draw_all(numbers(store, manifest), folder, image_format)

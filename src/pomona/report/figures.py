@@ -1,0 +1,120 @@
+"""Figures: what the page shows, as image files for slides. The only import of matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pomona.errors import PomonaError
+from pomona.report.judgement import count, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE_INCHES = (8.0, 5.0)
+DOTS_PER_INCH = 200
+LABELS_DRAWN = 40
+LEGEND_LABELS = 12
+GREEN, GOLD = "#2f6b4f", "#b97a1c"
+
+
+def draw_all(found: dict[str, Any], folder: Path, image_format: str) -> list[Path]:
+    """Draws the figures that these numbers allow; returns their files.
+
+    Raises PomonaError where matplotlib is missing, or the folder cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as exc:
+        raise PomonaError('matplotlib is not installed: pip install "pomona[figures]"') from exc
+    drawn = []
+    for name, (needs, draw) in FIGURES.items():
+        if not found[needs]:
+            continue
+        figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes, found)
+        file = folder / f"{name}.{image_format}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Without a date the same store gives the same bytes.
+            figure.savefig(file, metadata={"Date": None} if image_format == "svg" else None)
+        except OSError as exc:
+            raise PomonaError(f"cannot write {file}: {exc.strerror}; check --figures") from exc
+        drawn.append(file)
+    return drawn
+
+
+def _plain(text: str | None) -> str:
+    """A label as it is: matplotlib takes what stands between dollar signs for a formula."""
+    return "(no label)" if text is None else text.replace("$", r"\$")
+
+
+def _variance(axes: Axes, found: dict[str, Any]) -> None:
+    variance = found["variance"]
+    components, held = zip(*variance["curve"], strict=True)
+    axes.plot(components, [100 * share for share in held], color=GREEN, linewidth=2.5)
+    kept, explained = variance["kept"], variance["explained"]
+    axes.plot([kept, kept], [0, 100 * explained], color="black", linestyle="--", linewidth=1)
+    axes.annotate(
+        f"{kept:,} kept: {percent(explained)}",
+        (kept, 100 * explained),
+        (8, -16),
+        textcoords="offset points",
+    )
+    axes.set(xlim=(0, variance["last"]), ylim=(0, 102), title="Cumulative variance")
+    axes.set(xlabel="number of components", ylabel="variance held (%)")
+
+
+def _map(axes: Axes, found: dict[str, Any]) -> None:
+    from matplotlib import colormaps
+
+    drawn, colours = found["map"], colormaps["hsv"]
+    for number, label in enumerate(drawn["labels"]):
+        points = label["points"]
+        axes.scatter(
+            [point["x"] for point in points],
+            [drawn["height"] - point["y"] for point in points],
+            s=12,
+            color=colours(number / len(drawn["labels"])),
+            label=_plain(label["label"]),
+        )
+    shares = [f"component {i} ({percent(share)})" for i, share in enumerate(drawn["shares"], 1)]
+    axes.set(xticks=[], yticks=[], xlabel=shares[0], ylabel=shares[1] if shares[1:] else "")
+    axes.set(title=f"{count(len(drawn['points']), 'image')} of {found['totals']['features']:,}")
+    if len(drawn["labels"]) <= LEGEND_LABELS:
+        axes.legend(bbox_to_anchor=(1, 1), loc="upper left", frameon=False)
+
+
+def _labels(axes: Axes, found: dict[str, Any]) -> None:
+    rows = sorted(found["labels"]["rows"], key=lambda row: row["total"])[-LABELS_DRAWN:]
+    names = [_plain(row["label"]) for row in rows]
+    size = min(9.0, 300 / len(rows))
+    axes.barh(range(len(rows)), [row["total"] for row in rows], color=GREEN)
+    axes.set_yticks(range(len(rows)), names, fontsize=size)
+    hidden = len(found["labels"]["rows"]) - len(rows)
+    axes.set(
+        title="Images per label", xlabel=f"images ({hidden:,} more labels)" if hidden else "images"
+    )
+
+
+def _times(axes: Axes, found: dict[str, Any]) -> None:
+    last = found["times"][0]
+    bars = [(f"worker: {text}", seconds, GOLD) for text, seconds in last["inside"]]
+    bars += [(text, seconds, GREEN) for text, seconds in last["stages"]]
+    names, seconds, colours = zip(*bars[::-1], strict=True)
+    axes.barh(range(len(bars)), seconds, color=colours)
+    axes.set_yticks(range(len(bars)), names)
+    workers = count(last["workers"], "worker")
+    axes.set(title=f"Where the time went: {last['engine']}, {workers}", xlabel="seconds")
+
+
+# name → what of the numbers it needs, and what draws it
+FIGURES: dict[str, tuple[str, Callable[[Axes, dict[str, Any]], None]]] = {
+    "variance": ("variance", _variance),
+    "map": ("map", _map),
+    "labels": ("totals", _labels),
+    "times": ("times", _times),
+}

@@ -1,0 +1,82 @@
+"""Projected: the images that the page compares, on the kept components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona.projection import Projection
+from pomona.schemas import IDENTITY
+from pomona.sources.scan import spread_sample
+from pomona.store import Store, matrix
+
+# Every image is compared with every other: beyond these a sample stands for all.
+MOST_IMAGES = 100_000
+MOST_NUMBERS = 50_000_000
+
+
+@dataclass(frozen=True)
+class Projected:
+    """Rows of pca/, all or a fair sample.
+
+    images: path, label, split, sha256; array: float32[n, k]; total: how many the store holds.
+    """
+
+    images: pa.Table
+    array: npt.NDArray[np.float32]
+    total: int
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def is_sample(self) -> bool:
+        return len(self) < self.total
+
+    def image(self, row: int) -> dict[str, Any]:
+        """path, label, split and sha256 of a row."""
+        [image] = self.images.slice(row, 1).to_pylist()
+        return image  # type: ignore[no-any-return]
+
+    def contents(self) -> npt.NDArray[np.int64]:
+        """int64[m]: the first row of each content; rows whose content is not known stand alone."""
+        seen: set[str] = set()
+        rows = []
+        for row, digest in enumerate(self.images["sha256"].to_pylist()):
+            if digest is None or digest not in seen:
+                rows.append(row)
+            seen.add(digest)
+        return np.array(rows, np.int64)
+
+
+def load(store: Store, projection: Projection, metadata: pa.Table) -> Projected:
+    """The store's rows of this projection; of more than can be compared, a sample over the labels.
+
+    The sample is the same whenever the store is.
+    """
+    names = [
+        name
+        for name in store.part_names("pca")
+        if (store.footer(name) or {}).get("projection") == projection.id
+    ]
+    columns = [field.name for field in IDENTITY]
+    identity = pa.concat_tables(
+        [pa.schema(IDENTITY).empty_table(), *(store.read_table(name, columns) for name in names)]
+    )
+    chosen = spread_sample(identity, min(MOST_IMAGES, MOST_NUMBERS // projection.k), seed=0)
+    array = np.empty((chosen.num_rows, projection.k), np.float32)
+    at = 0
+    for name in names:
+        table = store.read_table(name)
+        if chosen.num_rows < identity.num_rows:
+            table = table.filter(pc.is_in(table["path"], chosen["path"]))
+        array[at : at + table.num_rows] = matrix(table, "pca")
+        at += table.num_rows
+    found = pc.index_in(chosen["path"], value_set=metadata["path"])
+    images = chosen.append_column("sha256", metadata["sha256"].take(found))
+    return Projected(images.combine_chunks(), array, identity.num_rows)

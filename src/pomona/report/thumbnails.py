@@ -1,0 +1,136 @@
+"""Thumbnails: the images that the page shows, as the network saw them, made small.
+
+They are kept in the store, so that the page can be written again without the source. An image is
+read in a process beside this one: a codec's crash costs a picture and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import pickle
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from pomona.errors import ImageError, StoreError
+from pomona.recipe import Recipe
+from pomona.sources.decode import resize
+from pomona.sources.reader import Reader
+from pomona.store import THUMBNAILS, Store
+from pomona.workers import Worker
+
+SIDE = 72
+QUALITY = 70
+TIMEOUT_S = 10.0
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Where the images are, and what the network's square is."""
+
+    source: str
+    input_size: int
+    fit: str
+    crop_fraction: float | None
+
+
+def provide(
+    store: Store, source: str, recipe: Recipe, wanted: Mapping[str, str], limit_s: float
+) -> dict[str, bytes]:
+    """WebP files by path, those kept and, as long as `limit_s` lasts, those made now.
+
+    wanted: path → SHA-256 of the file, the most important first; no other stays in the store. A
+    path is missing where its file is away, changed, or cannot be read any more.
+    """
+    found = dict(_kept(store, wanted))
+    kept = len(found)
+    missing = [item for item in wanted.items() if item[0] not in found]
+    if missing and recipe.input_size is not None:
+        drawing = Drawing(source, recipe.input_size, recipe.fit, recipe.crop_fraction)
+        found.update(_make(missing, drawing, time.monotonic() + limit_s))
+    if not found:
+        store.files.delete(THUMBNAILS)
+    elif len(found) > kept or _rows(store) != kept:
+        paths = sorted(found)
+        columns = [paths, [wanted[path] for path in paths], [found[path] for path in paths]]
+        store.write_table(THUMBNAILS, pa.table(columns, schema=SCHEMA))
+    return found
+
+
+def _kept(store: Store, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    try:
+        table = store.read_table(THUMBNAILS).cast(SCHEMA)
+    except (FileNotFoundError, StoreError, pa.ArrowException, ValueError):
+        return
+    for row in table.to_pylist():
+        if wanted.get(row["path"]) == row["sha256"]:
+            yield row["path"], row["image"]
+
+
+def _rows(store: Store) -> int:
+    return int((store.footer(THUMBNAILS) or {}).get("rows", -1))
+
+
+def _make(
+    items: list[tuple[str, str]], drawing: Drawing, deadline: float
+) -> Iterator[tuple[str, bytes]]:
+    """Pictures of (path, SHA-256), made by one process, or a new one where it died."""
+    pickled = pickle.dumps((draw, drawing), protocol=5)
+    worker: Worker | None = None
+    try:
+        for item in items:
+            if time.monotonic() > deadline:
+                break
+            worker = worker or Worker.start()
+            worker.give(pickled, item)
+            try:
+                reply = worker.connection.recv()
+            except (EOFError, ConnectionResetError):
+                worker.end()
+                worker = None
+                continue
+            if reply.error:
+                raise reply.error
+            if reply.result is not None:
+                yield item[0], reply.result
+    finally:
+        if worker:
+            worker.end()
+
+
+def draw(item: tuple[str, str], drawing: Drawing, attempt: int = 1) -> bytes | None:
+    """The thumbnail of a file, if it still has this SHA-256 and can be decoded."""
+    path, sha256 = item
+    with Reader(drawing.source, TIMEOUT_S) as images:
+        try:
+            data = images.fetch(path)
+            if hashlib.sha256(data).hexdigest() != sha256:
+                return None
+            pixels = images.decode(data).pixels
+        except ImageError:
+            return None
+    seen = np.empty((drawing.input_size, drawing.input_size, 3), np.uint8)
+    resize(pixels, seen, fit=drawing.fit, crop_fraction=drawing.crop_fraction)
+    small = np.empty((SIDE, SIDE, 3), np.uint8)
+    resize(seen, small, fit="stretch", crop_fraction=None)
+    buffer = io.BytesIO()
+    Image.fromarray(small).save(buffer, "WEBP", quality=QUALITY, method=2)
+    return buffer.getvalue()
+
+
+def to_base64(images: Mapping[str, bytes]) -> dict[str, str]:
+    """For `data:image/webp;base64,` addresses."""
+    return {path: base64.b64encode(image).decode() for path, image in images.items()}
