@@ -1,163 +1,42 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from page_stores import Page, error, fit, image, run, write_store
 
 from pomona import report, schemas
 from pomona.backbones import registry
 from pomona.pca import measure, solve
-from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.report import page as pages
 from pomona.report.judgement import percent
 from pomona.report.page import numbers
 from pomona.report.variance import SHARES
-from pomona.store import PROJECTION, REPORT, Store
+from pomona.store import REPORT, Store
 
 NBSP = "\N{NO-BREAK SPACE}"
-VOID = {"meta", "wbr", "br", "img", "link", "input"}
 NASTY = "<img src=x onerror=alert(1)> \"Ünï\" & '😀'"
-RECIPE = Recipe("efficientnet_lite0", "a" * 64, "b" * 64, 224, 1280)
 
-Row = dict[str, Any]
 MakeStore = Callable[..., tuple[Store, dict[str, Any]]]
-
-
-class Page(HTMLParser):
-    """A page as a person sees it: its text, its tables as rows of texts; and all its tags."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.texts: list[str] = []
-        self.tables: list[list[list[str]]] = []
-        self.feed(html)
-        self.close()
-        assert not self.open, "tags left open"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if {"style", "script"} & set(self.open):
-            return
-        self.texts.append(data)
-        if {"td", "th"} & set(self.open):
-            self.tables[-1][-1][-1] += data
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.texts))
-
-    def table(self, heading: str) -> list[list[str]]:
-        """The rows of all tables whose first heading is this one."""
-        return [row for table in self.tables if table[0][0] == heading for row in table[1:]]
 
 
 def render(store: Store, manifest: dict[str, Any]) -> str:
     return pages.render(numbers(store, manifest))
 
 
-def image(path: str, label: str | None = None, split: str | None = None, **more: Any) -> Row:
-    known = {"width": 100, "height": 100, "format": "JPEG"}
-    return {"path": path, "label": label, "split": split, **known, **more}
-
-
-def error(
-    path: str, reason: str = "empty", detail: str | None = None, stage: str = "decode"
-) -> Row:
-    retryable, _ = schemas.REASONS[reason]
-    return {
-        "path": path,
-        "stage": stage,
-        "reason": reason,
-        "detail": detail,
-        "retryable": retryable,
-    }
-
-
-def run(images: int = 3, command: str = "pomona run photos out") -> Row:
-    return {
-        "id": "20261121T014400Z-d61048",
-        "pomona_version": "0.1.0",
-        "command": command,
-        "engine": "local",
-        "workers": 2,
-        "started": "2026-11-21T01:44:00+00:00",
-        "images": images,
-        "images_per_second": 51.4 if images else 0.0,
-        "seconds": {"total": 75.0},
-        "peak_memory_mb": {"driver": 264.9, "worker": 1289.7},
-    }
-
-
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
-    """Writes a store of these rows, in parts of 3,000, and gives it with its manifest."""
-
-    def make(
-        images: Sequence[Row] = (),
-        errors: Sequence[Row] = (),
-        *,
-        projection: Projection | None = None,
-        runs: Sequence[Row] = (),
-        recipe: Recipe = RECIPE,
-        source: str = "/data/photos",
-    ) -> tuple[Store, dict[str, Any]]:
-        store = Store(tmp_path / "out")
-        store.begin(source, recipe)
-        for table, rows, schema in (
-            ("metadata", images, schemas.METADATA),
-            ("errors", errors, schemas.ERRORS),
-        ):
-            for part, start in enumerate(range(0, len(rows), 3000)):
-                some = pa.Table.from_pylist(list(rows[start : start + 3000]), schema)
-                store.write_table(f"{table}/part-{part:05d}.parquet", some)
-        if projection:
-            store.files.write(PROJECTION, projection.to_bytes())
-        totals = {
-            "images": len(images),
-            "features": len(images) - len(errors),
-            "errors": len(errors),
-            "labels": len({row["label"] for row in images} - {None}),
-        }
-        pca = projection and projection.summary()
-        return store, {**store.manifest, "totals": totals, "pca": pca, "runs": list(runs)}
-
-    return make
-
-
-def fit(
-    requested: tuple[str, float] = ("variance", 0.9), n: int = 60, width: int = 20
-) -> Projection:
-    features = np.random.default_rng(0).normal(size=(n, width)) * np.geomspace(1, 0.05, width)
-    return solve(measure(features.astype(np.float32)), requested)
+    return functools.partial(write_store, tmp_path / "out")
 
 
 def test_a_real_store(finished: Path) -> None:
