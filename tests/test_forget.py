@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -20,7 +21,7 @@ from conftest import Here, Pomona, contents, draw_photos, tables, wait_for
 from pomona.errors import StoreError
 from pomona.runs import Running
 from pomona.schemas import decode_path
-from pomona.store import Store
+from pomona.store import THUMBNAILS, Store
 from pomona.verify import verify
 
 
@@ -108,6 +109,21 @@ def test_no_trace_is_left(made: Path, forgotten: Path, chosen: list[str]) -> Non
     assert traces(made, rows) != []
     assert traces(forgotten, [*names, *rows]) == []
     assert is_whole(forgotten)
+
+
+def test_no_picture_is_left(made: Path, forgotten: Path, chosen: list[str]) -> None:
+    def pictures(store: Path) -> dict[str, bytes]:
+        rows = pq.read_table(store / THUMBNAILS).to_pylist()
+        return {row["path"]: row["image"] for row in rows}
+
+    before, after = pictures(made), pictures(forgotten)
+    gone = {path for path in chosen if path in before and "caf" not in path}
+    assert gone
+    assert not after.keys() & set(chosen)
+    assert traces(forgotten, [before[path] for path in gone]) == []
+    encoded = [base64.b64encode(before[path]) for path in gone]
+    assert "report.html" in traces(made, encoded)
+    assert traces(forgotten, encoded) == []
 
 
 def test_the_manifest_tells_how_many_and_never_which(made: Path, forgotten: Path) -> None:

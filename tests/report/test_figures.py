@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from page_stores import fit, image, run, write_store
+from PIL import Image
+
+from conftest import Pomona
+from pomona.report import draw
+
+pytest.importorskip("matplotlib")
+
+NAMES = ["variance", "map", "labels", "times"]
+
+
+@pytest.mark.parametrize("image_format", ["png", "svg"])
+def test_figures_are_drawn(
+    pomona: Pomona, finished: Path, tmp_path: Path, image_format: str
+) -> None:
+    folder = tmp_path / "slides" / "figures"
+    told = pomona.done("report", finished, "--figures", folder, "--format", image_format, "--json")
+    files = [folder / f"{name}.{image_format}" for name in NAMES]
+    assert json.loads(told.stdout)["figures"] == [str(file) for file in files]
+    for file in files:
+        if image_format == "svg":
+            assert "</svg>" in file.read_text()
+        else:
+            drawn = np.asarray(Image.open(file).convert("L"))
+            assert drawn.shape == (1000, 1600)
+            assert drawn.std() > 5
+
+
+def test_what_there_is_not_is_not_drawn(tmp_path: Path) -> None:
+    store, manifest = write_store(tmp_path / "out", [image("a", "$x$ {y} 😀")], runs=[run(1)])
+    assert [file.stem for file in draw(store, manifest, tmp_path, "png")] == ["labels", "times"]
+    many = [image(str(i), f"label {i}") for i in range(60)]
+    points = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    store, manifest = write_store(
+        tmp_path / "many", many, projection=fit(("components", 3)), projected=points
+    )
+    assert [file.stem for file in draw(store, manifest, tmp_path, "svg")] == NAMES[:3]
+
+
+def test_wrong_usage_is_told_in_a_line(pomona: Pomona, finished: Path, tmp_path: Path) -> None:
+    refused = pomona("report", finished, "--figures", tmp_path, "--format", "gif")
+    assert (refused.status, "choose png or svg" in refused.complaint) == (2, True)
+    (tmp_path / "file").touch()
+    refused = pomona("report", finished, "--figures", tmp_path / "file")
+    assert (refused.status, "cannot write" in refused.complaint) == (1, True)
+
+
+def test_without_matplotlib_the_way_out_is_told(finished: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.figure'] = None; "
+        f"sys.argv[1:] = ['report', {str(finished)!r}, '--figures', {str(tmp_path)!r}]; "
+        "from pomona.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr == 'pomona: matplotlib is not installed: pip install "pomona[figures]"\n'

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from pomona import schemas
+from pomona.report.neighbours import NEAREST, compare, copies, find_nearest
+from pomona.report.projected import Projected
+
+COLUMNS = ("path", "label", "split", "sha256")
+
+
+def images(rows: Sequence[tuple[str | None, ...]]) -> pa.Table:
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    return pa.table(columns, names=COLUMNS)
+
+
+def clusters(seed: int = 0) -> tuple[list[Any], npt.NDArray[np.float32]]:
+    """20 images around each of two directions, labelled by them: a, then b."""
+    rng = np.random.default_rng(seed)
+    array = rng.normal(0, 0.2, (40, 30))
+    array[:20, 0] += 1
+    array[20:, 1] += 1
+    rows = [(f"{i}.jpg", "a" if i < 20 else "b", "Training", f"sha {i}") for i in range(40)]
+    return rows, array.astype(np.float32)
+
+
+# 3,000 rows are more than one block.
+@pytest.mark.parametrize(("n", "count"), [(3_000, 5), (40, 5), (4, 5), (2, 1)])
+def test_the_nearest_are_those_of_scikit_learn(n: int, count: int) -> None:
+    array = np.random.default_rng(n).normal(size=(n, 7)).astype(np.float32)
+    found = find_nearest(array, count)
+    m = min(count, n - 1)
+    assert found.rows.shape == found.cosines.shape == (n, m)
+    distances, rows = NearestNeighbors(n_neighbors=m, metric="cosine").fit(array).kneighbors()
+    np.testing.assert_allclose(found.cosines, 1 - distances, atol=1e-5)
+    assert (found.rows == rows).mean() > 0.999  # but for ties in the last bit
+
+
+def test_one_row_has_no_neighbour_and_zeros_are_like_nothing() -> None:
+    assert find_nearest(np.ones((1, 3), np.float32)).rows.shape == (1, 0)
+    found = find_nearest(np.array([[0, 0], [1, 0], [1, 0]], np.float32), 1)
+    np.testing.assert_array_equal(found.cosines[:, 0], [0, 1, 1])
+    rows = [("a.jpg", "a", None, "same"), ("b.jpg", "a", None, "same")]
+    assert compare(Projected(images(rows), np.ones((2, 3), np.float32), 2)) is None
+
+
+def test_an_image_among_those_of_another_label_is_odd() -> None:
+    rows, array = clusters()
+    rows[3] = ("wrong.jpg", "b", "Training", "sha 3")
+    found = compare(Projected(images(rows), array, 40))
+    assert found is not None
+    assert found["odd"][0]["path"] == "wrong.jpg"
+    assert found["odd"][0]["near"] == [("a", NEAREST)]
+    assert found["odd_count"] >= len(found["odd"])
+    assert found["judged"] == 40
+
+
+def test_labels_of_few_images_and_images_without_one_are_not_judged() -> None:
+    rows, array = clusters()
+    few = [(path, "a" if i < 20 else None, None, sha) for i, (path, *_, sha) in enumerate(rows)]
+    few[:5] = [(path, "few", None, sha) for path, *_, sha in few[:5]]
+    found = compare(Projected(images(few), array, 40))
+    assert found is not None
+    assert found["judged"] == 15
+    assert {image["label"] for image in found["odd"]} <= {"a"}
+
+
+def test_near_duplicates_are_pairs_and_tell_of_labels_and_splits() -> None:
+    rows, array = clusters()
+    array[30] = array[20] * 1.5  # the same direction
+    array[31], array[5] = array[21] + 0.001, array[6] + 0.001
+    rows[30] = ("test.jpg", "b", "Test", "sha 30")
+    rows[5] = ("other.jpg", "c", "Training", "sha 5")
+    found = compare(Projected(images(rows), array, 40))
+    assert found is not None
+    assert (found["alike"], found["alike_labels"], found["alike_splits"]) == (6, 2, 2)
+    pairs = [{image["path"] for image in pair["images"]} for pair in found["pairs"]]
+    assert pairs[0] == {"20.jpg", "test.jpg"}
+    assert {"other.jpg", "6.jpg"} in pairs
+    assert len(pairs) == 3
+    [pair] = found["label_pairs"]
+    assert [image["path"] for image in pair["images"]] == ["other.jpg", "6.jpg"]
+
+
+def test_copies_are_counted_apart_and_not_as_near_duplicates() -> None:
+    rows, array = clusters()
+    array[[8, 9]] = array[7]
+    rows[8], rows[9] = ("8.jpg", "a", "Test", "sha 7"), ("9.jpg", "b", "Training", "sha 7")
+    table = images(rows)
+    found = compare(Projected(table, array, 40))
+    assert found is not None
+    assert (found["compared"], found["alike"]) == (38, 0)
+    metadata = pa.table(
+        {name: table[name] if name in COLUMNS else pa.nulls(40) for name in schemas.METADATA.names}
+    ).cast(schemas.METADATA)
+    told = copies(metadata)
+    assert (told["images"], told["contents"]) == (3, 1)
+    assert (told["label_contents"], told["split_contents"]) == (1, 1)
+    [content] = told["shown"]
+    assert [image["path"] for image in content["images"]] == ["7.jpg", "8.jpg", "9.jpg"]
+    assert copies(metadata.slice(10))["contents"] == 0
