@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SIZE_INCHES = (8.0, 5.0)
 DOTS_PER_INCH = 200
 LABELS_DRAWN = 40
-LEGEND_LABELS = 12
+LEGEND_LABELS = 20
 GREEN, GOLD = "#2f6b4f", "#b97a1c"
 
 
@@ -71,25 +71,28 @@ def _variance(axes: Axes, found: dict[str, Any]) -> None:
 def _map(axes: Axes, found: dict[str, Any]) -> None:
     from matplotlib import colormaps
 
-    drawn, colours = found["map"], colormaps["hsv"]
+    drawn = found["map"]
+    count_of = len(drawn["labels"])
+    colours = colormaps["tab10" if count_of <= 10 else "tab20" if count_of <= 20 else "turbo"]
     for number, label in enumerate(drawn["labels"]):
         points = label["points"]
         axes.scatter(
             [point["x"] for point in points],
             [drawn["height"] - point["y"] for point in points],
             s=12,
-            color=colours(number / len(drawn["labels"])),
+            color=colours(number if count_of <= 20 else number / count_of),
             label=_plain(label["label"]),
         )
     shares = [f"component {i} ({percent(share)})" for i, share in enumerate(drawn["shares"], 1)]
     axes.set(xticks=[], yticks=[], xlabel=shares[0], ylabel=shares[1] if shares[1:] else "")
-    axes.set(title=f"{count(len(drawn['points']), 'image')} of {found['totals']['features']:,}")
-    if len(drawn["labels"]) <= LEGEND_LABELS:
+    axes.set(title=f"{len(drawn['points']):,} of {count(drawn['total'], 'image')}")
+    if count_of <= LEGEND_LABELS:
         axes.legend(bbox_to_anchor=(1, 1), loc="upper left", frameon=False)
 
 
 def _labels(axes: Axes, found: dict[str, Any]) -> None:
-    rows = sorted(found["labels"]["rows"], key=lambda row: row["total"])[-LABELS_DRAWN:]
+    most = sorted(found["labels"]["rows"], key=lambda row: -row["total"])[:LABELS_DRAWN]
+    rows = most[::-1]  # from the foot of the figure upwards
     names = [_plain(row["label"]) for row in rows]
     size = min(9.0, 300 / len(rows))
     axes.barh(range(len(rows)), [row["total"] for row in rows], color=GREEN)

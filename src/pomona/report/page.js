@@ -5,6 +5,7 @@
   const frame = document.getElementById("map-frame");
   const svg = frame.querySelector("svg");
   const groups = [...svg.querySelectorAll(".dots")];
+  const faces = [...frame.querySelectorAll(".faces img")];
   const full = svg.getAttribute("viewBox").split(" ").map(Number);
   const DEEPEST = 40, NEAR_PX = 24;
   let view = [...full], shown = -1, lit = -1, drag = null;
@@ -63,6 +64,11 @@
     view = [x, y, width, height];
     svg.setAttribute("viewBox", view.join(" "));
     frame.classList.toggle("is-zoomed", width < full[2]);
+    for (const face of faces) {
+      const [left, top] = onScreen([face.dataset.x, face.dataset.y]);
+      face.style.left = `${(100 * left) / frame.clientWidth}%`;
+      face.style.top = `${(100 * top) / frame.clientHeight}%`;
+    }
     show(shown);
   };
   // Around a place of the frame, in shares of its width and height.

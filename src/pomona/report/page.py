@@ -29,7 +29,7 @@ LEGEND_SHOWN = 24
 TIMES_SHOWN = 5
 STAGES = {
     "scan": "find the images",
-    "extract": "network",
+    "extract": "make the features",
     "pca": "fit the PCA",
     "project": "project and write",
     "report": "write this page",

@@ -16,8 +16,10 @@ from pomona.report.projected import Projected
 from pomona.sources.scan import spread_sample
 
 MAP_IMAGES = 600
-WIDTH, HEIGHT, MARGIN = 1_000, 640, 16
+WIDTH, HEIGHT, MARGIN = 1_000, 640, 32
 COMPONENTS_SHOWN, ENDS_SHOWN, ENDS_PER_LABEL = 5, 6, 2
+# How far apart pictures on the map are at least, in its units, and how many there may be.
+PICTURE_SIDE, PICTURES_SHOWN = 58, 80
 # Hues that follow one another by the golden angle never come close soon.
 GOLDEN_ANGLE = 137.508
 
@@ -49,10 +51,24 @@ def draw(projected: Projected, projection: Projection) -> dict[str, Any] | None:
         "height": HEIGHT,
         "points": points,
         "labels": labels,
+        "pictured": _apart(points),
         "total": projected.total,
         "shares": [float(share) for share in projection.explained[: min(2, projection.k)]],
         "images": sample.select(["path", "sha256"]).to_pylist(),
     }
+
+
+def _apart(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points drawn by a seed whose pictures hide no other's."""
+    chosen: list[dict[str, Any]] = []
+    for at in np.random.default_rng(0).permutation(len(points)).tolist():
+        point = points[at]
+        if len(chosen) < PICTURES_SHOWN and all(
+            max(abs(point["x"] - other["x"]), abs(point["y"] - other["y"])) >= PICTURE_SIDE
+            for other in chosen
+        ):
+            chosen.append(point)
+    return chosen
 
 
 def _place(values: npt.NDArray[np.float32], length: int) -> npt.NDArray[np.int64]:
