@@ -121,6 +121,13 @@ def test_without_thumbnails_none_are_kept_until_asked_for(
     assert runs[-1]["command"].endswith("--thumbnails")
 
 
+def test_python_can_leave_them_out(photos: Path, tmp_path: Path) -> None:
+    store = api.run(photos, tmp_path / "out", limit=4, thumbnails=False, progress=False)
+    assert store.manifest["thumbnails"] is False
+    assert store.manifest["runs"][0]["command"].endswith("limit=4, thumbnails=False)")
+    assert not store.files.exists(THUMBNAILS)
+
+
 def test_what_the_source_lacks_is_told(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
     source = shutil.copytree(photos, tmp_path / "source")
     out = tmp_path / "out"

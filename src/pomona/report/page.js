@@ -117,6 +117,7 @@
     groups.forEach((group, index) => group.classList.toggle("lit", index === lit));
     buttons.forEach((button, index) => button.setAttribute("aria-pressed", index === lit));
     if (shown >= 0 && !isThere(points[shown])) show(-1);
+    if (lit >= 0) reset();
   };
 
   frame.tabIndex = 0;
