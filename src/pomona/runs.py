@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 STAGES = ("scan", "extract", "pca", "project", "report")
 # What the report's pictures may take: of a run's time so far a share, or these seconds.
-PICTURES_SHARE, PICTURES_S = 0.03, 2.0
+PICTURES_SHARE, PICTURES_S = 0.03, 5.0
 
 
 @dataclass(frozen=True)
