@@ -68,7 +68,9 @@ def test_version(pomona: Pomona) -> None:
 
 
 def test_backbones(pomona: Pomona, finished: Path) -> None:
-    [known] = json.loads(pomona.done("backbones", "--json").stdout)
+    known, *others = json.loads(pomona.done("backbones", "--json").stdout)
+    assert [one["name"] for one in others] == ["mobilenet_v2", "resnet50", "efficientnet_b0"]
+    assert {one["state"] for one in others} == {"to be added"}
     assert (known["name"], known["width"], known["cached"]) == ("efficientnet_lite0", 1280, True)
     told = pomona.done("backbones").stdout
     assert "efficientnet_lite0" in told

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pomona import pipeline
 from pomona.backbones import registry
+from pomona.backbones.reading import Reading
 from pomona.engines import open_engine
 from pomona.progress import PlainProgress, Progress
 from pomona.runs import Running
@@ -29,6 +30,11 @@ def run(
     out: str | os.PathLike[str],
     *,
     backbone: str = registry.DEFAULT,
+    input_size: int | None = None,
+    backbone_sha256: str | None = None,
+    layer: str | None = None,
+    preprocessing: str | None = None,
+    layout: str | None = None,
     fit: str = "stretch",
     variance: float | None = None,
     components: int | None = None,
@@ -68,6 +74,7 @@ def run(
         retry_errors=retry_errors,
         sync=sync,
         yes=yes,
+        reading=Reading(backbone_sha256, layer, input_size, preprocessing, layout),
     )
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
     running = Running(

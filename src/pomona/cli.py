@@ -26,7 +26,8 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand
 
-from pomona import __version__
+from pomona import __version__, backbone_commands
+from pomona.backbone_commands import AsJson, BackboneSha256, InputSize, Layer, Layout, Preprocessing
 from pomona.errors import PomonaError, StoreError, UsageError
 from pomona.progress import LoggedProgress, PlainProgress, Progress, TerminalProgress, duration
 
@@ -114,6 +115,8 @@ class _Retries(TyperCommand):
         return super().parse_args(ctx, [*given[:end], *args[end:]])
 
 
+app.add_typer(backbone_commands.app, name="backbones")
+
 # What several commands take
 
 # (readable=False: whether a path can be read is found, and told, where it is read.)
@@ -137,7 +140,7 @@ Backbone = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="The network; `pomona backbones` lists them.",
+        help="The network, or a FILE.onnx; `pomona backbones` lists them.",
         autocompletion=_backbone_names,
     ),
 ]
@@ -241,7 +244,6 @@ MaxErrorRate = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 LogFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Append what happens, a JSON object a line, to FILE."),
@@ -374,6 +376,11 @@ def run(
     source: Source,
     out: Out,
     backbone: Backbone = "efficientnet_lite0",
+    input_size: InputSize = None,
+    layer: Layer = None,
+    preprocessing: Preprocessing = None,
+    layout: Layout = None,
+    backbone_sha256: BackboneSha256 = None,
     variance: Variance = None,
     components: Components = None,
     limit: Limit = None,
@@ -421,6 +428,7 @@ def run(
         retry_errors,
         sync,
         yes,
+        backbone_commands.reading(backbone_sha256, layer, input_size, preprocessing, layout),
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, _engine(engine, workers, master, spark_conf), thumbnails) as running:
@@ -437,6 +445,11 @@ def extract(
     source: Source,
     out: Out,
     backbone: Backbone = "efficientnet_lite0",
+    input_size: InputSize = None,
+    layer: Layer = None,
+    preprocessing: Preprocessing = None,
+    layout: Layout = None,
+    backbone_sha256: BackboneSha256 = None,
     limit: Limit = None,
     include: Include = None,
     labels: Labels = None,
@@ -474,6 +487,7 @@ def extract(
         retry_errors,
         sync,
         yes,
+        backbone_commands.reading(backbone_sha256, layer, input_size, preprocessing, layout),
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, _engine(engine, workers, master, spark_conf), thumbnails) as running:
@@ -685,29 +699,6 @@ def sample(
         f"{drawn.images:,} images of {drawn.varieties:,} varieties in {drawn.folder}\n"
         f"next: pomona run {shlex.quote(str(drawn.folder))} out",
     )
-
-
-@app.command(epilog="Example: pomona backbones --json")
-def backbones(as_json: AsJson = False) -> None:
-    """List the networks: width, input size, accuracy, licence and whether each is cached."""
-    from pomona.backbones import cache, registry
-
-    known = [registry.get(name) for name in registry.names()]
-    if as_json:
-        facts = [{**one.facts(), "cached": cache.is_cached(one)} for one in known]
-        print(json.dumps(facts, ensure_ascii=False))
-        return
-    table = Table("name", "width", "input", "ImageNet top-1", "licence", "weights", box=None)
-    for backbone in known:
-        table.add_row(
-            backbone.name + (" (default)" if backbone.name == registry.DEFAULT else ""),
-            str(backbone.width),
-            f"{backbone.input_size}²",
-            f"{backbone.top1} %",
-            backbone.licence,
-            "cached" if cache.is_cached(backbone) else "installed, built on first use",
-        )
-    Console().print(table)
 
 
 @app.command(epilog="Example: pomona doctor")

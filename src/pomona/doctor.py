@@ -18,6 +18,7 @@ from pomona.errors import PomonaError
 RUNTIMES = ("onnxruntime",)
 PACKAGES = ("numpy", "pyarrow", "pillow", "opencv-python-headless", "onnx")
 EXTRAS = {
+    "keras": ("keras", "pomona backbones add, of Keras's networks"),
     "pandas": ("pandas", "to_pandas() of a store's tables"),
     "spark": ("pyspark", "--engine spark"),
 }
@@ -83,6 +84,10 @@ def _cache() -> Finding:
 
 def _backbone(name: str) -> Finding:
     backbone = registry.get(name)
+    if not registry.is_bundled(name):
+        found = cache.is_cached(backbone)
+        told = "cached" if found else f"not added: pomona backbones add {name}"
+        return Finding(name, True if found else None, told)
     try:
         backbone.find_weights()
     except PomonaError as exc:

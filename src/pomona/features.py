@@ -18,8 +18,9 @@ from PIL import Image
 
 from pomona import schemas
 from pomona.backbones import cache, registry
-from pomona.backbones.registry import Backbone
+from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, ImageError, StoreError, UsageError
 from pomona.plan import Shard
 from pomona.recipe import Recipe
@@ -321,14 +322,15 @@ def featurize(
         raise UsageError(f"featurize takes a Recipe, as store.recipe, not {recipe!r}")
     if recipe is not None and recipe.input_size is None:
         raise BackboneError("these features were imported: only what made them can make more")
-    backbone = registry.get(recipe.backbone if recipe else registry.DEFAULT)
+    name = recipe.backbone if recipe else registry.DEFAULT
+    backbone = registry.get(name, Reading(input_size=recipe.input_size if recipe else None))
     network = cache.load(backbone)
     if recipe is None:
         recipe = make_recipe(backbone, network, "stretch")
     elif recipe.model_sha256 != network.digest:
         raise BackboneError(
-            f"the recipe's {recipe.backbone} is not the one that this pomona builds: "
-            "use the version of pomona that made the store"
+            f"the recipe's {recipe.backbone} is not the one that this pomona has: "
+            "use the version and the weights that made the store"
         )
     batches = Batches(len(images), network, recipe, Stopwatch())
     for row, image in enumerate(images):

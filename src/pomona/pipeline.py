@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from pomona import features, pca, reach, report
 from pomona.backbones import cache, registry
+from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import Network
 from pomona.errors import EngineError, SourceError, StoreError, UsageError
 from pomona.plan import make_plan, present, shards
@@ -46,7 +47,8 @@ class Extracting:
 
     labels: a CSV file; None: the folders' names; retry_errors: which error rows are tried again,
     "retryable" or "all" of them; None: none; sync: whether images that the source does not have
-    any more are dropped, yes: even if they are most of the store.
+    any more are dropped, yes: even if they are most of the store; reading: what is said of the
+    backbone beside its name.
     """
 
     source: Path
@@ -61,6 +63,7 @@ class Extracting:
     retry_errors: str | None = None
     sync: bool = False
     yes: bool = False
+    reading: Reading = registry.AS_IT_IS
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -189,7 +192,9 @@ def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
     start = time.perf_counter()
     store = Store(out)
     is_new = store.is_new()
-    backbone = registry.get(extracting.backbone)
+    backbone = registry.get(extracting.backbone, extracting.reading)
+    if backbone.note:
+        running.progress.note(backbone.note)
     catalog = _find(extracting, running)
     seconds = time.perf_counter() - start
     network = cache.load(backbone)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pomona.backbones import cache, registry
-from pomona.backbones.registry import Backbone
+from pomona.backbones.reading import Reading
+from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, UsageError
 
 
@@ -43,6 +44,11 @@ def without_weights(backbone: Backbone) -> Backbone:
     return replace(backbone, find_weights=refuse)
 
 
+def entries(folder: Path) -> list[Path]:
+    """What the folder holds beside its lock."""
+    return [path for path in folder.iterdir() if path.name != cache.LOCK]
+
+
 def test_a_backbone_is_converted_once(folder: Path, backbone: Backbone) -> None:
     first = cache.load(backbone)
     assert first.model == b"the weights at 224"
@@ -51,7 +57,7 @@ def test_a_backbone_is_converted_once(folder: Path, backbone: Backbone) -> None:
     again = cache.load(without_weights(backbone))
     assert again == first
     assert again.model == first.model
-    (path,) = folder.iterdir()
+    (path,) = entries(folder)
     assert path.name.startswith("quick-224-")
 
 
@@ -68,7 +74,7 @@ def test_each_input_size_weights_and_revision_is_another_entry(
     retrained = replace(backbone, weights_sha256=digest, find_weights=lambda: other)
     assert cache.load(retrained).model == b"others at 224"
     assert cache.load(without_weights(backbone)).model == b"the weights at 224"
-    assert len(list(folder.iterdir())) == 4
+    assert len(entries(folder)) == 4
 
 
 @pytest.mark.parametrize("damage", [b"", b"the weights", b"the Weights at 224"])
@@ -76,12 +82,12 @@ def test_a_damaged_entry_is_noticed_and_replaced(
     folder: Path, backbone: Backbone, damage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = cache.load(backbone)
-    (path,) = folder.iterdir()
+    (path,) = entries(folder)
     path.write_bytes(damage)
     assert cache.load(backbone).model == first.model
     assert f"{path} is damaged" in caplog.text
     assert cache.load(without_weights(backbone)) == first
-    assert list(folder.iterdir()) == [path]
+    assert entries(folder) == [path]
 
 
 def test_a_folder_that_cannot_be_written_costs_a_warning(
@@ -102,12 +108,12 @@ def test_an_entry_that_cannot_be_read_costs_a_warning(
     folder: Path, backbone: Backbone, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = cache.load(backbone)
-    (path,) = folder.iterdir()
+    (path,) = entries(folder)
     path.unlink()
     path.mkdir()
     assert cache.load(backbone) == first
     assert f"cannot read the cached backbone {path}" in caplog.text
-    assert list(folder.iterdir()) == [path]
+    assert entries(folder) == [path]
 
 
 def test_other_weights_than_the_published_are_refused(folder: Path, backbone: Backbone) -> None:
@@ -117,7 +123,7 @@ def test_other_weights_than_the_published_are_refused(folder: Path, backbone: Ba
     backbone.find_weights().unlink()
     with pytest.raises(BackboneError, match=r"cannot read the weights .* No such file"):
         cache.load(backbone)
-    assert not folder.exists()
+    assert entries(folder) == []
 
 
 def test_the_folder_is_chosen_by_environment(
@@ -140,26 +146,67 @@ print(network.digest, *sorted({"onnx", "onnxruntime", "cv2"} & set(sys.modules))
 """
 
 
-def test_processes_that_convert_at_once_agree_and_the_next_needs_no_onnx(folder: Path) -> None:
+def test_of_processes_that_need_it_at_once_one_converts(folder: Path) -> None:
     at_once = [
         subprocess.Popen([sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     printed = [process.communicate()[0].split() for process in at_once]
     digest = printed[0][0]
-    assert printed == [[digest, "onnx"], [digest, "onnx"]]
-    (path,) = folder.iterdir()
+    assert sorted(printed) == [[digest], [digest, "onnx"]]
+    (path,) = entries(folder)
     assert path.name.endswith(f"-{digest}.onnx")
     warm = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True)
     assert warm.stdout.split() == [digest]
+
+
+def test_a_process_that_died_leaves_nothing_for_long(folder: Path, backbone: Backbone) -> None:
+    folder.mkdir(parents=True)
+    (folder / "half-written.tmp").write_bytes(b"half")
+    (folder / "half-converted.tmp").mkdir()
+    (folder / "half-converted.tmp" / "model.onnx").write_bytes(b"half")
+    cache.load(backbone)
+    assert [path.suffix for path in entries(folder)] == [".onnx"]
+
+
+def test_a_measured_speed_is_kept_beside_the_entry(folder: Path) -> None:
+    small = registry.get(registry.DEFAULT, Reading(input_size=32))
+    assert cache.measured(small) is None
+    assert cache.measure(small) == cache.measured(small)
+    assert cache.measured(registry.get(registry.DEFAULT)) is None
+    assert sorted(path.suffix for path in entries(folder)) == [".json", ".onnx"]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "keras:VGG16"])
+def test_a_network_that_was_not_added_says_the_ways_to_get_it(folder: Path, name: str) -> None:
+    with pytest.raises(BackboneError) as caught:
+        cache.load(registry.get(name))
+    assert f"{name} is not in the cache: `pomona backbones add {name}`" in str(caught.value)
+    assert "--weights FILE" in str(caught.value)
+    assert not folder.exists()
+
+
+def test_a_network_of_keras_has_one_name(folder: Path) -> None:
+    assert registry.get("keras:MobileNetV2").name == "mobilenet_v2"
+    assert registry.get("keras:VGG16").name == "keras:VGG16"
+    assert registry.find("keras:../../etc") is None
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [Reading(layer="x"), Reading("0" * 64), Reading(preprocessing="tf"), Reading(None, None, 8)],
+)
+def test_a_named_network_takes_no_settings_of_files(reading: Reading) -> None:
+    with pytest.raises(UsageError, match=r"are for ONNX files|--input-size 8: give 32 to 4096"):
+        registry.get(registry.DEFAULT, reading)
 
 
 def test_an_unknown_backbone_is_answered_with_the_known() -> None:
     with pytest.raises(UsageError) as caught:
         registry.get("efficientnet-lite0")
     assert str(caught.value) == (
-        "unknown backbone 'efficientnet-lite0': did you mean efficientnet_lite0? "
-        "known are efficientnet_lite0"
+        "unknown backbone 'efficientnet-lite0': did you mean efficientnet_lite0? known are "
+        "efficientnet_lite0, mobilenet_v2, resnet50, efficientnet_b0, keras:NAME and any FILE.onnx"
     )
     with pytest.raises(UsageError, match="unknown backbone 'zzz': known are"):
         registry.get("zzz")

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
+import json
 import logging
 import os
+import shutil
+import tempfile
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import platformdirs
 
-from pomona.backbones.registry import Backbone
-from pomona.backbones.runtime import Network
+from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError
 
 logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+MEASURED_S = 1.0
 
 
 def cache_folder() -> Path:
@@ -26,21 +38,118 @@ def cache_folder() -> Path:
 def load(backbone: Backbone) -> Network:
     """Return the backbone ready to run, from the cache or else from its weights.
 
-    Reads and writes `cache_folder()`; any number of processes may do so at once. A file there
-    that is damaged is replaced; a folder that cannot be written costs a warning. Raises
-    BackboneError when the weights are needed and are missing or not the published ones.
+    Reads and writes `cache_folder()`; of several processes that need the same conversion one does
+    it and the others wait. A file there that is damaged is replaced; a folder that cannot be
+    written costs a warning. Raises BackboneError when the weights are needed and are missing or
+    not the published ones.
     """
+    if not backbone.kept:
+        return _network(backbone, backbone.build(backbone.find_weights(), backbone.input_size))
     folder = cache_folder()
     network = _read(folder, backbone)
     if network is None:
-        network = _convert(backbone)
-        _write(folder, backbone, network)
+        backbone.find_weights()  # before anything is written
+        with locked(folder):
+            # Another process may have been at it meanwhile.
+            network = find(backbone) or keep(backbone, _convert(backbone))
+    return network
+
+
+def find(backbone: Backbone) -> Network | None:
+    """The backbone as the cache holds it; None where it does not, or not whole."""
+    return _read(cache_folder(), backbone, quietly=True)
+
+
+def keep(backbone: Backbone, model: bytes) -> Network:
+    """Put a backbone's ONNX bytes into the cache; one that cannot be written costs a warning."""
+    network = _network(backbone, model)
+    _write(cache_folder(), backbone, network)
     return network
 
 
 def is_cached(backbone: Backbone) -> bool:
     """Whether the cache holds the backbone, whole or not."""
     return bool(_entries(cache_folder(), backbone))
+
+
+def measure(backbone: Backbone) -> float:
+    """Images/s of the backbone on one core of this machine; kept beside it in the cache."""
+    network = load(backbone)
+    batch = np.zeros((BATCH_SIZE, network.input_size, network.input_size, 3), np.uint8)
+    network.features(batch)
+    images, start = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - start) < MEASURED_S:
+        network.features(batch)
+        images += len(batch)
+    rate = round(images / seconds, 1)
+    for entry in _entries(cache_folder(), backbone):
+        put(_speed(entry), json.dumps({"images_per_second": rate}).encode())
+    return rate
+
+
+def measured(backbone: Backbone) -> float | None:
+    """What `measure` found when it was last asked."""
+    for entry in _entries(cache_folder(), backbone):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return float(json.loads(_speed(entry).read_bytes())["images_per_second"])
+    return None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lets one process at a time change `folder`; the kernel frees it when that one dies.
+
+    What processes that died have left half-written is removed. A folder that cannot be written
+    cannot be locked, and is not changed either.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((folder / LOCK).open("ab"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.warning("waiting for another process that converts a backbone")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            for stale in folder.glob("*.tmp"):
+                if stale.is_dir():
+                    shutil.rmtree(stale, ignore_errors=True)
+                else:
+                    stale.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A folder for half-done work, removed in the end; by the next holder of the lock if killed."""
+    folder = cache_folder()
+    within = folder if os.access(folder, os.W_OK) else None
+    with tempfile.TemporaryDirectory(
+        suffix=".tmp", prefix="", dir=within, ignore_cleanup_errors=True
+    ) as name:
+        yield Path(name)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file whole, or not at all. Raises OSError."""
+    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(content: bytes) -> str:
+    """In hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _speed(entry: Path) -> Path:
+    return entry.with_suffix(".json")
 
 
 def _entries(folder: Path, backbone: Backbone) -> list[Path]:
@@ -51,68 +160,63 @@ def _entries(folder: Path, backbone: Backbone) -> list[Path]:
 
 
 def _stem(backbone: Backbone) -> str:
-    key = _sha256(f"{backbone.weights_sha256} {backbone.revision}".encode())[:16]
-    return f"{backbone.name}-{backbone.input_size}-{key}"
+    key = sha256(f"{backbone.weights_sha256} {backbone.revision}".encode())[:16]
+    return f"{file_name(backbone.name)}-{backbone.input_size}-{key}"
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def file_name(name: str) -> str:
+    """A backbone's name as a file's."""
+    return name.replace(":", "-")
 
 
 def _network(backbone: Backbone, model: bytes) -> Network:
+    if backbone.width is None:
+        raise BackboneError(f"{backbone.name} has no known width: {backbone.way_out}")
     return Network(
         backbone=backbone.name,
         model=model,
-        digest=_sha256(model),
+        digest=sha256(model),
         input_size=backbone.input_size,
         width=backbone.width,
     )
 
 
-def _read(folder: Path, backbone: Backbone) -> Network | None:
+def _read(folder: Path, backbone: Backbone, *, quietly: bool = False) -> Network | None:
     # The name ends in the content's digest: a file is whole when the two agree.
     for path in _entries(folder, backbone):
         try:
             network = _network(backbone, path.read_bytes())
         except OSError as exc:
-            logger.warning("cannot read the cached backbone %s: %s", path, exc.strerror)
+            if not quietly:
+                logger.warning("cannot read the cached backbone %s: %s", path, exc.strerror)
             continue
         if path.stem.endswith(network.digest):
             return network
-        logger.warning("the cached backbone %s is damaged and is built anew", path)
+        if not quietly:
+            logger.warning("the cached backbone %s is damaged and is built anew", path)
     return None
 
 
-def _convert(backbone: Backbone) -> Network:
+def _convert(backbone: Backbone) -> bytes:
     weights = backbone.find_weights()
     try:
-        digest = _sha256(weights.read_bytes())
+        digest = sha256(weights.read_bytes())
     except OSError as exc:
         raise BackboneError(
-            f"cannot read the weights {weights}: {exc.strerror}; "
-            f"reinstall the package of {backbone.origin}"
+            f"cannot read the weights {weights}: {exc.strerror}; {backbone.way_out}"
         ) from exc
     if digest != backbone.weights_sha256:
         raise BackboneError(
             f"{weights} is not the weights file of {backbone.origin} (its SHA-256 is {digest}); "
-            "reinstall the package it came with"
+            f"{backbone.way_out}"
         )
-    return _network(backbone, backbone.build(weights, backbone.input_size))
+    return backbone.build(weights, backbone.input_size)
 
 
 def _write(folder: Path, backbone: Backbone, network: Network) -> None:
-    path = folder / f"{_stem(backbone)}-{network.digest}.onnx"
-    temporary = folder / f"{uuid.uuid4().hex}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(network.model)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        put(folder / f"{_stem(backbone)}-{network.digest}.onnx", network.model)
     except OSError as exc:
         logger.warning(
             "cannot keep the converted backbone in %s (%s): it is converted anew in every run; "

@@ -1,64 +1,73 @@
-"""The backbones by name: what each is, where its weights come from, how it becomes ONNX.
+"""The backbones by name: bundled, of Keras, or in an ONNX file.
 
-A new backbone is one more `Backbone` in the dictionary, with two functions that import what they
-need when they are called: nothing heavy is loaded for knowing a backbone's width.
+A new bundled backbone is one more `Backbone` in the dictionary, with two functions that import
+what they need when they are called: nothing heavy is loaded for knowing a backbone's width.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from pomona.backbones import keras_catalog
+from pomona.backbones.reading import Reading
+from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, UsageError
 
 DEFAULT = "efficientnet_lite0"
+SMALLEST = 32
+LARGEST = 4096
+AS_IT_IS = Reading()
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """A pretrained network cut at its feature layer.
+def get(name: str, reading: Reading = AS_IT_IS) -> Backbone:
+    """Return the backbone of that name, or in the ONNX file of that path.
 
-    width: numbers per image. input_size: the side, in pixels, of the square images it takes;
-    `dataclasses.replace` gives the same weights at another size. crop_fraction: the part of the
-    short side that its own evaluation keeps. preprocessing: what its graph does to the pixels.
-    weights_sha256: of the file as published. top1: ImageNet top-1 accuracy in percent, as
-    `top1_source` publishes it. revision: raised whenever `build` comes to give another network.
+    Of a network by name, `reading` may choose the input size alone. Raises UsageError when there
+    is none or it cannot be read so, BackboneError for a file that is no network of images.
     """
+    if name.endswith(".onnx") or "/" in name:
+        from pomona.backbones import onnx_file
 
-    name: str
-    width: int
-    input_size: int
-    crop_fraction: float
-    preprocessing: str
-    weights_sha256: str
-    licence: str
-    origin: str
-    top1: float
-    top1_source: str
-    revision: int
-    find_weights: Callable[[], Path] = field(repr=False)
-    build: Callable[[Path, int], bytes] = field(repr=False)
+        return onnx_file.read(Path(name).expanduser(), reading)
+    if dataclasses.replace(reading, input_size=None) != AS_IT_IS:
+        raise UsageError(
+            f"--backbone {name}: --backbone-sha256, --layer, --preprocessing and --layout "
+            "are for ONNX files"
+        )
+    found = find(name)
+    if found is None:
+        close = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(
+            f"unknown backbone {name!r}: {hint}known are {', '.join(names())}, "
+            "keras:NAME and any FILE.onnx"
+        )
+    side = reading.input_size
+    if side is None:
+        return found
+    if not SMALLEST <= side <= LARGEST:
+        raise UsageError(f"--input-size {side}: give {SMALLEST} to {LARGEST} pixels")
+    return dataclasses.replace(found, input_size=side)
 
-    def facts(self) -> dict[str, str | int | float]:
-        """What can be said of it in a table or as JSON."""
-        values = ((spec.name, getattr(self, spec.name)) for spec in fields(self))
-        return {name: value for name, value in values if not callable(value)}
 
-
-def get(name: str) -> Backbone:
-    """Return the backbone of that name; raises UsageError when there is none."""
-    if name in _BACKBONES:
-        return _BACKBONES[name]
-    close = difflib.get_close_matches(name, _BACKBONES, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UsageError(f"unknown backbone {name!r}: {hint}known are {', '.join(names())}")
+def find(name: str) -> Backbone | None:
+    """The backbone of that name; None when there is none."""
+    if name in _BUNDLED:
+        return _BUNDLED[name]
+    known = keras_catalog.canonical(name)
+    return None if known is None else keras_catalog.get(known)
 
 
 def names() -> list[str]:
-    """Return the names of all backbones, sorted."""
-    return sorted(_BACKBONES)
+    """Return the names of all backbones that have one, the bundled first."""
+    return [*_BUNDLED, *keras_catalog.names()]
+
+
+def is_bundled(name: str) -> bool:
+    """Whether its weights come with pomona."""
+    return name in _BUNDLED
 
 
 def _find_efficientnet_lite0() -> Path:
@@ -79,7 +88,7 @@ def _build_efficientnet_lite0(weights: Path, input_size: int) -> bytes:
     return efficientnet_lite0.build(load_state_dict(weights), input_size=input_size)
 
 
-_BACKBONES = {
+_BUNDLED = {
     backbone.name: backbone
     for backbone in (
         Backbone(
@@ -94,6 +103,7 @@ _BACKBONES = {
             top1=75.1,
             top1_source="https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
             revision=1,
+            way_out="reinstall the package it came with",
             find_weights=_find_efficientnet_lite0,
             build=_build_efficientnet_lite0,
         ),

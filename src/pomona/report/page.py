@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pomona.backbones import registry
+from pomona.backbones.spec import Backbone
 from pomona.progress import duration
 from pomona.report import counts, neighbours, projected, scatter, variance
 from pomona.report.judgement import count, percent, sentences
@@ -149,9 +150,9 @@ def _times(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _backbone(name: str) -> registry.Backbone | None:
+def _backbone(name: str) -> Backbone | None:
     """What is known of a backbone; None of one that is not pomona's, as with imported features."""
-    return registry.get(name) if name in registry.names() else None
+    return registry.find(name)
 
 
 def in_bytes(size: int) -> str:

@@ -1,0 +1,217 @@
+"""`pomona backbones`: list, add, export; and the flags that say which network is meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pomona.errors import BackboneError, UsageError
+
+if TYPE_CHECKING:
+    from pomona.backbones.reading import Reading
+    from pomona.backbones.spec import Backbone
+
+app = typer.Typer(
+    help="List the networks: width, input size, accuracy, licence, and what there is of each.",
+    epilog="Example: pomona backbones add mobilenet_v2",
+    invoke_without_command=True,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+InputSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS", help="Side of the squares the network takes. (default: its own)"
+    ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="FILE.onnx: cut at this node. (default: what enters the classifier)",
+    ),
+]
+Preprocessing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        help="FILE.onnx: imagenet, tf, caffe, unit, none, or MEANS/DEVIATIONS in 0…255.",
+        autocompletion=lambda: ["imagenet", "tf", "caffe", "unit", "none"],
+    ),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ORDER",
+        help="FILE.onnx: nchw or nhwc. (default: by its input's shape)",
+        autocompletion=lambda: ["nchw", "nhwc"],
+    ),
+]
+BackboneSha256 = Annotated[
+    str | None,
+    typer.Option("--backbone-sha256", metavar="DIGEST", help="FILE.onnx: refuse any other file."),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `pomona backbones` lists it.")]
+
+
+def reading(
+    sha256: str | None,
+    layer: str | None,
+    input_size: int | None,
+    preprocessing: str | None,
+    layout: str | None,
+) -> Reading:
+    """What the flags say of a network."""
+    from pomona.backbones.reading import Reading
+
+    return Reading(sha256, layer, input_size, preprocessing, layout)
+
+
+@app.callback()
+def backbones(
+    context: typer.Context,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure those that are cached, a second each.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from pomona.backbones import cache, registry
+
+    known = [registry.get(name) for name in registry.names()]
+    if measure:
+        for one in known:
+            if registry.is_bundled(one.name) or cache.is_cached(one):
+                cache.measure(one)
+    if as_json:
+        print(json.dumps([_facts(one) for one in known], ensure_ascii=False))
+        return
+    table = Table(
+        *("name", "width", "input", "top-1", "licence", "images/s a core", "weights"),
+        box=None,
+    )
+    for one in known:
+        rate = cache.measured(one)
+        table.add_row(
+            one.name + (" (default)" if one.name == registry.DEFAULT else ""),
+            "?" if one.width is None else str(one.width),
+            f"{one.input_size}²",
+            "?" if one.top1 is None else f"{one.top1} %",
+            one.licence,
+            "" if rate is None else f"{rate:,.0f}",
+            _state(one),
+        )
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    for source in dict.fromkeys(one.top1_source for one in known if one.top1_source):
+        of = ", ".join(one.name for one in known if one.top1_source == source)
+        console.print(f"ImageNet top-1 of {of}: {source}", markup=False)
+    console.print("To add one: pomona backbones add NAME; keras:NAME for others of Keras")
+
+
+def _facts(backbone: Backbone) -> dict[str, Any]:
+    from pomona.backbones import cache
+
+    return {
+        **backbone.facts(),
+        "cached": cache.is_cached(backbone),
+        "state": _state(backbone),
+        "images_per_second": cache.measured(backbone),
+    }
+
+
+def _state(backbone: Backbone) -> str:
+    from pomona.backbones import cache, registry
+
+    if cache.is_cached(backbone):
+        return "cached"
+    if registry.is_bundled(backbone.name):
+        return "installed"
+    if backbone.weights_sha256:
+        return "added"
+    return "to be added"
+
+
+@app.command(epilog="Example: pomona backbones add mobilenet_v2 --weights FILE.h5")
+def add(
+    name: Name,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            metavar="FILE",
+            help="Keras's weights on disk: .h5 as published, .weights.h5 or .keras.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a network of Keras, of this name or keras:NAME, and keep it in the cache.
+
+    Without --weights Keras downloads its own. Needs pip install "pomona[keras]", here alone.
+    """
+    from pomona.backbones import cache, keras_catalog, registry
+
+    if registry.is_bundled(name):
+        raise UsageError(f"{name} comes with pomona: nothing is to be added")
+    done = keras_catalog.add(keras_catalog.check_name(name), weights)
+    if as_json:
+        told = {"converted": done.converted, "difference": done.difference}
+        print(json.dumps({**_facts(done.backbone), **told}, ensure_ascii=False))
+    elif done.difference is None:
+        print(f"{done.backbone.name} is there already, in {cache.cache_folder()}")
+    else:
+        print(
+            f"{done.backbone.name} is in {cache.cache_folder()}: {done.backbone.width:,} numbers "
+            f"an image, within {done.difference:.1e} of their scale of Keras's own"
+        )
+        print(f"  weights  {done.backbone.origin}, SHA-256 {done.backbone.weights_sha256}")
+
+
+@app.command(epilog="Example: pomona backbones export mobilenet_v2 mobilenet_v2.onnx")
+def export(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A network's name, or a FILE.onnx.")],
+    file: Annotated[
+        Path, typer.Argument(readable=False, metavar="OUT.onnx", help="The file to write.")
+    ],
+    input_size: InputSize = None,
+    layer: Layer = None,
+    preprocessing: Preprocessing = None,
+    layout: Layout = None,
+    backbone_sha256: BackboneSha256 = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a network with its spec into one ONNX file, to be carried to where there is none.
+
+    `--backbone OUT.onnx` is then the same network, with the same recipe.
+    """
+    from pomona.backbones import cache, exported, registry
+
+    if file.suffix != ".onnx":
+        raise UsageError(f"{file} must end in .onnx, by which --backbone knows it")
+    meant = reading(backbone_sha256, layer, input_size, preprocessing, layout)
+    backbone = registry.get(name, meant)
+    network = cache.load(backbone)
+    content = exported.write(backbone, network)
+    try:
+        if file.exists() and file.read_bytes() != content:
+            raise UsageError(f"{file} exists and is another file: choose another name")
+        cache.put(file, content)
+    except OSError as exc:
+        raise BackboneError(f"cannot write {file}: {exc.strerror}; choose another folder") from exc
+    told = {
+        "file": str(file),
+        "name": backbone.name,
+        "sha256": cache.sha256(content),
+        "model_sha256": network.digest,
+    }
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False))
+    else:
+        print(f"{file}: {backbone.name}, {network.width:,} numbers an image")
+        print(f"  SHA-256  {told['sha256']}")

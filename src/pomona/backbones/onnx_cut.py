@@ -1,0 +1,172 @@
+"""Where a network is cut, and what of it is left then."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import onnx
+from onnx import helper, numpy_helper
+
+from pomona.errors import UsageError
+
+# What may stand between a classifier and the output, or between the features and the classifier.
+_AFTER_CLASSIFIER = {
+    "Add",
+    "Cast",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "LogSoftmax",
+    "Reshape",
+    "Sigmoid",
+    "Softmax",
+    "Squeeze",
+}
+_CLASSIFIERS = ("Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The tensor where a network ends, and how it was found."""
+
+    tensor: str
+    reason: str
+
+
+def find_cut(graph: onnx.GraphProto, layer: str | None) -> Cut:
+    """The output of `layer`, a node or a tensor; without it, what enters the classifier.
+
+    The classifier is a Gemm or MatMul with weights of its own and nothing but activations between
+    it and the first output. A network that has none ends where it ends. Raises UsageError when
+    there is no such layer.
+    """
+    if layer is not None:
+        return Cut(_find_layer(graph, layer), "as --layer says")
+    makers = {output: node for node in graph.node for output in node.output}
+    constants = {each.name for each in graph.initializer}
+    end = graph.output[0].name
+    tensor = end
+    while (node := makers.get(tensor)) is not None:
+        data = [name for name in node.input if name and not _is_constant(name, makers, constants)]
+        if len(data) != 1:
+            break
+        if node.op_type in _CLASSIFIERS and len(node.input) > 1:
+            found = _before_reshaping(data[0], makers)
+            return Cut(found, f"what enters the last {node.op_type}, {node.name or node.output[0]}")
+        if node.op_type not in _AFTER_CLASSIFIER:
+            break
+        tensor = data[0]
+    return Cut(end, "its output, for no Gemm or MatMul ends it")
+
+
+def _before_reshaping(tensor: str, makers: dict[str, onnx.NodeProto]) -> str:
+    """Dropout does nothing outside of training; the tensor before it is the same."""
+    node = makers.get(tensor)
+    while node is not None and node.op_type in ("Dropout", "Identity"):
+        tensor = node.input[0]
+        node = makers.get(tensor)
+    return tensor
+
+
+def _is_constant(name: str, makers: dict[str, onnx.NodeProto], constants: set[str]) -> bool:
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        if one in constants or not one:
+            continue
+        node = makers.get(one)
+        if node is None or (not node.input and node.op_type != "Constant"):
+            return False
+        waiting.extend(node.input)
+    return True
+
+
+def _find_layer(graph: onnx.GraphProto, layer: str) -> str:
+    for node in graph.node:
+        if layer in node.output:
+            return layer
+        if node.name == layer:
+            return str(node.output[0])
+    known = [name for node in graph.node for name in (node.name, *node.output) if name]
+    close = difflib.get_close_matches(layer, known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"its last are {known[-3:]}"
+    raise UsageError(f"--layer {layer}: the network has no such node or tensor; {hint}")
+
+
+def keep_until(graph: onnx.GraphProto, tensor: str) -> None:
+    """Drop from the graph all that `tensor` does not need; outputs and shapes go too."""
+    makers = {output: node for node in graph.node for output in node.output}
+    needed: set[str] = set()
+    waiting = [tensor]
+    while waiting:
+        name = waiting.pop()
+        if name and name not in needed:
+            needed.add(name)
+            if name in makers:
+                waiting.extend(_inputs(makers[name]))
+    nodes = [node for node in graph.node if needed.intersection(node.output)]
+    kept = [each for each in graph.initializer if each.name in needed]
+    del graph.node[:], graph.initializer[:], graph.output[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+
+
+def _inputs(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node takes, in its branches and loops too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _inputs(inner)
+
+
+def free_batch(graph: onnx.GraphProto, fixed: int) -> None:
+    """Let what reshapes to a batch of `fixed` images keep whatever batch it gets."""
+    targets = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    for each in graph.initializer:
+        if each.name in targets:
+            _free(each, fixed)
+    for node in graph.node:
+        if node.op_type == "Constant" and targets.intersection(node.output):
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    _free(attribute.t, fixed)
+                elif attribute.name == "value_ints" and list(attribute.ints[:1]) == [fixed]:
+                    attribute.ints[0] = 0
+
+
+def _free(target: onnx.TensorProto, fixed: int) -> None:
+    shape = numpy_helper.to_array(target).copy()
+    if shape.ndim == 1 and shape.size > 1 and shape[0] == fixed:
+        shape[0] = 0  # as many as come in
+        target.CopyFrom(numpy_helper.from_array(shape, target.name))
+
+
+def external_files(tensors: Iterable[onnx.TensorProto]) -> set[str]:
+    """The names of the files that hold the tensors' numbers instead of the model itself."""
+    return {
+        entry.value
+        for tensor in tensors
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+
+
+def dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
+    """A tensor's shape; a size that is not fixed by its name, or "?"."""
+    return [
+        each.dim_value if each.HasField("dim_value") else each.dim_param or "?"
+        for each in value.type.tensor_type.shape.dim
+    ]
+
+
+def in_words(value: onnx.ValueInfoProto) -> str:
+    """As float32[batch, 3, 224, 224]."""
+    tensor = value.type.tensor_type
+    if not tensor.elem_type:
+        return "no tensor"
+    kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return f"{kind}[{', '.join(map(str, dimensions(value)))}]"
