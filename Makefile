@@ -5,7 +5,8 @@ BIN := .venv/bin
 ENGINE ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-spark35 faults fuzz bench-spark check format lock hooks clean
+.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz bench-spark bench-backbones check format \
+	lock hooks clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,12 @@ test-fast: .venv/dev  ## Run the tests that need no photographs from elsewhere
 test-spark35: .venv-spark35/spark35  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
 	.venv-spark35/bin/python -m pytest -m "not real" \
 		tests/test_engines.py tests/test_stores.py tests/test_faults.py tests/spark
+
+test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, with TensorFlow
+	.venv-keras/bin/python -m pytest tests/keras_networks
+
+bench-backbones: .venv-keras/keras  ## Measure networks beside Keras's predict and at other input sizes
+	.venv-keras/bin/python benchmarks/backbones.py
 
 faults: .venv/dev  ## Kill pomona at every operation on a store and at random moments, and load it (hours)
 	POMONA_FAULTS=long $(BIN)/python -m pytest -s tests/faults
@@ -55,14 +62,15 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 	$(LOCK) $(UPGRADE) --group build --group spark --output-file requirements/spark.txt
 	$(LOCK) $(UPGRADE) --group build --group test --group spark --group check --output-file requirements/dev.txt
 	$(LOCK) $(UPGRADE) --group build --group test --group spark35 --output-file requirements/spark35.txt
+	$(LOCK) $(UPGRADE) --group build --group test --group keras --extra keras --output-file requirements/keras.txt
 
 hooks: .venv/dev  ## Let git run the checks before each commit
 	$(BIN)/pre-commit install
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv .venv-spark35 demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-spark35 .venv-keras demo build dist .pytest_cache .mypy_cache .ruff_cache
 
-.venv/bin/python .venv-spark35/bin/python:
+.venv/bin/python .venv-spark35/bin/python .venv-keras/bin/python:
 	$(PYTHON) -m venv $(@D)/..
 
 .venv/%: requirements/%.txt pyproject.toml | .venv/bin/python
@@ -70,6 +78,9 @@ clean:  ## Remove what the other targets made
 
 .venv-spark35/%: requirements/%.txt pyproject.toml | .venv-spark35/bin/python
 	$(call install,.venv-spark35)
+
+.venv-keras/%: requirements/%.txt pyproject.toml | .venv-keras/bin/python
+	$(call install,.venv-keras)
 
 define install
 	$(1)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<

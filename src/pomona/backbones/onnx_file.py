@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, inliner, numpy_helper
 
-from pomona.backbones import exported
+from pomona.backbones import exported, onnx_trial
 from pomona.backbones.cache import sha256
 from pomona.backbones.onnx_cut import (
     Cut,
@@ -110,7 +109,7 @@ def _foreign(path: Path, model: onnx.ModelProto, digest: str, reading: Reading) 
     _put_in_front(model, images, preprocessing)
     pooled, width = _end(path, model, images, cut)
     content = bytes(model.SerializeToString(deterministic=True))
-    _try_out(path, Network(path.name, content, "", images.side, width))
+    onnx_trial.try_out(path, Network(path.name, content, "", images.side, width))
     return _ready(
         path,
         content,
@@ -256,7 +255,7 @@ def _end(path: Path, model: onnx.ModelProto, images: _Images, cut: Cut) -> tuple
     graph = model.graph
     graph.node.append(helper.make_node("Cast", [cut.tensor], [_RAW], _RAW, to=TensorProto.FLOAT))
     graph.output.append(helper.make_tensor_value_info(_RAW, TensorProto.FLOAT, None))
-    shape = _shape(path, model, images.side, cut)
+    shape = onnx_trial.shape_of(path, model, _RAW, images.side, f"at {cut.tensor}")
     del graph.output[:]
     last, done = _RAW, ""
     if len(shape) == 4:
@@ -290,45 +289,3 @@ def _end(path: Path, model: onnx.ModelProto, images: _Images, cut: Cut) -> tuple
         helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", width])
     )
     return done, width
-
-
-def _shape(path: Path, model: onnx.ModelProto, side: int, cut: Cut) -> list[int]:
-    """The shape that the tensor at the cut has for two images."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        (raw,) = session.run([_RAW], {"images": np.zeros((2, side, side, 3), np.uint8)})
-    except Exception as exc:  # its exceptions share no other base
-        raise BackboneError(
-            f"ONNX Runtime cannot run {path} on 2 images of {side} × {side} up to {cut.tensor} "
-            f"({' '.join(str(exc).split())[:300]}); export it with a free batch and this size"
-        ) from exc
-    shape = list(raw.shape)
-    if not shape or shape[0] != 2:
-        raise BackboneError(
-            f"{path} gives {raw.dtype}{shape} for 2 images at {cut.tensor}: "
-            "export it with a free batch, or say another --layer"
-        )
-    return shape
-
-
-def _try_out(path: Path, network: Network) -> None:
-    """An image's features are finite, and do not depend on the others of its batch."""
-    side = network.input_size
-    images = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
-    together = network.features(images)
-    alone = np.concatenate([network.features(image[None]) for image in images])
-    if not np.isfinite(together).all():
-        raise BackboneError(
-            f"{path} gives features that are no finite numbers: check --preprocessing"
-        )
-    if np.abs(together - alone).max() > 1e-4 * np.abs(alone).max():
-        raise BackboneError(
-            f"{path} gives an image other features in another batch: export it for inference"
-        )
