@@ -14,7 +14,7 @@ import pomona
 from pomona.cli import app
 
 README = Path(__file__).parents[1] / "README.md"
-HEAVY = ("pyspark", "torch", "tensorflow", "pandas", "boto3", "onnxruntime", "cv2")
+HEAVY = ("pyspark", "torch", "tensorflow", "keras", "h5py", "pandas", "boto3", "onnxruntime", "cv2")
 
 
 def imported(statement: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,8 @@ from pomona.errors import BackboneError, UsageError
 if TYPE_CHECKING:
     from pomona.backbones.reading import Reading
     from pomona.backbones.spec import Backbone
+
+STOPPED = 130
 
 app = typer.Typer(
     help="List the networks: width, input size, accuracy, licence, and what there is of each.",
@@ -159,7 +162,13 @@ def add(
 
     if registry.is_bundled(name):
         raise UsageError(f"{name} comes with pomona: nothing is to be added")
-    done = keras_catalog.add(keras_catalog.check_name(name), weights)
+    canonical = keras_catalog.check_name(name)
+    print(f"converting {canonical} with Keras, which takes some seconds", file=sys.stderr)
+    try:
+        done = keras_catalog.add(canonical, weights)
+    except KeyboardInterrupt as exc:
+        print("pomona: stopped; nothing is left behind", file=sys.stderr)
+        raise typer.Exit(exc.args[0] if exc.args else STOPPED) from None
     if as_json:
         told = {"converted": done.converted, "difference": done.difference}
         print(json.dumps({**_facts(done.backbone), **told}, ensure_ascii=False))

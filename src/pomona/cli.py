@@ -27,7 +27,15 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from pomona import __version__, backbone_commands
-from pomona.backbone_commands import AsJson, BackboneSha256, InputSize, Layer, Layout, Preprocessing
+from pomona.backbone_commands import (
+    STOPPED,
+    AsJson,
+    BackboneSha256,
+    InputSize,
+    Layer,
+    Layout,
+    Preprocessing,
+)
 from pomona.errors import PomonaError, StoreError, UsageError
 from pomona.progress import LoggedProgress, PlainProgress, Progress, TerminalProgress, duration
 
@@ -44,7 +52,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-FAILED, WRONG_USAGE, OVER_ERROR_RATE, STOPPED, TERMINATED = 1, 2, 3, 130, 143
+FAILED, WRONG_USAGE, OVER_ERROR_RATE, TERMINATED = 1, 2, 3, 143
 
 # What typer raises of arguments that it cannot parse, under a name that its versions share.
 _Misuse: Any = typer.BadParameter.__base__

@@ -1,0 +1,97 @@
+"""`pomona backbones` and `--backbone`, as processes on real files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx_models import CHANNELS, TORCH, model
+
+import pomona as api
+from conftest import Pomona, contents, tables
+
+FEW = ("--limit", "8", "--workers", "1", "--quiet")
+
+
+@pytest.fixture
+def own(pomona: Pomona, cache: Path, tmp_path: Path) -> Pomona:
+    """`pomona` with a cache of its own, as the others have filled theirs so far."""
+    folder = shutil.copytree(cache, tmp_path / "cache")
+    return replace(pomona, env={"POMONA_CACHE": str(folder)})
+
+
+def test_a_network_that_is_not_there_writes_nothing(
+    pomona: Pomona, photos: Path, tmp_path: Path
+) -> None:
+    for command in ("run", "extract"):
+        ended = pomona(command, photos, tmp_path / "out", "--backbone", "mobilenet_v2")
+        assert ended.status == 1
+        assert "`pomona backbones add mobilenet_v2` downloads" in ended.complaint
+        assert "--weights FILE" in ended.complaint
+        assert len(ended.stderr.splitlines()) == 1
+    assert contents(tmp_path) == {}
+
+
+def test_an_exported_network_makes_the_same_store(
+    pomona: Pomona, photos: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "small.onnx"
+    export = ("backbones", "export", "efficientnet_lite0", file, "--input-size", "32", "--json")
+    told = json.loads(pomona.done(*export).stdout)
+    assert json.loads(pomona.done(*export).stdout) == told
+    named, carried = tmp_path / "named", tmp_path / "carried"
+    pomona.done("extract", photos, named, "--input-size", "32", *FEW)
+    digest = ("--backbone-sha256", told["sha256"])
+    pomona.done("extract", photos, carried, "--backbone", file, *digest, *FEW)
+    assert tables(named) == tables(carried)
+    recipes = [api.open(store).recipe for store in (named, carried)]
+    assert recipes[0] == recipes[1]
+    assert (recipes[0].input_size, recipes[0].model_sha256) == (32, told["model_sha256"])
+    ended = pomona("extract", photos, named, *FEW)
+    assert ended.status == 1
+    assert "input_size: 32, not 224" in ended.complaint
+    other = pomona("backbones", "export", "efficientnet_lite0", file, "--input-size", "48")
+    assert (other.status, "exists and is another file" in other.complaint) == (2, True)
+
+
+def test_any_file_is_run_and_its_cut_is_told(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
+    file = tmp_path / "other.onnx"
+    file.write_bytes(model(TORCH).SerializeToString())
+    out = tmp_path / "out"
+    args = ("extract", photos, out, "--backbone", file, "--limit", "8", "--workers", "2")
+    assert "say --preprocessing" in pomona(*args).complaint
+    ended = pomona.done(*args, "--preprocessing", "tf")
+    assert "other.onnx is cut at flat (what enters the last Gemm, /logits)" in ended.stderr
+    assert api.open(out).features().array.shape == (8, CHANNELS)
+    again = pomona(*args, "--preprocessing", "unit")
+    assert "was made by another recipe (model_sha256" in again.complaint
+
+
+def test_a_damaged_entry_is_rebuilt_and_the_run_goes_on(
+    own: Pomona, photos: Path, finished: Path, tmp_path: Path
+) -> None:
+    [entry] = Path(own.env["POMONA_CACHE"]).glob("efficientnet_lite0-224-*.onnx")
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[: len(whole) // 2])
+    ended = own.done("extract", photos, tmp_path / "out", *FEW)
+    assert f"{entry} is damaged and is built anew" in ended.stderr
+    assert entry.read_bytes() == whole
+    assert api.open(tmp_path / "out").recipe == api.open(finished).recipe
+
+
+def test_the_list_says_what_there_is_and_how_fast(own: Pomona, finished: Path) -> None:
+    def listed(*flags: str) -> dict[str, Any]:
+        told = own.done("backbones", "--json", *flags).stdout
+        return {one["name"]: one for one in json.loads(told)}
+
+    before, after = listed(), listed("--measure")
+    assert before["efficientnet_lite0"]["images_per_second"] is None
+    assert after["efficientnet_lite0"]["images_per_second"] > 0
+    assert listed() == after
+    assert after["mobilenet_v2"]["state"] == "to be added"
+    assert own("backbones", "add", "efficientnet_lite0").status == 2
+    assert "keras:NAME" in own("backbones", "add", "resnet").complaint
