@@ -80,7 +80,9 @@ def run(
     running = Running(
         open_engine(engine, workers, master=master, conf=spark_conf),
         PlainProgress(sys.stderr) if progress else Progress(),
-        _as_call(str(source), str(out), extracting, reducing, thumbnails=thumbnails),
+        _as_call(
+            str(source), str(out), extracting, extracting.reading, reducing, thumbnails=thumbnails
+        ),
         thumbnails,
     )
     folder = Path(out).expanduser()
@@ -91,15 +93,23 @@ def run(
 def _as_call(
     source: str,
     out: str,
-    *settings: pipeline.Extracting | pipeline.Reducing,
+    *settings: pipeline.Extracting | pipeline.Reducing | Reading,
     thumbnails: bool | None,
 ) -> str:
     """The call that repeats a run."""
-    given = [
-        f"{field.name}={(str(value) if isinstance(value, Path) else value)!r}"
+    named = {
+        "backbone_sha256" if field.name == "sha256" else field.name: (
+            getattr(setting, field.name),
+            field.default,
+        )
         for setting in settings
         for field in dataclasses.fields(setting)
-        if field.name != "source" and (value := getattr(setting, field.name)) != field.default
+        if field.name not in ("source", "reading")
+    }
+    given = [
+        f"{name}={(str(value) if isinstance(value, Path) else value)!r}"
+        for name, (value, default) in named.items()
+        if value != default
     ]
     given += [] if thumbnails is None else [f"{thumbnails=}"]
     return f"pomona.run({', '.join([repr(source), repr(out), *given])})"
