@@ -222,6 +222,10 @@ def test_one_of_two_commands_at_once_converts_and_damage_is_mended(
     assert cache.load(registry.get(str(exported))) == whole
     small = cache.load(registry.get("mobilenet_v2", Reading(input_size=64)))
     assert small.features(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 1280)
+    [weights] = tmp_path.glob("*.weights")
+    weights.write_bytes(b"damaged")
+    assert pomona("backbones", "export", "mobilenet_v2", exported, "--input-size", "96").status == 1
+    assert add(pomona, "mobilenet_v2", mobilenet)["converted"]
     assert not list(tmp_path.glob("*.tmp"))
 
 

@@ -172,7 +172,12 @@ def add(name: str, weights: Path | None = None) -> Added:
 
 
 def _is_whole(backbone: Backbone) -> bool:
-    return cache.find(backbone) is not None
+    """Whether the network and its weights are in the cache as they were put there."""
+    try:
+        weights = backbone.find_weights().read_bytes()
+    except OSError:
+        return False
+    return cache.sha256(weights) == backbone.weights_sha256 and cache.find(backbone) is not None
 
 
 def _application(name: str) -> str:
