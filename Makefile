@@ -61,8 +61,8 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 	$(LOCK) $(UPGRADE) --group build --output-file requirements/demo.txt
 	$(LOCK) $(UPGRADE) --group build --group spark --output-file requirements/spark.txt
 	$(LOCK) $(UPGRADE) --group build --group test --group spark --group check --output-file requirements/dev.txt
-	$(LOCK) $(UPGRADE) --group build --group test --group spark35 --output-file requirements/spark35.txt
-	$(LOCK) $(UPGRADE) --group build --group test --group keras --extra keras --output-file requirements/keras.txt
+	$(LOCK) $(UPGRADE) --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
+	$(LOCK) $(UPGRADE) --group build --group test-keras --extra keras --output-file requirements/keras.txt
 
 hooks: .venv/dev  ## Let git run the checks before each commit
 	$(BIN)/pre-commit install

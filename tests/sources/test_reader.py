@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
