@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Where `make demo` works: local, or spark, which needs Java 17 or newer.
 ENGINE ?= local
+# A test file stays in one process: what its tests share is made once.
+PARALLEL := -n logical --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-spark35 test-keras faults fuzz bench-spark bench-backbones check format \
@@ -18,17 +20,17 @@ demo: .venv/$(if $(filter spark,$(ENGINE)),spark,demo)  ## Draw 300 photographs 
 	@echo "Open $(CURDIR)/demo/out/report.html in a browser."
 
 test: .venv/dev  ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/keras_networks
 
 test-fast: .venv/dev  ## Run the tests that need no photographs from elsewhere
-	$(BIN)/python -m pytest -m "not real"
+	$(BIN)/python -m pytest -m "not real" $(PARALLEL) --ignore tests/keras_networks
 
 test-spark35: .venv-spark35/spark35  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
-	.venv-spark35/bin/python -m pytest -m "not real" \
+	.venv-spark35/bin/python -m pytest $(PARALLEL) -m "not real" \
 		tests/test_engines.py tests/test_stores.py tests/test_faults.py tests/spark
 
 test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, with TensorFlow
-	.venv-keras/bin/python -m pytest tests/keras_networks
+	.venv-keras/bin/python -m pytest $(PARALLEL) tests/keras_networks
 
 bench-backbones: .venv-keras/keras  ## Measure networks beside Keras's predict and at other input sizes
 	.venv-keras/bin/python benchmarks/backbones.py

@@ -114,7 +114,10 @@ WRONG_USAGE = {
     "paint photos out": ("paint", "pomona --help"),
     "run photos": ("OUT", "pomona run --help"),
     "run": ("SOURCE", "pomona run --help"),
-    "run photos out --backbone efficientnet": ("efficientnet", "did you mean efficientnet_lite0?"),
+    "run photos out --backbone efficientnet_lite": (
+        "efficientnet_lite",
+        "did you mean efficientnet_lite0?",
+    ),
     "run photos out --limit many": ("--limit", "integer"),
     "run photos out --limit 0": ("--limit 0", "at least 1"),
     "run photos out --components 5 --variance 0.5": ("--components", "--variance", "one of them"),
@@ -411,3 +414,25 @@ def test_folders_whose_names_are_not_utf8(pomona: Pomona, tmp_path: Path) -> Non
     for _ in range(2):
         pomona.done("run", photos, out, "--workers", "1")
     assert len(api.open(out).features()) == 2
+
+
+@pytest.mark.parametrize("lost", ["features", "metadata", "errors", "_pomona/plan.parquet"])
+def test_what_may_not_be_read_is_neither_lost_nor_damaged(
+    lost: str, nobody: Pomona, commons: Path
+) -> None:
+    draw_photos(commons / "photos", 4)
+    out = commons / "mine" / "out"
+    out.parent.mkdir()
+    out.parent.chmod(0o777)
+    nobody.done("run", "photos", out, "--workers", "1", "--quiet")
+    before = tables(out)
+    for image in sorted((commons / "photos").rglob("*.jpg"))[:2]:
+        image.unlink()
+    closed = out / lost if lost.endswith("parquet") else out / lost / "part-00000.parquet"
+    closed.chmod(0o000)
+    for command in (["run", "photos", out], ["reduce", out], ["verify", out]):
+        ended = nobody(*command)
+        assert ended.status == 1
+        assert f"cannot read {closed}: Permission denied; ask for the right" in ended.complaint
+    closed.chmod(0o644)
+    assert tables(out) == before

@@ -103,8 +103,8 @@ def test_two_writers_of_one_name_leave_the_whole_of_one(folder: LocalFolder) -> 
 def test_what_is_not_there_cannot_be_read(folder: LocalFolder) -> None:
     with pytest.raises(FileNotFoundError):
         folder.read("nowhere")
-    with pytest.raises(FileNotFoundError):
-        folder.open("nowhere")
+    with pytest.raises(FileNotFoundError), folder.open("nowhere"):
+        pass
 
 
 def test_names_are_sorted_and_none_where_there_is_no_folder(folder: LocalFolder) -> None:

@@ -56,7 +56,7 @@ def fuzz(images: Iterable[tuple[str, bytes]], keep: Path, timeout_s: float = TIM
         for name, data in images:
             if child is None or not child.is_running():  # at first, and after a crash
                 reader.decode(encode(noise(9, 9), "TIFF", compression="tiff_lzw"))
-                [child] = psutil.Process().children()
+                child = max(psutil.Process().children(), key=psutil.Process.create_time)
             before = _reset_peak_mb(child.pid)
             outcome = _outcome(reader, data)
             findings.outcomes[outcome] += 1

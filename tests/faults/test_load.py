@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import cycle
@@ -15,7 +17,7 @@ import pytest
 from killing import LONG, quick_folder
 
 import pomona as api
-from conftest import Pomona, draw_photos
+from conftest import TIMEOUT_S, Pomona, draw_photos
 
 # (folders, images in each): one folder of very many, and very many in all.
 LOADS = [(1, 300_000), (1_000, 1_000)] if LONG else [(1, 20_000)]
@@ -48,14 +50,25 @@ def link_photos(folder: Path, folders: int, images: int) -> None:
             bases[base] = Path(name)  # the next links are to this one
 
 
-def peak_bytes(pomona: Pomona, stdout: Path, *args: object) -> int:
+def peak_bytes(stdout: Path, *args: object) -> float:
     """The most memory that the command had, once it has succeeded."""
+    command = [sys.executable, "-c", TELLING_ITS_PEAK, *map(str, args)]
     with stdout.open("w") as file:
-        process = pomona.start(*args, stdout=file.fileno(), stderr=file.fileno())
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, stdout.read_text()
-    return usage.ru_maxrss * 1024
+        ended = subprocess.run(
+            command, stdout=file, stderr=subprocess.PIPE, text=True, timeout=10 * TIMEOUT_S
+        )
+    assert ended.returncode == 0, ended.stderr
+    return float(ended.stderr.splitlines()[-1]) * 1e6
+
+
+TELLING_ITS_PEAK = """
+import atexit, sys
+from pomona.cli import main
+from pomona.workers import peak_memory_mb
+
+atexit.register(lambda: print(peak_memory_mb(), file=sys.stderr))
+main()
+"""
 
 
 @pytest.mark.parametrize(("folders", "images"), LOADS)
@@ -64,7 +77,7 @@ def test_very_many_images(folders: int, images: int, folder: Path, pomona: Pomon
     source, out, total = folder / "source", folder / "out", folders * images
 
     start = time.monotonic()
-    peak = peak_bytes(pomona, folder / "told", "run", source, out, "--dry-run", "--json")
+    peak = peak_bytes(folder / "told", "run", source, out, "--dry-run", "--json")
     seconds = time.monotonic() - start
     told = json.loads((folder / "told").read_text())
     assert told["to_do"] == total
