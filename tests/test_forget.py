@@ -270,3 +270,17 @@ def test_a_note_that_is_damaged_is_told(
     )
     with pytest.raises(StoreError, match="was stopped: finish it first"):
         api.run(source, store, progress=False)
+
+
+def test_a_forget_that_is_stopped_keeps_its_choice(
+    pomona: Pomona, store: Path, chosen: list[str]
+) -> None:
+    kept = Store(store).projection.id
+    process = pomona.start("forget", store, *chosen, "--keep-projection")
+    wait_for((store / "_pomona" / "forgetting.json").exists)
+    os.killpg(process.pid, signal.SIGKILL)
+    pomona.end(process)
+    assert "was stopped: finish it first" in pomona("report", store, "--thumbnails").complaint
+    pomona.done("forget", store)
+    assert Store(store).projection.id == kept
+    assert is_whole(store)

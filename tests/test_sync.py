@@ -225,3 +225,15 @@ def state(store: Path) -> set[tuple[str, int]]:
         with contextlib.suppress(FileNotFoundError):
             found.add((str(path), path.stat().st_mtime_ns))
     return found
+
+
+def test_a_part_that_was_emptied_leaves_its_number_to_nobody(source: Path, store: Path) -> None:
+    last = api.open(store).projection.last_part
+    assert last == 4
+    for path in images_of(store, last):
+        (source / path).unlink()
+    sync(source, store)
+    draw_photos(source, 4, seed=9)
+    sync(source, store)
+    assert set(api.open(store).plan()["part"].to_pylist()) == {0, 1, 2, 3, last + 1}
+    assert "Of the images added since" in (store / "report.html").read_text("utf-8")

@@ -19,9 +19,9 @@ import pytest
 import pomona as api
 from conftest import Here, Pomona, contents, draw_photos
 from pomona.errors import StoreBusyError, StoreError
-from pomona.pca import save
+from pomona.pca import VARIANCE, save
 from pomona.runs import Running
-from pomona.store import PLAN, PROJECTION, Store
+from pomona.store import PLAN, PROJECTION, REPORT, THUMBNAILS, Store
 from pomona.verify import Verdict, verify
 
 FEATURES, METADATA = "features/part-00000.parquet", "metadata/part-00000.parquet"
@@ -113,6 +113,12 @@ def shorten_csv(store: Store) -> None:
     store.files.write("csv/pca/part-00000.csv", b"".join(lines[:-1]))
 
 
+def alter(store: Store, name: str) -> None:
+    """Changes the last number of the second line."""
+    head, line, *rest = store.files.read(name).splitlines(keepends=True)
+    store.files.write(name, b"".join([head, line.rpartition(b",")[0], b",0.125\n", *rest]))
+
+
 def copy(store: Store, name: str, to: str) -> None:
     store.files.write(to, store.files.read(name))
 
@@ -127,7 +133,17 @@ DAMAGES: dict[str, tuple[Callable[[Store], object], str]] = {
     "no errors": (lambda s: s.files.delete(ERRORS), f"{ERRORS}: is missing"),
     "no pca": (lambda s: s.files.delete(PCA), f"{PCA}: is missing; `pomona reduce`"),
     "no csv": (lambda s: s.files.delete("csv"), "csv/pca/part-00000.csv: is missing"),
-    "a row of csv lost": (shorten_csv, "csv/pca/part-00000.csv: has 19 rows, not the 20 of pca/"),
+    "a number of csv changed": (
+        lambda s: alter(s, "csv/pca/part-00000.csv"),
+        "csv/pca/part-00000.csv: its 20 rows are not the 20 of pca/",
+    ),
+    "a share of variance changed": (lambda s: alter(s, VARIANCE), f"{VARIANCE}: does not tell"),
+    "a page cut short": (lambda s: cut(s, REPORT), f"{REPORT}: is cut off; `pomona report`"),
+    "damaged pictures": (lambda s: cut(s, THUMBNAILS), f"{THUMBNAILS}: is damaged"),
+    "a row of csv lost": (
+        shorten_csv,
+        "csv/pca/part-00000.csv: its 19 rows are not the 20 of pca/",
+    ),
     "a row twice": (lambda s: change(s, FEATURES, twice), "1 images have more than one row"),
     "a row lost": (lambda s: change(s, FEATURES, lacking), "1 images of metadata/ have no row"),
     "a row without its image": (

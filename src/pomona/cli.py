@@ -55,6 +55,10 @@ app = typer.Typer(
 FAILED, WRONG_USAGE, OVER_ERROR_RATE, TERMINATED = 1, 2, 3, 143
 
 # What typer raises of arguments that it cannot parse, under a name that its versions share.
+# What Spark itself takes for a secret among its settings (spark.redaction.regex)
+_SECRET = re.compile(
+    r"(?is)^((?:--spark-conf=)?[\w.-]*(?:secret|password|token|access\.?key)[\w.-]*)=.*"
+)
 _Misuse: Any = typer.BadParameter.__base__
 
 
@@ -321,7 +325,7 @@ def _running(
     from pomona.engines import open_engine
     from pomona.runs import Running
 
-    command = shlex.join(["pomona", *sys.argv[1:]])
+    command = shlex.join(["pomona", *(_SECRET.sub(r"\1=(hidden)", word) for word in sys.argv[1:])])
     engine = engine or open_engine("local", 1)
     running = Running(engine, output.progress(), command, thumbnails)
     progress = running.progress

@@ -4,6 +4,7 @@
     ├── UsageError              exit status 2: flags or arguments that cannot be
     ├── SourceError             the images, or the list of their labels, cannot be found or read
     ├── StoreError              the output folder is not, or not any more, what it should be
+    │   ├── StoreDamagedError   one of its files is not what was written
     │   ├── StoreBusyError      another run is at work on it
     │   └── StoreWriteError     it cannot be written: no space left, read-only, no permission
     ├── BackboneError           a network's weights are missing or wrong
@@ -30,6 +31,10 @@ class SourceError(PomonaError):
 
 class StoreError(PomonaError):
     """A folder that is not a store, is damaged, or was made by another recipe."""
+
+
+class StoreDamagedError(StoreError):
+    """A file of the store that can be read, and is not what was written."""
 
 
 class StoreBusyError(StoreError):

@@ -21,7 +21,7 @@ from pomona.backbones import cache, registry
 from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import BATCH_SIZE, Network
 from pomona.backbones.spec import Backbone
-from pomona.errors import BackboneError, ImageError, StoreError, UsageError
+from pomona.errors import BackboneError, ImageError, StoreDamagedError, UsageError
 from pomona.plan import Shard
 from pomona.recipe import Recipe
 from pomona.sources.decode import MAX_PIXELS, Pixels, array_to_rgb, decode, resize, to_rgb
@@ -119,7 +119,7 @@ class _Known:
         self._features: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
         name = part_name("features", part)
         if (store.footer(name) or {}).get("recipe") == recipe.digest:
-            with contextlib.suppress(StoreError):
+            with contextlib.suppress(StoreDamagedError):
                 table = store.read_table(name)
                 made_of = zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True)
                 self._features = dict(zip(made_of, matrix(table, "features"), strict=True))
@@ -152,7 +152,7 @@ class _Known:
 def _rows(store: Store, part: int, table: str) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = store.read_table(part_name(table, part)).to_pylist()
-    except (FileNotFoundError, StoreError):
+    except (FileNotFoundError, StoreDamagedError):
         return []
     return rows
 

@@ -45,14 +45,16 @@ def forget(
     count = f" ({len(paths):,} paths)" if paths else ""
     running = dataclasses.replace(running, command=shlex.join(words) + count)
     with open_run(store, running, finishes_forget=True) as work:
-        before, begun = store.plan(), _begun(store)
+        before = store.plan()
+        begun, keeps = _begun(store)
+        keep_projection |= keeps
         done = {shard.part for shard in shards(before) if is_extracted(store, shard, recipe)}
         given = {_spelled(path) for path in paths}
         _check_known(store, given - begun, before, done)
         wanted = given | begun
         if not wanted:
             raise UsageError("no path is given, and no forget of this store was stopped: give some")
-        store.write_json(FORGETTING, {"paths": sorted(wanted)})
+        store.write_json(FORGETTING, {"paths": sorted(wanted), "keep_projection": keep_projection})
         plan = before.filter(pc.invert(pc.is_in(before["path"], pa.array(wanted, pa.string()))))
         todo = list(_erasures(before, plan, wanted, done))
         for _ in work.map(
@@ -85,12 +87,13 @@ def _finish(work: Run, wanted: set[str], source: str, plan: pa.Table) -> Summary
     return summary
 
 
-def _begun(store: Store) -> set[str]:
-    """What a forget that was stopped was to forget."""
+def _begun(store: Store) -> tuple[set[str], bool]:
+    """What a forget that was stopped was to forget, and whether it keeps the projection."""
     try:
-        return set(json.loads(store.files.read(FORGETTING))["paths"])
+        begun = json.loads(store.files.read(FORGETTING))
+        return set(begun["paths"]), bool(begun["keep_projection"])
     except FileNotFoundError:
-        return set()
+        return set(), False
     except (ValueError, TypeError, KeyError) as exc:
         raise StoreError(
             f"{store.files}/{FORGETTING} is damaged: delete it and forget the same images again"
@@ -179,7 +182,8 @@ def drop_rows(item: Erasure, files: LocalFolder, attempt: int = 1) -> None:
 
 def _without(command: str, paths: set[str]) -> str:
     """A command that names none of the paths, however a shell or Python writes them."""
-    for path in paths:
+    # The longest first, for a path may end as another one does.
+    for path in sorted(paths, key=len, reverse=True):
         for name in {path, decode_path(path)}:
             for spelling in (name, name.replace("'", "'\"'\"'"), repr(name)[1:-1]):
                 command = command.replace(spelling, "(forgotten)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
@@ -13,14 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from pomona import schemas
-from pomona.errors import ImageError, StoreError
+from pomona.errors import ImageError, StoreDamagedError
 from pomona.features import TABLES, part_footer
 from pomona.plan import Shard
 from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.sources.fetch import fetch
 from pomona.storage import LocalFolder
-from pomona.store import Store, matrix, origin, part_name
+from pomona.store import PREFIXES, Store, matrix, origin, part_name, spread
 
 RUN = "give the store's `pomona run` again"
 REDO = f"delete it and {RUN}"
@@ -106,7 +107,7 @@ def _read(
         table = store.read_table(name)
     except FileNotFoundError:
         return Finding(name, "is missing", missing)
-    except StoreError:
+    except StoreDamagedError:
         return Finding(name, "is damaged", damaged)
     if not table.schema.equals(schema):
         return Finding(name, "has other columns than it should", damaged)
@@ -186,32 +187,37 @@ def _check_csv(
     store: Store, shard: Shard, tables: dict[str, pa.Table], projection: Projection | None
 ) -> Iterator[Finding]:
     rows = {"metadata": tables["metadata"], "errors": tables["errors"]}
-    if projection is not None:
-        rows["pca"] = tables["features"]
+    with contextlib.suppress(FileNotFoundError, StoreDamagedError):  # told of where pca/ is checked
+        if projection is not None:
+            pca = store.read_table(part_name("pca", shard.part))
+            rows["pca"] = spread(pca, "pca", PREFIXES["pca"])
     for folder, table in rows.items():
         name = part_name(f"csv/{folder}", shard.part, "csv")
         try:
-            paths = _csv_paths(store.files.read(name))
+            read = _read_csv(store.files.read(name), table.schema)
         except FileNotFoundError:
             yield Finding(name, "is missing", "`pomona reduce` the store")
         except (pa.ArrowException, OSError):
             yield Finding(name, "is damaged", REDUCE)
         else:
-            if paths != table["path"].to_pylist():
-                what = f"has {len(paths):,} rows, not the {table.num_rows:,} of {folder}/"
-                yield Finding(name, f"{what}, or others", REDUCE)
+            if not read.equals(table):
+                what = f"its {read.num_rows:,} rows are not the {table.num_rows:,} of {folder}/"
+                yield Finding(name, what, REDUCE)
 
 
-def _csv_paths(data: bytes) -> list[str]:
+def _read_csv(data: bytes, schema: pa.Schema) -> pa.Table:
+    """Raises ArrowException, also for other columns."""
     table = pyarrow.csv.read_csv(
         pa.BufferReader(data),
         read_options=pyarrow.csv.ReadOptions(use_threads=False),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
-            include_columns=["path"], column_types={"path": pa.string()}
+            column_types=schema, strings_can_be_null=True, quoted_strings_can_be_null=False
         ),
     )
-    return table["path"].to_pylist()  # type: ignore[no-any-return]
+    if table.column_names != schema.names:
+        raise pa.ArrowInvalid("other columns")
+    return table.cast(schema)
 
 
 def _check_source(shard: Shard, metadata: pa.Table, source: str) -> Iterator[Finding]:

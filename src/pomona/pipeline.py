@@ -10,6 +10,7 @@ any time and given again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -24,11 +25,11 @@ from pomona import features, pca, reach, report
 from pomona.backbones import cache, registry
 from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import Network
-from pomona.errors import EngineError, SourceError, StoreError, UsageError
+from pomona.errors import EngineError, SourceError, StoreDamagedError, StoreError, UsageError
 from pomona.plan import make_plan, present, shards
 from pomona.projection import Projection
 from pomona.recipe import Recipe
-from pomona.runs import Run, Running, Summary, open_run
+from pomona.runs import Run, Running, Summary, check_forgotten, open_run
 from pomona.schemas import decode_path
 from pomona.sources.decode import MAX_PIXELS
 from pomona.sources.labels import apply_labels
@@ -156,6 +157,7 @@ def rewrite_report(out: Path, running: Running) -> Path:
     store = Store(out)
     manifest = store.manifest
     with store.lock(running.command):
+        check_forgotten(store)
         if running.thumbnails not in (None, manifest.get("thumbnails")):
             manifest["thumbnails"] = running.thumbnails
             store.write_json(MANIFEST, manifest)
@@ -327,7 +329,17 @@ def next_plan(job: Job) -> tuple[pa.Table, pa.Table, int]:
             "see that all of it is there; --sync --yes drops them"
         )
     previous = kept if extracting.sync else before
-    return previous, make_plan(job.catalog, previous), gone
+    return previous, make_plan(job.catalog, previous, _first_new_part(job.store, before)), gone
+
+
+def _first_new_part(store: Store, plan: pa.Table) -> int:
+    """One that no image had when the projection was fitted, nor has now."""
+    projection = None
+    with contextlib.suppress(StoreDamagedError):
+        projection = store.find_projection()
+    fitted = -1 if projection is None or projection.last_part is None else projection.last_part
+    last: int = pc.max(plan["part"]).as_py() if plan.num_rows else -1
+    return max(fitted, last) + 1
 
 
 def find_retries(job: Job, plan: pa.Table) -> set[str]:

@@ -44,7 +44,9 @@ def _power_of_two(least: float, at_least: int, at_most: int = 2**31) -> int:
     return min(at_most, max(at_least, 1 << max(0, int(np.ceil(least)) - 1).bit_length()))
 
 
-def make_plan(catalog: pa.Table, previous: pa.Table | None = None) -> pa.Table:
+def make_plan(
+    catalog: pa.Table, previous: pa.Table | None = None, first_new_part: int = 0
+) -> pa.Table:
     """Table of `schemas.PLAN`, sorted by part, then path.
 
     Images of the previous plan keep their part, with what the catalog now says of them; those
@@ -56,7 +58,8 @@ def make_plan(catalog: pa.Table, previous: pa.Table | None = None) -> pa.Table:
     at = pc.index_in(catalog["path"], value_set=previous["path"]).combine_chunks()
     kept = _update(previous, catalog, at)
     new = catalog.filter(pc.is_null(at))
-    first = (pc.max(previous["part"]).as_py() if previous.num_rows else -1) + 1
+    last = pc.max(previous["part"]).as_py() if previous.num_rows else -1
+    first = max(first_new_part, last + 1)
     parts = first + _even_parts(new.num_rows, shard_size(new.num_rows))
     return pa.concat_tables([kept, new.append_column(schemas.PLAN.field("part"), pa.array(parts))])
 

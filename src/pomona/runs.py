@@ -38,13 +38,15 @@ PICTURES_SHARE, PICTURES_S = 0.03, 5.0
 class Running:
     """How a command runs: where its tasks run, whom it tells, and what it was.
 
-    thumbnails: whether its report shows pictures; None: as the store's did before, or yes.
+    thumbnails: whether its report shows pictures; None: as the store's did before, or yes; began:
+    by `time.perf_counter`, in seconds.
     """
 
     engine: Engine
     progress: Progress = field(default_factory=Progress)
     command: str = "pomona"
     thumbnails: bool | None = None
+    began: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ class Run:
         self.worked = False
         self.csv: bool | None = None
         self._command, self._thumbnails = running.command, running.thumbnails
+        self._began = running.began
         self._started = datetime.now(timezone.utc)
         self._id = f"{self._started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
-        self._clock = time.perf_counter()
 
     def map(
         self,
@@ -137,7 +139,7 @@ class Run:
         self.worked |= manifest != before or not self.store.files.exists(REPORT)
         if self.worked:
             manifest["runs"] = [*manifest["runs"], self._entry()]
-            so_far = time.perf_counter() - self._clock
+            so_far = time.perf_counter() - self._began
             with self.watch.timed("report"):
                 report.write(self.store, manifest, max(PICTURES_S, PICTURES_SHARE * so_far))
             manifest["runs"][-1] = self._entry()
@@ -152,7 +154,7 @@ class Run:
         return {"images": plan.num_rows, **rows, "labels": label_count(plan)}
 
     def _entry(self) -> dict[str, Any]:
-        total = time.perf_counter() - self._clock
+        total = time.perf_counter() - self._began
         return {
             "id": self._id,
             "pomona_version": __version__,
@@ -187,7 +189,7 @@ class Run:
             store=str(self.store.files),
             worked=self.worked,
             ran=self.ran,
-            seconds=round(time.perf_counter() - self._clock, 3),
+            seconds=round(time.perf_counter() - self._began, 3),
             images_per_second=round(self._speed(), 1),
             components=pca.get("components"),
             variance_explained=pca.get("variance_explained"),
@@ -217,6 +219,15 @@ def _failed(stage: str, failure: Failure) -> PomonaError:
     )
 
 
+def check_forgotten(store: Store) -> None:
+    """Raises StoreError for a store that is half forgotten."""
+    if store.files.exists(FORGETTING):
+        raise StoreError(
+            f"a `pomona forget` of {store.files} was stopped: "
+            f"finish it first with `pomona forget {store.files}`"
+        )
+
+
 @contextmanager
 def open_run(store: Store, running: Running, *, finishes_forget: bool = False) -> Iterator[Run]:
     """Starts the engine, then takes the store's lock, for one command.
@@ -224,11 +235,8 @@ def open_run(store: Store, running: Running, *, finishes_forget: bool = False) -
     Raises StoreBusyError or StoreWriteError, StoreError for a store that is half forgotten.
     """
     with running.engine, store.lock(running.command) as notice:
-        if store.files.exists(FORGETTING) and not finishes_forget:
-            raise StoreError(
-                f"a `pomona forget` of {store.files} was stopped: "
-                f"finish it first with `pomona forget {store.files}`"
-            )
+        if not finishes_forget:
+            check_forgotten(store)
         for told in (notice, running.engine.notice):
             if told:
                 running.progress.note(told)

@@ -47,17 +47,21 @@ class LocalFolder:
         return self.path(name).exists()
 
     def read(self, name: str) -> bytes:
-        """Raises FileNotFoundError."""
-        return self.path(name).read_bytes()
+        """Raises FileNotFoundError, or StoreError where it may not or cannot be read."""
+        with _read_errors(self.path(name)):
+            return self.path(name).read_bytes()
 
-    def open(self, name: str) -> pa.NativeFile:
-        """`name` for reading in pieces. Raises FileNotFoundError."""
-        return pa.OSFile(os.fsencode(self.path(name)))
+    @contextmanager
+    def open(self, name: str) -> Iterator[pa.NativeFile]:
+        """`name` for reading in pieces; errors as of `read`, also while it is read."""
+        with _read_errors(self.path(name)), pa.OSFile(os.fsencode(self.path(name))) as file:
+            yield file
 
     def names(self, folder: str) -> list[str]:
-        """The sorted names in `folder`; none when there is no such folder."""
+        """The sorted names in `folder`; none when there is no such folder. Raises StoreError."""
         try:
-            return sorted(f"{folder}/{name}" for name in os.listdir(self.path(folder)))
+            with _read_errors(self.path(folder)):
+                return sorted(f"{folder}/{name}" for name in os.listdir(self.path(folder)))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -139,6 +143,14 @@ class LocalFolder:
                 "more; wait until that has ended, then run the same command again"
             )
 
+    def sweep(self) -> None:
+        """Removes the temporaries of all processes. Their folder stays: others may be using it.
+
+        Errors as of `delete`.
+        """
+        for name in self.names(TEMPORARIES):
+            self.delete(name)
+
     def delete(self, name: str) -> None:
         """Removes a file, or a folder with all in it, if it is there; for good, as `write` does.
 
@@ -170,6 +182,22 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """What cannot be read is neither missing nor damaged: nothing may be made in its place."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise
+    except OSError as exc:
+        if exc.errno is None:  # Arrow's own, of what it read
+            raise
+        raise StoreError(
+            f"cannot read {path}: {os.strerror(exc.errno)}; "
+            "ask for the right to read it, or check the disk, then run the same command again"
+        ) from exc
 
 
 _WAYS_OUT = {

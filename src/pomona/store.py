@@ -20,10 +20,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pomona import schemas
-from pomona.errors import PomonaError, StoreError
+from pomona.errors import PomonaError, StoreDamagedError, StoreError
 from pomona.projection import Projection
 from pomona.recipe import Recipe
-from pomona.storage import TEMPORARIES, LocalFolder, encode_text
+from pomona.storage import LocalFolder, encode_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,7 +214,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (EOFError, KeyError, ValueError, BadZipFile) as exc:
-            raise StoreError(
+            raise StoreDamagedError(
                 f"{self.files}/{PROJECTION} is damaged: restore it from a copy, "
                 f"or fit another with `pomona reduce {self.files} --refit`"
             ) from exc
@@ -234,7 +234,7 @@ class Store:
         return sorted(int(match[1]) for match in found if match)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """Raises FileNotFoundError, or StoreError for a damaged file."""
+        """Raises FileNotFoundError, StoreDamagedError, or StoreError where it cannot be read."""
         try:
             with self.files.open(name) as file:
                 table = pq.read_table(
@@ -244,7 +244,7 @@ class Store:
         except FileNotFoundError:
             raise
         except _DAMAGED as exc:
-            raise StoreError(
+            raise StoreDamagedError(
                 f"{self.files}/{name} is damaged: delete it and run the same command again"
             ) from exc
 
@@ -279,7 +279,7 @@ class Store:
         """The images of the store and the part that each is in; empty for a new store."""
         try:
             return self.read_table(PLAN)
-        except (FileNotFoundError, StoreError):
+        except (FileNotFoundError, StoreDamagedError):
             return self.plan_of_metadata()
 
     def plan_of_metadata(self) -> pa.Table:
@@ -324,7 +324,10 @@ class Store:
         self.write_json(MANIFEST, manifest)
 
     def footer(self, name: str) -> dict[str, str] | None:
-        """What `write_table` put there, with "rows"; None where the file is missing or damaged."""
+        """What `write_table` put there, with "rows"; None where the file is missing or damaged.
+
+        Raises StoreError where it cannot be read.
+        """
         try:
             with self.files.open(name) as file:
                 metadata = pq.read_metadata(file)
@@ -377,7 +380,9 @@ class Store:
         open_to_all = self.files
         with open_to_all.lock(LOCK, command) as (self.files, notice):
             try:
-                self.files.delete(TEMPORARIES)
+                self.files.sweep()
                 yield notice
+                # What a worker of this command left that was killed while it wrote.
+                self.files.sweep()
             finally:
                 self.files = open_to_all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 
 from pomona import schemas
-from pomona.errors import StoreError
+from pomona.errors import StoreDamagedError
 from pomona.parts import REDO, RUN, Checking, Finding, check_part
 from pomona.pca import MODEL_INFO, MOMENTS, VARIANCE
 from pomona.plan import label_count, shards
@@ -25,7 +27,17 @@ from pomona.recipe import Recipe
 from pomona.runs import Run, Running
 from pomona.sources.scan import scan
 from pomona.storage import TEMPORARIES
-from pomona.store import FOLDERS, FORGETTING, MANIFEST, PLAN, PROJECTION, REPORT, Store, part_name
+from pomona.store import (
+    FOLDERS,
+    FORGETTING,
+    MANIFEST,
+    PLAN,
+    PROJECTION,
+    REPORT,
+    THUMBNAILS,
+    Store,
+    part_name,
+)
 
 REDO_INFO = f"delete {MODEL_INFO} and `pomona reduce` the store"
 REFIT = "restore it from a copy, or fit another with `pomona reduce --refit`"
@@ -115,7 +127,7 @@ def _read_plan(store: Store, findings: list[Finding]) -> pa.Table:
     except FileNotFoundError:
         findings.append(Finding(PLAN, "is missing", RUN))
         plan = store.plan_of_metadata()
-    except StoreError:
+    except StoreDamagedError:
         findings.append(Finding(PLAN, "is damaged", RUN))
         plan = store.plan_of_metadata()
     twice = plan.num_rows - pc.count_distinct(plan["path"]).as_py()
@@ -137,7 +149,7 @@ def _read_projection(store: Store, findings: list[Finding]) -> tuple[Projection 
         with np.load(io.BytesIO(store.files.read(PROJECTION)), allow_pickle=False) as arrays:
             if str(arrays["id"]) == projection.id:
                 return projection, False
-    except StoreError:
+    except StoreDamagedError:
         pass
     findings.append(Finding(PROJECTION, "is damaged", REFIT))
     return None, True
@@ -158,10 +170,23 @@ def _check_projection(
         is_right = _is_told(info["pca"], projection) and info["recipe"] == manifest["recipe"]
     except (OSError, ValueError, TypeError, KeyError):
         is_right = False
-    rows = store.files.read(VARIANCE).count(b"\n") if store.files.exists(VARIANCE) else 0
-    if not is_right or rows != projection.k + 1:
-        where = VARIANCE if is_right else MODEL_INFO
-        yield Finding(where, "does not tell of the projection beside it", REDO_INFO)
+    tells = "does not tell of the projection beside it"
+    if not is_right:
+        yield Finding(MODEL_INFO, tells, REDO_INFO)
+    elif not _is_variance(store, projection):
+        yield Finding(VARIANCE, tells, REDO_INFO)
+
+
+def _is_variance(store: Store, projection: Projection) -> bool:
+    """Whether variance.csv has the projection's shares, but for their last bits."""
+    try:
+        table = pyarrow.csv.read_csv(pa.BufferReader(store.files.read(VARIANCE)))
+        told = [table[name].to_numpy() for name in table.column_names]
+        explained = projection.explained[: projection.k]
+        wanted = [np.arange(1, projection.k + 1), explained, np.cumsum(explained)]
+        return all(np.allclose(*pair, rtol=1e-9) for pair in zip(told, wanted, strict=True))
+    except (FileNotFoundError, pa.ArrowException, ValueError, TypeError):
+        return False
 
 
 def _is_told(told: Any, projection: Projection) -> bool:
@@ -193,8 +218,16 @@ def _check_names(
         yield Finding(
             FORGETTING, "is left of a forget that was stopped", "`pomona forget` the store"
         )
+    anew = "`pomona report` the store"
     if not store.files.exists(REPORT):
-        yield Finding(REPORT, "is missing", "`pomona report` the store")
+        yield Finding(REPORT, "is missing", anew)
+    elif not store.files.read(REPORT).rstrip().endswith(b"</html>"):
+        yield Finding(REPORT, "is cut off", anew)
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            store.read_table(THUMBNAILS)
+        except StoreDamagedError:
+            yield Finding(THUMBNAILS, "is damaged", anew)
 
 
 def _check_source(source: Path, plan: pa.Table, findings: list[Finding]) -> int:

@@ -200,6 +200,11 @@ def test_a_stopped_run_goes_on_when_it_is_given_again(
     assert ended.status == status, ended
     assert "go on with: pomona run" in ended.stderr
     assert "Traceback" not in ended.stderr
-    pomona.done("run", photos, out, *SPARK, "--workers", "2")
+    secret = ("--spark-conf", "spark.authenticate.secret=hush")
+    pomona.done("run", photos, out, *SPARK, "--workers", "2", *secret)
+    for name in ("pomona.json", "report.html"):
+        told = (out / name).read_text("utf-8")
+        assert "hush" not in told
+        assert "spark.authenticate.secret=(hidden)" in told
     pomona.done("run", photos, tmp_path / "undisturbed", "--quiet")
     assert tables(out) == tables(tmp_path / "undisturbed")
