@@ -485,6 +485,7 @@ def test_a_detail_is_one_short_line(text: str) -> None:
         ("cannot open /home/ann/a b.tif\n now", "cannot open … b.tif now"),
         ("broken PNG file (chunk b'GPS\\x00')", "broken PNG file (chunk …)"),
         ("invalid literal: 'Canon EOS'", "invalid literal: …"),
+        (r"unknown value: b'abc\'def Berlin' x", "unknown value: … x"),
         ("can't read and/or isn't right", "can't read and/or isn't right"),
     ],
 )

@@ -32,7 +32,8 @@ _MAGIC = re.compile(
 )
 _ZERO_SIZE = re.compile(
     rb"(\x89PNG\r\n\x1a\n.{8}|BM.{16})(\0{4}|.{4}\0{4})|GIF8[79]a(\0\0|..\0\0)", re.DOTALL
-)  # The markers of a JPEG's frame → what is rare about such frames, if anything.
+)
+# The markers of a JPEG's frame → what is rare about such frames, if anything.
 _FRAMES = {
     **dict.fromkeys([0xC0, 0xC1, 0xC2]),
     **dict.fromkeys([0xC9, 0xCA], "arithmetic-coded JPEG"),
@@ -94,7 +95,7 @@ def in_words(text: str) -> str:
     What it quotes may be of the image's metadata, such as where it was taken.
     """
     text = re.sub(r"0x[0-9a-fA-F]+", "0x…", " ".join(text.split()))
-    text = re.sub(r"""(?<!\w)b?'[^']*'|b?"[^"]*"|(?:/[\w.+-]+){2,}""", "…", text)
+    text = re.sub(r"""(?<!\w)b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*"|(?:/[\w.+-]+){2,}""", "…", text)
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:MAX_DETAIL]
 
 
