@@ -121,9 +121,12 @@ def write_store(
     """
     store = Store(folder)
     store.begin(source, recipe)
+    failed = {row["path"] for row in errors}
+    good = [row for row in images if row["path"] not in failed]
     for table, rows, schema in (
         ("metadata", images, schemas.METADATA),
         ("errors", errors, schemas.ERRORS),
+        ("features", [{**row, "features": [0.0]} for row in good], schemas.features(1)),
     ):
         for part, start in enumerate(range(0, len(rows), 3000)):
             some = pa.Table.from_pylist(list(rows[start : start + 3000]), schema)
@@ -131,15 +134,13 @@ def write_store(
     if projection:
         store.files.write(PROJECTION, projection.to_bytes())
     if projection and projected is not None:
-        failed = {row["path"] for row in errors}
-        good = [row for row in images if row["path"] not in failed]
         identity = pa.Table.from_pylist(good, pa.schema(schemas.IDENTITY))
         numbers = pa.FixedSizeListArray.from_arrays(projected.ravel(), projection.k)
         table = identity.append_column("pca", numbers).cast(schemas.pca(projection.k))
         store.write_table("pca/part-00000.parquet", table, {"projection": projection.id})
     totals = {
         "images": len(images),
-        "features": len(images) - len(errors),
+        "features": len(good),
         "errors": len(errors),
         "labels": len({row["label"] for row in images} - {None}),
     }

@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from page_stores import Page, error, fit, image, run, write_store
 
 from pomona import report, schemas
 from pomona.backbones import registry
+from pomona.features import drop_errors, find_errors
 from pomona.pca import measure, solve
 from pomona.recipe import Recipe
 from pomona.report import page as pages
 from pomona.report.judgement import percent
 from pomona.report.page import numbers
 from pomona.report.variance import SHARES
-from pomona.store import REPORT, Store
+from pomona.store import PLAN, REPORT, Store
 
 NBSP = "\N{NO-BREAK SPACE}"
 NASTY = "<img src=x onerror=alert(1)> \"Ünï\" & '😀'"
@@ -199,6 +201,29 @@ def test_a_run_that_was_stopped_is_told(make_store: MakeStore) -> None:
     store, manifest = make_store([image("a"), image("b")])
     manifest["totals"] = dict.fromkeys(manifest["totals"], 0)
     assert "A run of this store was stopped" in Page(render(store, manifest)).text
+
+
+def test_errors_that_a_stopped_run_was_to_read_again_are_missing(make_store: MakeStore) -> None:
+    images = [image(f"{i}", "one") for i in range(12)]
+    store, manifest = make_store(images, [error("3"), error("7")])
+    plan = store.plan()
+    drop_errors(store, plan, find_errors(store, plan, plan, "all"))
+    page = Page(render(store, manifest))
+    assert "A run of this store was stopped: 2 images of 12 are missing, give its" in page.text
+    assert "Every image gave features" not in page.text
+    assert "Images12 10 with features" in page.text
+
+
+def test_a_run_that_was_killed_before_its_first_part_has_planned_images(
+    make_store: MakeStore,
+) -> None:
+    store, manifest = make_store()
+    rows = [{**image(str(i), f"label {i % 4}"), "part": i // 100} for i in range(400)]
+    store.write_table(PLAN, pa.Table.from_pylist(rows, schemas.PLAN))
+    page = Page(render(store, manifest))
+    assert "A run of this store was stopped: 400 images of 400 are missing" in page.text
+    assert "The store holds no images" not in page.text
+    assert [row[-1] for row in page.table("Label")] == ["100"] * 4
 
 
 def test_components_fitted_on_other_images_are_told(make_store: MakeStore) -> None:

@@ -17,12 +17,12 @@ KINDS_SHOWN = 10
 PATHS_SHOWN = 100
 
 
-def by_label(metadata: pa.Table) -> dict[str, Any]:
-    """Images per label and split. The splits are sorted by count, the rarest of many are one."""
-    splits = _counter(metadata["split"])
+def by_label(images: pa.Table) -> dict[str, Any]:
+    """Images per label and split, from a table of both. The splits are sorted by count, the rarest of many are one."""
+    splits = _counter(images["split"])
     shown = [split for split, _ in splits.most_common(SPLITS_SHOWN)]
     has_others = len(splits) > len(shown)
-    groups = metadata.group_by(["label", "split"]).aggregate([([], "count_all")]).to_pylist()
+    groups = images.group_by(["label", "split"]).aggregate([([], "count_all")]).to_pylist()
     rows: dict[str | None, list[int]] = {}
     for group in groups:
         counts = rows.setdefault(group["label"], [0] * (len(shown) + has_others))

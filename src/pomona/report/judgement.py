@@ -36,7 +36,12 @@ def sentences(found: dict[str, Any], is_stopped: bool) -> list[str]:
 def _images(totals: dict[str, int], is_stopped: bool) -> Iterator[str]:
     images, errors, features = totals["images"], totals["errors"], totals["features"]
     if is_stopped:
-        yield "A run of this store was stopped: give its command again to finish it."
+        left = images - features - errors
+        missing = f"{count(left, 'image')} of {images:,} {'is' if left == 1 else 'are'} missing, "
+        yield (
+            f"A run of this store was stopped: {missing if left > 0 else ''}"
+            "give its command again to finish it."
+        )
     elif not images:
         yield "The store holds no images."
     elif not errors:

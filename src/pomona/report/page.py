@@ -81,30 +81,30 @@ def _source(environment: Environment, name: str) -> str:
 
 def numbers(store: Store, manifest: dict[str, Any]) -> dict[str, Any]:
     """What the page shows, by section, from a store's tables and this manifest."""
-    metadata, errors = store.metadata(), store.errors()
+    plan, metadata, errors = store.plan(), store.metadata(), store.errors()
     projection = store.find_projection() if manifest["pca"] else None
     rows = projected.load(store, projection, metadata) if projection else None
     runs = manifest["runs"][::-1]
     extracting = [run for run in runs if run["images"]]
     totals = {
-        "images": metadata.num_rows,
+        "images": plan.num_rows,
         "errors": errors.num_rows,
-        "features": metadata.num_rows - errors.num_rows,
-        "labels": pc.count_distinct(metadata["label"]).as_py(),
+        "features": sum(store.rows_by_part("features", plan).values()),
+        "labels": pc.count_distinct(plan["label"]).as_py(),
     }
     found = {
         "name": PurePath(manifest["source"]).name or manifest["source"],
         "source": manifest["source"],
         "store": str(store.files),
         "totals": totals,
-        "unlabelled": metadata["label"].null_count,
+        "unlabelled": plan["label"].null_count,
         "variance": variance.curve(projection) if projection else None,
         "added": variance.added_since(store, projection) if projection else None,
         "map": scatter.draw(rows, projection) if rows and projection else None,
         "ends": scatter.find_ends(rows, projection) if rows and projection else [],
         "copies": neighbours.copies(metadata),
         "neighbours": neighbours.compare(rows) if rows else None,
-        "labels": counts.by_label(metadata),
+        "labels": counts.by_label(plan),
         "formats": counts.by_kind(metadata["format"]),
         "sizes": counts.by_kind(counts.sizes(metadata)),
         "file_sizes": counts.file_sizes(metadata),
@@ -117,7 +117,8 @@ def numbers(store: Store, manifest: dict[str, Any]) -> dict[str, Any]:
         "last_run": extracting[0] if extracting else None,
         "times": [_times(run) for run in extracting[:TIMES_SHOWN]],
     }
-    is_stopped = totals["images"] != manifest["totals"]["images"]
+    done = totals["features"] + totals["errors"]
+    is_stopped = not totals["images"] == done == manifest["totals"]["images"]
     return {**found, "judgements": sentences(found, is_stopped)}
 
 
