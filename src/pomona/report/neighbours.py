@@ -82,7 +82,7 @@ def compare(projected: Projected) -> dict[str, Any] | None:
         "alike": int(is_alike.sum()),
         "alike_labels": int(other_label.sum()),
         "alike_splits": int(other_split.sum()),
-        "pairs": list(_pairs(own, nearest, np.flatnonzero(is_alike))),
+        "pairs": list(_pairs(own, nearest, np.flatnonzero(is_alike & ~other_label))),
         "label_pairs": list(_pairs(own, nearest, np.flatnonzero(other_label))),
         **_odd(own, nearest, labels),
         "lonely": [
@@ -122,11 +122,13 @@ def _pairs(
 def _odd(own: Projected, nearest: Nearest, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
     """Images most of whose neighbours have another label, those with the nearest such first.
 
+    A neighbour without a label is none of another.
     A label of no more than `NEAREST` images is not judged: its images cannot be among their own.
     """
     sizes = np.bincount(labels[labels >= 0], minlength=1)
     judged = (labels >= 0) & (sizes[labels] > NEAREST)
-    others = (labels[nearest.rows] != labels[:, None]).sum(axis=1)
+    near = labels[nearest.rows]
+    others = ((near != labels[:, None]) & (near >= 0)).sum(axis=1)
     odd = np.flatnonzero(judged & (2 * others > NEAREST))
     order = odd[np.lexsort((-nearest.cosines[odd, 0], -others[odd]))]
     shown: list[dict[str, Any]] = []
@@ -136,8 +138,8 @@ def _odd(own: Projected, nearest: Nearest, labels: npt.NDArray[np.int64]) -> dic
             break
         told[int(labels[row])] += 1
         if told[int(labels[row])] <= ODD_PER_LABEL:
-            near = own.images["label"].take(pa.array(nearest.rows[row])).to_pylist()
-            shown.append({**own.image(row), "near": Counter(near).most_common()})
+            names = own.images["label"].take(pa.array(nearest.rows[row])).to_pylist()
+            shown.append({**own.image(row), "near": Counter(names).most_common()})
     return {"judged": int(judged.sum()), "odd_count": len(odd), "odd": shown, "nearest": NEAREST}
 
 
