@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,33 @@ def test_what_there_is_not_is_not_drawn(tmp_path: Path) -> None:
         tmp_path / "many", many, projection=fit(("components", 3)), projected=points
     )
     assert [file.stem for file in draw(store, manifest, tmp_path, "svg")] == NAMES[:3]
+
+
+def test_of_an_empty_store_nothing_is_drawn(pomona: Pomona, tmp_path: Path) -> None:
+    write_store(tmp_path / "out")
+    told = pomona.done("report", tmp_path / "out", "--figures", tmp_path / "figures", "--json")
+    assert json.loads(told.stdout)["figures"] == []
+    assert told.stderr == ""
+
+
+def test_any_label_is_named_and_leaves_room_and_nothing_is_said(
+    pomona: Pomona, tmp_path: Path
+) -> None:
+    names = ["_underscore", "long " * 100, "😀 \n two lines", "_" * 60]
+    rows = [image(str(i), names[i % 4]) for i in range(24)]
+    points = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
+    write_store(tmp_path / "out", rows, projection=fit(("components", 3)), projected=points)
+    for image_format in ("png", "svg"):
+        told = pomona.done(
+            "report", tmp_path / "out", "--figures", tmp_path, "--format", image_format
+        )
+        assert told.stderr == ""
+    said = re.findall("<!-- (.*?) -->", (tmp_path / "map.svg").read_text())
+    assert {"_underscore", f"{' '.join(['long'] * 8)}…"} <= set(said), said
+    # The dots still have most of the figure's width.
+    pixels = np.asarray(Image.open(tmp_path / "map.png").convert("RGB")).astype(int)
+    coloured = np.flatnonzero((np.ptp(pixels, axis=2) > 60).any(axis=0))
+    assert np.ptp(coloured) > 0.5 * pixels.shape[1]
 
 
 def test_wrong_usage_is_told_in_a_line(pomona: Pomona, finished: Path, tmp_path: Path) -> None:

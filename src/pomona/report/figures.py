@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ SIZE_INCHES = (8.0, 5.0)
 DOTS_PER_INCH = 200
 LABELS_DRAWN = 40
 LEGEND_LABELS = 20
+LETTERS = 40
 GREEN, GOLD = "#2f6b4f", "#b97a1c"
 
 
@@ -29,27 +33,46 @@ def draw_all(found: dict[str, Any], folder: Path, image_format: str) -> list[Pat
     except ModuleNotFoundError as exc:
         raise PomonaError('matplotlib is not installed: pip install "pomona[figures]"') from exc
     drawn = []
-    for name, (needs, draw) in FIGURES.items():
-        if not found[needs]:
+    for name, (has_something, draw) in FIGURES.items():
+        if not has_something(found):
             continue
         figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
-        draw(axes, found)
         file = folder / f"{name}.{image_format}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Without a date the same store gives the same bytes.
-            figure.savefig(file, metadata={"Date": None} if image_format == "svg" else None)
+            with _quiet():
+                draw(axes, found)
+                # Without a date the same store gives the same bytes.
+                figure.savefig(file, metadata={"Date": None} if image_format == "svg" else None)
         except OSError as exc:
             raise PomonaError(f"cannot write {file}: {exc.strerror}; check --figures") from exc
         drawn.append(file)
     return drawn
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps to itself what matplotlib says, of letters that its fonts lack for one."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _plain(text: str | None) -> str:
-    """A label as it is: matplotlib takes what stands between dollar signs for a formula."""
-    return "(no label)" if text is None else text.replace("$", r"\$")
+    """A label in a line, shortened: matplotlib takes what is between dollar signs for a formula."""
+    if text is None:
+        return "(no label)"
+    line = " ".join(text.split())
+    short = line if len(line) <= LETTERS else f"{line[: LETTERS - 1]}…"
+    return short.replace("$", r"\$")
 
 
 def _variance(axes: Axes, found: dict[str, Any]) -> None:
@@ -74,20 +97,26 @@ def _map(axes: Axes, found: dict[str, Any]) -> None:
     drawn = found["map"]
     count_of = len(drawn["labels"])
     colours = colormaps["tab10" if count_of <= 10 else "tab20" if count_of <= 20 else "turbo"]
+    dots = []
     for number, label in enumerate(drawn["labels"]):
         points = label["points"]
-        axes.scatter(
-            [point["x"] for point in points],
-            [drawn["height"] - point["y"] for point in points],
-            s=12,
-            color=colours(number if count_of <= 20 else number / count_of),
-            label=_plain(label["label"]),
+        dots.append(
+            axes.scatter(
+                [point["x"] for point in points],
+                [drawn["height"] - point["y"] for point in points],
+                s=12,
+                color=colours(number if count_of <= 20 else number / count_of),
+            )
         )
     shares = [f"component {i} ({percent(share)})" for i, share in enumerate(drawn["shares"], 1)]
     axes.set(xticks=[], yticks=[], xlabel=shares[0], ylabel=shares[1] if shares[1:] else "")
     axes.set(title=f"{len(drawn['points']):,} of {count(drawn['total'], 'image')}")
     if count_of <= LEGEND_LABELS:
-        axes.legend(bbox_to_anchor=(1, 1), loc="upper left", frameon=False)
+        places = {"bbox_to_anchor": (1, 1), "loc": "upper left", "frameon": False}
+        legend = axes.legend(dots, ["x"] * count_of, **places)
+        # Given to the legend itself, names that begin with an underscore would be left out.
+        for text, label in zip(legend.get_texts(), drawn["labels"], strict=True):
+            text.set_text(_plain(label["label"]))
 
 
 def _labels(axes: Axes, found: dict[str, Any]) -> None:
@@ -99,7 +128,8 @@ def _labels(axes: Axes, found: dict[str, Any]) -> None:
     axes.set_yticks(range(len(rows)), names, fontsize=size)
     hidden = len(found["labels"]["rows"]) - len(rows)
     axes.set(
-        title="Images per label", xlabel=f"images ({hidden:,} more labels)" if hidden else "images"
+        title="Images per label",
+        xlabel=f"images ({count(hidden, 'more label')})" if hidden else "images",
     )
 
 
@@ -114,10 +144,28 @@ def _times(axes: Axes, found: dict[str, Any]) -> None:
     axes.set(title=f"Where the time went: {last['engine']}, {workers}", xlabel="seconds")
 
 
-# name → what of the numbers it needs, and what draws it
-FIGURES: dict[str, tuple[str, Callable[[Axes, dict[str, Any]], None]]] = {
-    "variance": ("variance", _variance),
-    "map": ("map", _map),
-    "labels": ("totals", _labels),
-    "times": ("times", _times),
+def _has_variance(found: dict[str, Any]) -> bool:
+    return found["variance"] is not None and not found["variance"]["is_flat"]
+
+
+def _has_map(found: dict[str, Any]) -> bool:
+    return found["map"] is not None
+
+
+def _has_labels(found: dict[str, Any]) -> bool:
+    return bool(found["labels"]["rows"])
+
+
+def _has_times(found: dict[str, Any]) -> bool:
+    return any(run["stages"] or run["inside"] for run in found["times"][:1])
+
+
+# name → whether the numbers have something to draw, and what draws it
+FIGURES: dict[
+    str, tuple[Callable[[dict[str, Any]], bool], Callable[[Axes, dict[str, Any]], None]]
+] = {
+    "variance": (_has_variance, _variance),
+    "map": (_has_map, _map),
+    "labels": (_has_labels, _labels),
+    "times": (_has_times, _times),
 }
