@@ -169,6 +169,7 @@ def test_two_images_have_one_component(make_store: MakeStore) -> None:
     page = Page(render(*make_store([image("a"), image("b")], projection=fit(n=2))))
     assert page.table("To hold") == [["components needed", "1", "1", "1", "1"]]
     assert "Components 1 holds 100.0 % of the variance" in page.text
+    assert "the 1 kept component holds 100.0 % of the variance" in page.text
     assert "No image has a label." in page.text
 
 
@@ -209,7 +210,7 @@ def test_errors_that_a_stopped_run_was_to_read_again_are_missing(make_store: Mak
     plan = store.plan()
     drop_errors(store, plan, find_errors(store, plan, plan, "all"))
     page = Page(render(store, manifest))
-    assert "A run of this store was stopped: 2 images of 12 are missing, give its" in page.text
+    assert "A run of this store was stopped, 2 of 12 images are missing: give its" in page.text
     assert "Every image gave features" not in page.text
     assert "Images12 10 with features" in page.text
 
@@ -221,7 +222,7 @@ def test_a_run_that_was_killed_before_its_first_part_has_planned_images(
     rows = [{**image(str(i), f"label {i % 4}"), "part": i // 100} for i in range(400)]
     store.write_table(PLAN, pa.Table.from_pylist(rows, schemas.PLAN))
     page = Page(render(store, manifest))
-    assert "A run of this store was stopped: 400 images of 400 are missing" in page.text
+    assert "A run of this store was stopped, 400 of 400 images are missing" in page.text
     assert "The store holds no images" not in page.text
     assert [row[-1] for row in page.table("Label")] == ["100"] * 4
 
@@ -274,6 +275,8 @@ def test_sizes_beyond_ten_are_others(make_store: MakeStore) -> None:
     assert rows[:3] == [["1 × 100", "3"], ["2 × 100", "3"], ["3 × 100", "3"]]
     assert rows[-1] == ["4 others", "8"]
     assert len(rows) == 11
+    rows = Page(render(*make_store(images[:11]))).table("Width × height (pixels)")
+    assert rows[-1] == ["1 other", "1"]
 
 
 def test_what_comes_from_outside_is_text(make_store: MakeStore) -> None:
@@ -348,7 +351,10 @@ def test_runs_newest_first_and_the_command_to_repeat(make_store: MakeStore) -> N
     ]
     assert page.table("Started (UTC)")[1] == cells
     assert "To repeat the run pomona run b out Runs" in page.text
-    assert "1 min 15 s 9 images, extracted at 51.4/s" in page.text
+    assert "1 min 15 s 9 images, extracted at 51.4/s; before this page" in page.text
+    runs[1]["seconds"]["report"] = 0.4
+    page = Page(render(*make_store([image("a")], runs=runs)))
+    assert "51.4/s Backbone" in page.text
 
 
 def test_of_many_runs_the_last_are_shown(make_store: MakeStore) -> None:

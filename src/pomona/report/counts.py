@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona import schemas
+from pomona.report.judgement import count
 
 LABELS_SHOWN, LABELS_LISTED = 30, 2_000
 SPLITS_SHOWN = 5
@@ -18,7 +19,10 @@ PATHS_SHOWN = 100
 
 
 def by_label(images: pa.Table) -> dict[str, Any]:
-    """Images per label and split, from a table of both. The splits are sorted by count, the rarest of many are one."""
+    """Images per label and split, of a table with both.
+
+    The splits are sorted by count, the rarest of many are one.
+    """
     splits = _counter(images["split"])
     shown = [split for split, _ in splits.most_common(SPLITS_SHOWN)]
     has_others = len(splits) > len(shown)
@@ -61,7 +65,7 @@ def by_kind(column: pa.ChunkedArray) -> list[tuple[str, int]]:
     unknown = found.pop(None, 0)
     top = found.most_common(KINDS_SHOWN)
     rest = {
-        f"{len(found) - len(top):,} others": found.total() - sum(number for _, number in top),
+        count(len(found) - len(top), "other"): found.total() - sum(number for _, number in top),
         "not known": unknown,
     }
     return [(str(kind), number) for kind, number in [*top, *rest.items()] if number]

@@ -37,9 +37,9 @@ def _images(totals: dict[str, int], is_stopped: bool) -> Iterator[str]:
     images, errors, features = totals["images"], totals["errors"], totals["features"]
     if is_stopped:
         left = images - features - errors
-        missing = f"{count(left, 'image')} of {images:,} {'is' if left == 1 else 'are'} missing, "
+        missing = f", {left:,} of {count(images, 'image')} {'is' if left == 1 else 'are'} missing"
         yield (
-            f"A run of this store was stopped: {missing if left > 0 else ''}"
+            f"A run of this store was stopped{missing if left > 0 else ''}: "
             "give its command again to finish it."
         )
     elif not images:
