@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pytest
 
 from pomona import schemas
 from pomona.pca import measure, solve
@@ -68,6 +71,11 @@ class Page(HTMLParser):
     def table(self, heading: str) -> list[list[str]]:
         """The rows of all tables whose first heading is this one."""
         return [row for table in self.tables if table[0][0] == heading for row in table[1:]]
+
+
+def needed(package: str) -> Any:
+    """A package for some of the tests: without it they are skipped, but not where CI is set."""
+    return import_module(package) if os.environ.get("CI") else pytest.importorskip(package)
 
 
 def image(path: str, label: str | None = None, split: str | None = None, **more: Any) -> Row:

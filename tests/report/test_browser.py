@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_stores import Row, error, fit, image, run, write_store
+from page_stores import Row, error, fit, image, needed, run, write_store
 
 from conftest import Pomona, draw_photos
 from pomona import report
 from pomona.store import REPORT, Store
 
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-playwright = pytest.importorskip("playwright.sync_api")
+axe = needed("axe_playwright_python.sync_playwright")
+playwright = needed("playwright.sync_api")
 
 SECTIONS = [
     "At a glance",
@@ -339,6 +339,37 @@ def test_it_needs_no_script_and_can_be_printed(
         assert page.locator(".legend li").count() == 4
         assert page.locator(".strip img").count() >= 12
         assert page.pdf().startswith(b"%PDF")
+
+
+def test_a4_has_room_for_all_columns(look: Callable[..., Any], tmp_path: Path) -> None:
+    command = "pomona run /data/photographs/of/2026 /data/stores/of-2026 --workers 16 --quiet"
+    runs = [{**run(1_000_000, command), "engine": "spark", "workers": 128}] * 3
+    images = [image(f"{i}", f"label {i % 3}", f"fold {i % 7}") for i in range(42)]
+    store, manifest = write_store(tmp_path, images, runs=runs)
+    report.write(store, manifest)
+    with look(tmp_path, width=718) as page:  # A4 without the printer's margins
+        page.emulate_media(media="print")
+        assert page.locator(".wide").count() == 3
+        assert page.locator(".wide").evaluate_all(ENDS) == [True] * 3
+
+
+# Whether each table shows all its columns: within the page, and not within a frame that cuts it.
+ENDS = """all => all.map(one => getComputedStyle(one).overflowX === "visible"
+  && one.firstElementChild.getBoundingClientRect().right <= document.documentElement.clientWidth)"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_maps_pictures_are_within_its_frame(
+    look: Callable[..., Any], stores: Callable[[str], Path], width: int
+) -> None:
+    with look(stores("finished"), width) as page:
+        frame = page.locator("#map-frame").bounding_box()
+        boxes = [one.bounding_box() for one in page.locator(".faces img").all()]
+        assert len(boxes) > 10
+        for start, size in (("x", "width"), ("y", "height")):
+            assert min(box[start] for box in boxes) >= frame[start]
+            ends = [box[start] + box[size] for box in boxes]
+            assert max(ends) <= frame[start] + frame[size]
 
 
 def test_open_starts_the_browser(finished: Path, tmp_path: Path) -> None:

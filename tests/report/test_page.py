@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from page_stores import Page, error, fit, image, run, write_store
+from page_stores import Page, error, fit, image, needed, run, write_store
 
 from pomona import report, schemas
 from pomona.backbones import registry
@@ -71,6 +71,15 @@ def test_a_real_store(finished: Path) -> None:
     # Only now is it known how long the page took.
     assert again.table("Stage")[-1][0] == "write this page"
     assert again.tables[:6] == page.tables[:6]
+
+
+def test_a_package_that_lacks_fails_only_where_ci_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(ModuleNotFoundError):
+        needed("no_such_package_at_all")
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception):
+        needed("no_such_package_at_all")
 
 
 def test_counts_per_label_and_split(make_store: MakeStore) -> None:

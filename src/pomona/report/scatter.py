@@ -16,7 +16,8 @@ from pomona.report.projected import Projected
 from pomona.sources.scan import spread_sample
 
 MAP_IMAGES = 600
-WIDTH, HEIGHT, MARGIN = 1_000, 640, 32
+# A picture's half is within the margin: on a phone it takes 8 % of the map's width.
+WIDTH, HEIGHT, MARGIN = 1_000, 640, 44
 COMPONENTS_SHOWN, ENDS_SHOWN, ENDS_PER_LABEL = 5, 6, 2
 # How far apart pictures on the map are at least, in its units, and how many there may be.
 PICTURE_SIDE, PICTURES_SHOWN = 58, 80
