@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from page_stores import fit, image, write_store
 from PIL import Image
 
 import pomona as api
 from conftest import Pomona, draw_photos
 from pomona.recipe import Recipe
+from pomona.report import write
 from pomona.report.thumbnails import SIDE, provide
 from pomona.store import REPORT, THUMBNAILS, Store
 
@@ -44,6 +46,24 @@ def test_pictures_are_of_the_images(source: Path, tmp_path: Path) -> None:
         original = Image.open(source / path).convert("RGB").resize((SIDE, SIDE))
         difference = np.asarray(picture.convert("RGB"), float) - np.asarray(original, float)
         assert np.abs(difference).mean() < 8
+
+
+def test_an_image_beyond_the_usual_limit_that_the_store_took_in_has_a_picture(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "source").mkdir()
+    Image.new("1", (10_001, 10_000)).save(tmp_path / "source" / "large.tif")
+    [(path, sha256)] = wanted(tmp_path / "source").items()
+    rows = [image(path, width=10_001, height=10_000, sha256=sha256), image("small.jpg")]
+    store, manifest = write_store(
+        tmp_path / "out",
+        rows,
+        projection=fit(("components", 2)),
+        projected=np.eye(2, dtype=np.float32),
+        source=str(tmp_path / "source"),
+    )
+    write(store, manifest)
+    assert store.read_table(THUMBNAILS)["path"].to_pylist() == ["large.tif"]
 
 
 def test_a_crop_is_seen_as_the_network_sees_it(tmp_path: Path) -> None:

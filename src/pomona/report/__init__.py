@@ -26,7 +26,7 @@ def write(store: Store, manifest: dict[str, Any], pictures_s: float = PICTURES_S
         store.files.delete(THUMBNAILS)
     else:
         wanted, source, recipe = pictures(found), manifest["source"], store.recipe
-        images = thumbnails.provide(store, source, recipe, wanted, pictures_s)
+        images = thumbnails.provide(store, source, recipe, wanted, pictures_s, found["most_pixels"])
     store.files.write(REPORT, encode_text(render(found, images)))
 
 

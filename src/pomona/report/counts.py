@@ -77,6 +77,12 @@ def sizes(metadata: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(*texts, " × ")
 
 
+def most_pixels(metadata: pa.Table) -> int:
+    """Those of the largest image that is known."""
+    width, height = (metadata[side].cast(pa.int64()) for side in ("width", "height"))
+    return pc.max(pc.multiply(width, height)).as_py() or 0
+
+
 def file_sizes(metadata: pa.Table) -> list[tuple[str, int]]:
     """The smallest, the median, the largest and the sum of the files' sizes in bytes."""
     known = pc.drop_null(metadata["size_bytes"])

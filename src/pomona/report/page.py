@@ -108,6 +108,7 @@ def numbers(store: Store, manifest: dict[str, Any]) -> dict[str, Any]:
         "formats": counts.by_kind(metadata["format"]),
         "sizes": counts.by_kind(counts.sizes(metadata)),
         "file_sizes": counts.file_sizes(metadata),
+        "most_pixels": counts.most_pixels(metadata),
         "errors": counts.by_reason(errors),
         "recipe": {name: value for name, value in manifest["recipe"].items() if value is not None},
         "backbone": _backbone(manifest["recipe"]["backbone"]),

@@ -20,7 +20,7 @@ from PIL import Image
 
 from pomona.errors import ImageError, StoreError
 from pomona.recipe import Recipe
-from pomona.sources.decode import resize
+from pomona.sources.decode import MAX_PIXELS, resize
 from pomona.sources.reader import Reader
 from pomona.store import THUMBNAILS, Store
 from pomona.workers import Worker
@@ -45,21 +45,34 @@ class Drawing:
     input_size: int
     fit: str
     crop_fraction: float | None
+    max_pixels: int
 
 
 def provide(
-    store: Store, source: str, recipe: Recipe, wanted: Mapping[str, str], limit_s: float
+    store: Store,
+    source: str,
+    recipe: Recipe,
+    wanted: Mapping[str, str],
+    limit_s: float,
+    most_pixels: int = 0,
 ) -> dict[str, bytes]:
     """WebP files by path, those kept and, as long as `limit_s` lasts, those made now.
 
     wanted: path → SHA-256 of the file, the most important first; no other stays in the store. A
-    path is missing where its file is away, changed, or cannot be read any more.
+    path is missing where its file is away, changed, or cannot be read any more. most_pixels: of
+    the largest image that the store took in, which may be more than the usual limit.
     """
     found = dict(_kept(store, wanted))
     kept = len(found)
     missing = [item for item in wanted.items() if item[0] not in found]
     if missing and recipe.input_size is not None:
-        drawing = Drawing(source, recipe.input_size, recipe.fit, recipe.crop_fraction)
+        drawing = Drawing(
+            source,
+            recipe.input_size,
+            recipe.fit,
+            recipe.crop_fraction,
+            max(MAX_PIXELS, most_pixels),
+        )
         found.update(_make(missing, drawing, time.monotonic() + limit_s))
     if not found:
         store.files.delete(THUMBNAILS)
@@ -114,7 +127,7 @@ def _make(
 def draw(item: tuple[str, str], drawing: Drawing, attempt: int = 1) -> bytes | None:
     """The thumbnail of a file, if it still has this SHA-256 and can be decoded."""
     path, sha256 = item
-    with Reader(drawing.source, TIMEOUT_S) as images:
+    with Reader(drawing.source, TIMEOUT_S, drawing.max_pixels) as images:
         try:
             data = images.fetch(path)
             if hashlib.sha256(data).hexdigest() != sha256:
