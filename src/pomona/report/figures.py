@@ -29,7 +29,8 @@ def draw_all(found: dict[str, Any], folder: Path, image_format: str) -> list[Pat
     Raises PomonaError where matplotlib is missing, or the folder cannot be written.
     """
     try:
-        from matplotlib.figure import Figure
+        with _quiet():
+            from matplotlib.figure import Figure
     except ModuleNotFoundError as exc:
         raise PomonaError('matplotlib is not installed: pip install "pomona[figures]"') from exc
     drawn = []
@@ -54,7 +55,7 @@ def draw_all(found: dict[str, Any], folder: Path, image_format: str) -> list[Pat
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps to itself what matplotlib says, of letters that its fonts lack for one."""
+    """Keeps to itself what matplotlib says: of letters that its fonts lack, of its cache."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)
