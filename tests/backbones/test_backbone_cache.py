@@ -4,6 +4,7 @@ import hashlib
 import logging
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,11 +163,38 @@ def test_of_processes_that_need_it_at_once_one_converts(folder: Path) -> None:
 
 def test_a_process_that_died_leaves_nothing_for_long(folder: Path, backbone: Backbone) -> None:
     folder.mkdir(parents=True)
-    (folder / "half-written.tmp").write_bytes(b"half")
-    (folder / "half-converted.tmp").mkdir()
-    (folder / "half-converted.tmp" / "model.onnx").write_bytes(b"half")
+    died = "import os\nwith cache.workplace() as out:\n (out / 'half').touch()\n os._exit(0)"
+    subprocess.run(
+        [sys.executable, "-c", f"from pomona.backbones import cache\n{died}"], check=True
+    )
+    assert len(entries(folder)) == 1
     cache.load(backbone)
     assert [path.suffix for path in entries(folder)] == [".onnx"]
+
+
+def test_what_others_keep_in_the_folder_is_theirs(folder: Path, backbone: Backbone) -> None:
+    theirs = [folder / "thesis.tmp", folder / "work.tmp" / "draft", folder / ".hidden.tmp"]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    cache.load(backbone)
+    assert all(path.exists() for path in theirs)
+
+
+def test_what_is_being_written_is_written_whatever_is_swept(folder: Path) -> None:
+    folder.mkdir(parents=True)
+
+    def sweep() -> None:
+        for _ in range(300):
+            with cache.locked(folder):
+                pass
+
+    sweeping = threading.Thread(target=sweep)
+    sweeping.start()
+    while sweeping.is_alive():
+        cache.put(folder / "entry", b"whole")
+    sweeping.join()
+    assert [path.read_bytes() for path in entries(folder)] == [b"whole"]
 
 
 def test_a_measured_speed_is_kept_beside_the_entry(folder: Path) -> None:

@@ -27,8 +27,10 @@ from PIL import Image
 
 import pomona as api
 from conftest import DATA, Pomona
-from pomona.backbones import cache, registry
+from pomona.backbones import cache, keras_catalog, keras_convert, registry
 from pomona.backbones.reading import Reading
+from pomona.backbones.runtime import Network
+from pomona.errors import BackboneError
 
 TOLERANCE = 1e-4
 SIDE = 224
@@ -193,6 +195,57 @@ def test_features_are_those_of_keras(
         original.model.save_weights(new)
     add(pomona, original.name, new)
     assert cache.load(registry.get(original.name)).digest == digest
+
+
+@pytest.fixture(scope="module")
+def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Original:
+    """With its top, and ImageNet's numbers where the published weights have them."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    model = keras_convert.build_unloaded(keras.applications.EfficientNetB0, include_top=True)
+    normalization = model.get_layer("normalization")
+    values = [np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(1)]
+    normalization.set_weights(values)
+    normalization.finalize_state()
+    headless = keras.Model(model.input, model.get_layer("avg_pool").output)
+    return Original("efficientnet_b0", model, lambda images: headless.predict(images, verbose=0))
+
+
+@pytest.mark.parametrize("layout", ["whole.h5", "whole.weights.h5", "whole.keras", "headless.h5"])
+def test_numbers_of_a_normalization_are_those_of_the_file(
+    efficientnet: Original, layout: str, tmp_path: Path
+) -> None:
+    path = tmp_path / layout
+    if layout == "headless.h5":
+        import keras
+
+        headless = keras.Model(efficientnet.model.input, efficientnet.model.layers[-3].output)
+        save_as_published(headless, path)
+    elif layout == "whole.h5":
+        save_as_published(efficientnet.model, path)
+    elif layout == "whole.keras":
+        efficientnet.model.save(path)
+    else:
+        efficientnet.model.save_weights(path)
+    (tmp_path / "out").mkdir()
+    request = keras_convert.Request(
+        "EfficientNetB0", "efficientnet_b0", str(path), SIDE, str(tmp_path / "out")
+    )
+    content, facts = keras_convert.convert(request)
+    images = keras_convert.draw(SIDE, 2)
+    mine = Network("efficientnet_b0", content, "", SIDE, facts.width).features(images)
+    check_close(mine, efficientnet.predict(images.astype(np.float32)))
+
+
+def test_nothing_of_the_current_folder_is_run(
+    offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "h5py.py").write_text("raise SystemExit('run')")
+    (tmp_path / "text.h5").write_text("no weights")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BackboneError, match="is no weights file of Keras"):
+        keras_catalog.add("keras:VGG16", Path("text.h5"))
 
 
 @pytest.fixture(scope="module")

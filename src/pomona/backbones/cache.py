@@ -26,6 +26,8 @@ from pomona.errors import BackboneError
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
+# Of what is half-written or half-done; in a folder that others use too, no name is theirs.
+TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".pomona-", ".tmp"
 MEASURED_S = 1.0
 
 
@@ -111,7 +113,7 @@ def locked(folder: Path) -> Iterator[None]:
             except BlockingIOError:
                 logger.warning("waiting for another process that converts a backbone")
                 fcntl.flock(file, fcntl.LOCK_EX)
-            for stale in folder.glob("*.tmp"):
+            for stale in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
                 if stale.is_dir():
                     shutil.rmtree(stale, ignore_errors=True)
                 else:
@@ -123,24 +125,41 @@ def locked(folder: Path) -> Iterator[None]:
 def workplace() -> Iterator[Path]:
     """A folder for half-done work, removed in the end; by the next holder of the lock if killed."""
     folder = cache_folder()
-    within = folder if os.access(folder, os.W_OK) else None
     with tempfile.TemporaryDirectory(
-        suffix=".tmp", prefix="", dir=within, ignore_cleanup_errors=True
+        suffix=TEMPORARY_SUFFIX,
+        prefix=TEMPORARY_PREFIX,
+        dir=folder if can_write(folder) else None,
+        ignore_cleanup_errors=True,
     ) as name:
         yield Path(name)
 
 
+def can_write(folder: Path) -> bool:
+    """Whether it is a folder in which files can be made."""
+    try:
+        return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
 def put(path: Path, content: bytes) -> None:
     """Write a file whole, or not at all. Raises OSError."""
-    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    while True:
+        temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                try:
+                    temporary.replace(path)
+                    return
+                except FileNotFoundError:
+                    # A holder of the lock took it for a dead process's: once more, if it was so.
+                    if os.fstat(file.fileno()).st_nlink or not can_write(path.parent):
+                        raise
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def sha256(content: bytes) -> str:

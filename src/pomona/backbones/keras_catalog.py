@@ -70,6 +70,11 @@ NAMED = {
     ),
 }
 PREFIX = "keras:"
+# With this process's paths: the user's folder, where any h5py.py may lie, is not put among them.
+BOOTSTRAP = (
+    "import sys; sys.path[:] = sys.argv[2:]; "
+    "from pomona.backbones.keras_convert import main; main(sys.argv[1])"
+)
 
 
 def names() -> list[str]:
@@ -231,12 +236,13 @@ def _convert(
         "name": name,
         "weights": None if weights is None else str(weights.absolute()),
         "input_size": input_size,
-        "out": str(out),
+        "out": str(out.absolute()),
     }
-    asked = out / "request.json"
+    asked = out.absolute() / "request.json"
     asked.write_text(json.dumps(request))
     done = subprocess.run(  # noqa: S603 - this very interpreter, and no shell
-        [sys.executable, "-m", "pomona.backbones.keras_convert", str(asked)],
+        [sys.executable, "-c", BOOTSTRAP, str(asked), *sys.path],
+        cwd=out,
         capture_output=True,
         text=True,
         errors="replace",

@@ -1,9 +1,8 @@
 """Converts a network of keras.applications to ONNX, in a process of its own.
 
-    python -m pomona.backbones.keras_convert REQUEST.json
-
-TensorFlow takes gigabytes and speaks on stderr; here both end with the process. REQUEST.json has
-`Request`'s fields; the folder `out` gets model.onnx and facts.json, or error.txt with one line.
+TensorFlow takes gigabytes and speaks on stderr; here both end with the process. `main` is given a
+file of JSON with `Request`'s fields; the folder `out` gets model.onnx and facts.json, or error.txt
+with one line.
 """
 
 from __future__ import annotations
@@ -130,6 +129,10 @@ def _load(function: Callable[..., Any], request: Request) -> Any:
                 f"{request.application} ({_line(exc)})"
             ) from exc
         model.set_weights(whole.get_weights()[: len(model.weights)])
+    for layer in model.layers:
+        # A Normalization uses its weights only from then on.
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
     return model
 
 
@@ -176,9 +179,9 @@ def _line(exc: BaseException) -> str:
     return text if len(text) < 300 else f"{text[:297]}…"
 
 
-def main() -> None:
-    """Answers a request in its folder; the exit status is 1 when it cannot be done."""
-    request = Request(**json.loads(Path(sys.argv[1]).read_text()))
+def main(asked: str) -> None:
+    """Answers the request of a file in its folder; exit status 1 when it cannot be done."""
+    request = Request(**json.loads(Path(asked).read_text()))
     out = Path(request.out)
     try:
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -189,7 +192,3 @@ def main() -> None:
         sys.exit(1)
     (out / "model.onnx").write_bytes(content)
     (out / "facts.json").write_text(json.dumps(dataclasses.asdict(facts)))
-
-
-if __name__ == "__main__":
-    main()
