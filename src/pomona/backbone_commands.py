@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pomona.errors import BackboneError, UsageError
 
@@ -96,7 +96,8 @@ def backbones(
         print(json.dumps([_facts(one) for one in known], ensure_ascii=False))
         return
     table = Table(
-        *("name", "width", "input", "top-1", "licence", "images/s a core", "weights"),
+        Column("name", no_wrap=True, overflow="fold"),
+        *("width", "input", "top-1", "licence", "images/s a core", "weights"),
         box=None,
     )
     for one in known:
@@ -154,9 +155,9 @@ def add(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a network of Keras, of this name or keras:NAME, and keep it in the cache.
+    r"""Convert a network of Keras, of this name or keras:NAME, and keep it in the cache.
 
-    Without --weights Keras downloads its own. Needs pip install "pomona[keras]", here alone.
+    Without --weights Keras downloads its own. Needs pip install "pomona\[keras]", here alone.
     """
     from pomona.backbones import cache, keras_catalog, registry
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
 import onnx
 
 from pomona.backbones.cache import sha256
+from pomona.backbones.reading import LARGEST
 from pomona.backbones.runtime import Network
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError
@@ -43,6 +45,22 @@ def write(backbone: Backbone, network: Network) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def _can_be(facts: dict[str, Any]) -> bool:
+    """Whether everything is of its type and in its range."""
+    texts = ("name", "preprocessing", "licence", "origin")
+    digests = ("weights_sha256", "model_sha256")
+    share, top1, source = facts["crop_fraction"], facts["top1"], facts["top1_source"]
+    return (
+        all(isinstance(facts[key], str) and facts[key].isprintable() for key in texts)
+        and (source is None or (isinstance(source, str) and source.isprintable()))
+        and all(re.fullmatch("[0-9a-f]{64}", facts[key]) for key in digests)
+        and all(type(facts[key]) is int and facts[key] > 0 for key in ("width", "revision"))
+        and (type(facts["input_size"]) is int and 0 < facts["input_size"] <= LARGEST)
+        and (type(share) in (int, float) and 0 < share <= 1)
+        and (top1 is None or (type(top1) in (int, float) and 0 <= top1 <= 100))
+    )
+
+
 def read(model: onnx.ModelProto) -> tuple[Spec, bytes] | None:
     """The spec and the network's own bytes; None of a file that pomona did not write.
 
@@ -54,7 +72,9 @@ def read(model: onnx.ModelProto) -> tuple[Spec, bytes] | None:
     try:
         facts: dict[str, Any] = json.loads(told[0].value)
         spec = Spec(**{each.name: facts[each.name] for each in fields(Spec)})
-    except (ValueError, KeyError, TypeError) as exc:
+        if not _can_be(facts):
+            raise ValueError("facts that cannot be")
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise BackboneError("it was made by another version of pomona: export it anew") from exc
     model.metadata_props.remove(told[0])
     content = bytes(model.SerializeToString(deterministic=True))

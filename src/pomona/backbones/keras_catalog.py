@@ -25,7 +25,7 @@ from pomona.errors import BackboneError, UsageError
 REVISION = 1
 TOP1_SOURCE = "https://keras.io/api/applications/"
 DEFAULT_SIZE = 224
-NO_KERAS = 'converting a network of Keras needs Keras: pip install "pomona[keras]"'
+NOT_STATED = "not stated by Keras (its code: Apache-2.0)"
 
 # Input sizes other than 224, as the functions of keras.applications have them.
 _SIZES = {
@@ -59,13 +59,13 @@ class _Known:
 
 
 NAMED = {
-    "mobilenet_v2": _Known("MobileNetV2", 1280, "RGB, (x − 127.5) / 127.5", "Apache-2.0", 71.3),
+    "mobilenet_v2": _Known("MobileNetV2", 1280, "RGB, (x − 127.5) / 127.5", NOT_STATED, 71.3),
     "resnet50": _Known("ResNet50", 2048, "BGR, x − (103.939, 116.779, 123.68)", "MIT", 74.9),
     "efficientnet_b0": _Known(
         "EfficientNetB0",
         1280,
         "RGB, (x / 255 − (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)",
-        "Apache-2.0",
+        NOT_STATED,
         77.1,
     ),
 }
@@ -79,8 +79,12 @@ BOOTSTRAP = (
 
 def names() -> list[str]:
     """The networks that have a name of their own, and the others that were added."""
-    added = cache.cache_folder().glob(f"{cache.file_name(PREFIX)}*.record")
-    return [*NAMED, *sorted(PREFIX + path.stem.removeprefix("keras-") for path in added)]
+    try:
+        records = sorted(cache.cache_folder().glob(f"{cache.file_name(PREFIX)}*.record"))
+    except OSError:  # a folder that may not be entered
+        return list(NAMED)
+    added = [PREFIX + path.stem.removeprefix("keras-") for path in records]
+    return [*NAMED, *(name for name in added if canonical(name) == name)]
 
 
 def canonical(name: str) -> str | None:
@@ -99,6 +103,10 @@ def get(name: str) -> Backbone:
     application = _application(name)
     record = _record(name)
     known = NAMED.get(name)
+    download = _download(application)
+    # What is known of Keras's own weights says nothing of those in a user's file.
+    keras_own = record.get("origin", download) == download
+    published = known if keras_own else None
     nothing = "known once it is added"
     return Backbone(
         name=name,
@@ -107,10 +115,10 @@ def get(name: str) -> Backbone:
         crop_fraction=0.875,
         preprocessing=record.get("preprocessing", known.preprocessing if known else nothing),
         weights_sha256=record.get("weights_sha256"),
-        licence=known.licence if known else f"see {TOP1_SOURCE}",
-        origin=record.get("origin", f"Keras's download of keras.applications.{application}"),
-        top1=known.top1 if known else None,
-        top1_source=TOP1_SOURCE if known else None,
+        licence=(known.licence if known else NOT_STATED) if keras_own else "that of your file",
+        origin=record.get("origin", download),
+        top1=published.top1 if published else None,
+        top1_source=TOP1_SOURCE if published else None,
         revision=REVISION,
         way_out=f"`{_command(name)}` brings it back",
         find_weights=partial(_find_weights, name, record.get("weights_sha256")),
@@ -143,6 +151,10 @@ def add(name: str, weights: Path | None = None) -> Added:
         before = get(name)
         if before.weights_sha256 and given in (None, before.weights_sha256) and _is_whole(before):
             return Added(before, False, None)
+        if not cache.can_write(folder):
+            raise BackboneError(
+                f"cannot keep {name} in {folder}: set POMONA_CACHE to a folder that can be written"
+            )
         application = _application(name)
         with cache.workplace() as out:
             size = before.input_size
@@ -152,7 +164,7 @@ def add(name: str, weights: Path | None = None) -> Added:
             digest = cache.sha256(content)
             if given not in (None, digest):
                 raise BackboneError(f"{weights} changed while it was read: give the command again")
-            origin = f"Keras's download of keras.applications.{application}"
+            origin = _download(application)
             if weights is not None:
                 origin = f"the file {weights.name}, given as keras.applications.{application}"
             record = {
@@ -187,6 +199,10 @@ def _is_whole(backbone: Backbone) -> bool:
 
 def _application(name: str) -> str:
     return NAMED[name].application if name in NAMED else name.removeprefix(PREFIX)
+
+
+def _download(application: str) -> str:
+    return f"Keras's download of keras.applications.{application}"
 
 
 def _command(name: str) -> str:
@@ -230,7 +246,11 @@ def _convert(
 ) -> tuple[bytes, dict[str, Any]]:
     """The network as ONNX bytes, and the facts of its conversion."""
     if importlib.util.find_spec("keras") is None or importlib.util.find_spec("tensorflow") is None:
-        raise BackboneError(NO_KERAS)
+        raise BackboneError(
+            'converting a network of Keras needs Keras: pip install "pomona[keras]"; or, where '
+            f"it is, `pomona backbones export {name} FILE.onnx --input-size {input_size}`, "
+            "and give --backbone the file"
+        )
     request = {
         "application": _application(name),
         "name": name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 from onnx import helper, numpy_helper
@@ -15,14 +16,19 @@ from pomona.errors import UsageError
 _AFTER_CLASSIFIER = {
     "Add",
     "Cast",
+    "Clip",
+    "Div",
     "Dropout",
     "Flatten",
     "Identity",
     "LogSoftmax",
+    "Mul",
+    "Relu",
     "Reshape",
     "Sigmoid",
     "Softmax",
     "Squeeze",
+    "Tanh",
 }
 _CLASSIFIERS = ("Gemm", "MatMul")
 
@@ -48,13 +54,14 @@ def find_cut(graph: onnx.GraphProto, layer: str | None) -> Cut:
     constants = {each.name for each in graph.initializer}
     end = graph.output[0].name
     tensor = end
-    while (node := makers.get(tensor)) is not None:
+    while (node := makers.pop(tensor, None)) is not None:  # once, should they go round
         data = [name for name in node.input if name and not _is_constant(name, makers, constants)]
         if len(data) != 1:
             break
         if node.op_type in _CLASSIFIERS and len(node.input) > 1:
             found = _before_reshaping(data[0], makers)
-            return Cut(found, f"what enters the last {node.op_type}, {node.name or node.output[0]}")
+            name = shown(node.name or node.output[0])
+            return Cut(found, f"what enters the last {node.op_type}, {name}")
         if node.op_type not in _AFTER_CLASSIFIER:
             break
         tensor = data[0]
@@ -63,19 +70,20 @@ def find_cut(graph: onnx.GraphProto, layer: str | None) -> Cut:
 
 def _before_reshaping(tensor: str, makers: dict[str, onnx.NodeProto]) -> str:
     """Dropout does nothing outside of training; the tensor before it is the same."""
-    node = makers.get(tensor)
+    node = makers.pop(tensor, None)
     while node is not None and node.op_type in ("Dropout", "Identity"):
         tensor = node.input[0]
-        node = makers.get(tensor)
+        node = makers.pop(tensor, None)
     return tensor
 
 
 def _is_constant(name: str, makers: dict[str, onnx.NodeProto], constants: set[str]) -> bool:
-    waiting = [name]
+    waiting, seen = [name], {""}
     while waiting:
         one = waiting.pop()
-        if one in constants or not one:
+        if one in constants or one in seen:
             continue
+        seen.add(one)
         node = makers.get(one)
         if node is None or (not node.input and node.op_type != "Constant"):
             return False
@@ -91,7 +99,9 @@ def _find_layer(graph: onnx.GraphProto, layer: str) -> str:
             return str(node.output[0])
     known = [name for node in graph.node for name in (node.name, *node.output) if name]
     close = difflib.get_close_matches(layer, known, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"its last are {known[-3:]}"
+    hint = f"its last are {known[-3:]}"
+    if close:
+        hint = f"did you mean {' or '.join(map(shown, close))}?"
     raise UsageError(f"--layer {layer}: the network has no such node or tensor; {hint}")
 
 
@@ -124,7 +134,14 @@ def _inputs(node: onnx.NodeProto) -> Iterator[str]:
 
 def free_batch(graph: onnx.GraphProto, fixed: int) -> None:
     """Let what reshapes to a batch of `fixed` images keep whatever batch it gets."""
-    targets = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    makers = {output: node for node in graph.node for output in node.output}
+    constants = {each.name for each in graph.initializer}
+    reshapes = [node.input for node in graph.node if node.op_type == "Reshape"]
+    of_images: set[str] = set()
+    of_parameters: set[str] = set()
+    for data, shape in reshapes:
+        (of_parameters if _is_constant(data, makers, constants) else of_images).add(shape)
+    targets = of_images - of_parameters
     for each in graph.initializer:
         if each.name in targets:
             _free(each, fixed)
@@ -144,21 +161,59 @@ def _free(target: onnx.TensorProto, fixed: int) -> None:
         target.CopyFrom(numpy_helper.from_array(shape, target.name))
 
 
-def external_files(tensors: Iterable[onnx.TensorProto]) -> set[str]:
-    """The names of the files that hold the tensors' numbers instead of the model itself."""
-    return {
-        entry.value
-        for tensor in tensors
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
+def external_files(model: onnx.ModelProto) -> set[str]:
+    """The names of the files that hold tensors' numbers instead of the model itself; wherever in
+    it the tensors are: constants, branches, loops, functions, sparse ones."""
+    found: set[str] = set()
+    waiting: list[Any] = [model]
+    while waiting:
+        message = waiting.pop()
+        if not isinstance(message, onnx.TensorProto):
+            for field, value in message.ListFields():
+                if field.type == field.TYPE_MESSAGE:
+                    waiting.extend([value] if hasattr(value, "ListFields") else value)
+        elif message.data_location == onnx.TensorProto.EXTERNAL:
+            places = [each.value for each in message.external_data if each.key == "location"]
+            found.update(map(shown, places or ["another file"]))
+    return found
+
+
+def inlined_nodes(model: onnx.ModelProto) -> int:
+    """How many nodes there are once every function's are in its callers' place.
+
+    Raises ValueError for functions that call themselves.
+    """
+    bodies = {(each.domain, each.name, each.overload): each.node for each in model.functions}
+    counts: dict[tuple[str, str, str], int] = {}
+
+    def count(nodes: Iterable[onnx.NodeProto], callers: frozenset[tuple[str, str, str]]) -> int:
+        total = 0
+        for node in nodes:
+            total += 1
+            called = (node.domain, node.op_type, node.overload)
+            if called in callers:
+                raise ValueError("a function calls itself")
+            if called in bodies:
+                if called not in counts:
+                    counts[called] = count(bodies[called], callers | {called})
+                total += counts[called]
+            for attribute in node.attribute:
+                for graph in (attribute.g, *attribute.graphs):
+                    total += count(graph.node, callers)
+        return total
+
+    return count(model.graph.node, frozenset())
+
+
+def shown(name: str) -> str:
+    """A name of the file's as one line shows it."""
+    return name if name.isprintable() else ascii(name)
 
 
 def dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
-    """A tensor's shape; a size that is not fixed by its name, or "?"."""
+    """A tensor's shape; a size that is not fixed, as −1 is not, by its name, or "?"."""
     return [
-        each.dim_value if each.HasField("dim_value") else each.dim_param or "?"
+        each.dim_value if each.dim_value > 0 else shown(each.dim_param) or "?"
         for each in value.type.tensor_type.shape.dim
     ]
 

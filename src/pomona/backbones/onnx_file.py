@@ -20,16 +20,19 @@ from pomona.backbones.onnx_cut import (
     find_cut,
     free_batch,
     in_words,
+    inlined_nodes,
     keep_until,
+    shown,
 )
 from pomona.backbones.preprocessing import NAMED, Preprocessing
-from pomona.backbones.reading import Reading
+from pomona.backbones.reading import LARGEST, Reading
 from pomona.backbones.runtime import Network
 from pomona.backbones.spec import Backbone
-from pomona.errors import BackboneError, UsageError
+from pomona.errors import BackboneError, PomonaError, UsageError
 
 MAX_BYTES = 2**31 - 1  # what one protobuf message may have
 OLDEST_OPSET = 7  # from which on operators broadcast
+MOST_NODES = 1_000_000
 _PIXELS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8)
 _RAW = "pomona/raw"
 
@@ -48,11 +51,31 @@ def read(path: Path, reading: Reading) -> Backbone:
         )
     try:
         model = onnx.load_model_from_string(content)
+    except Exception as exc:  # protobuf's own, of no common base
+        raise BackboneError(f"{path} is no whole ONNX file: get it anew") from exc
+    try:
+        return _read(path, model, digest, reading)
+    except PomonaError:
+        raise
+    except Exception as exc:  # what onnx, NumPy and ONNX Runtime make of a file that is not valid
+        raise BackboneError(
+            f"cannot make a network of {path} ({type(exc).__name__}: "
+            f"{shown(' '.join(str(exc).split())[:300])}); onnx.checker may say what is not valid "
+            "in it: export it anew"
+        ) from exc
+
+
+def _read(path: Path, model: onnx.ModelProto, digest: str, reading: Reading) -> Backbone:
+    others = external_files(model)
+    if others:
+        raise BackboneError(
+            f"{path} keeps its weights in {', '.join(sorted(others)[:3])}: save it as one file, "
+            'with onnx.save_model(onnx.load("in.onnx"), "out.onnx")'
+        )
+    try:
         own = exported.read(model)
     except BackboneError as exc:
         raise BackboneError(f"cannot use {path}: {exc}") from exc
-    except Exception as exc:  # protobuf's own, of no common base
-        raise BackboneError(f"{path} is no whole ONNX file: get it anew") from exc
     if own is None:
         return _foreign(path, model, digest, reading)
     spec, network = own
@@ -62,6 +85,7 @@ def read(path: Path, reading: Reading) -> Backbone:
             f"{path} is {spec.name}, exported by pomona for {spec.input_size} × {spec.input_size} "
             "pixels: give no --input-size, --layer, --preprocessing or --layout"
         )
+    onnx_trial.try_out(path, Network(spec.name, network, "", spec.input_size, spec.width))
     facts = {key: value for key, value in vars(spec).items() if key != "model_sha256"}
     return _ready(path, network, **facts)
 
@@ -94,7 +118,7 @@ def _content(path: Path) -> bytes:
 
 
 def _foreign(path: Path, model: onnx.ModelProto, digest: str, reading: Reading) -> Backbone:
-    _refuse_old_or_spread(path, model)
+    _refuse_old_or_endless(path, model)
     images = _find_images(path, model, reading)
     preprocessing = _find_preprocessing(path, images, reading)
     cut = find_cut(model.graph, reading.layer)
@@ -120,21 +144,15 @@ def _foreign(path: Path, model: onnx.ModelProto, digest: str, reading: Reading) 
         preprocessing=preprocessing.in_words(),
         weights_sha256=digest,
         licence="not known",
-        origin=f"the file {path.name}, cut at {cut.tensor}",
+        origin=f"the file {path.name}, cut at {shown(cut.tensor)}",
         top1=None,
         top1_source=None,
         revision=1,
-        note=f"{path.name} is cut at {cut.tensor} ({cut.reason}){pooled}: {width:,} numbers",
+        note=f"{path.name} is cut at {shown(cut.tensor)} ({cut.reason}){pooled}: {width:,} numbers",
     )
 
 
-def _refuse_old_or_spread(path: Path, model: onnx.ModelProto) -> None:
-    others = external_files(model.graph.initializer)
-    if others:
-        raise BackboneError(
-            f"{path} keeps its weights in {', '.join(sorted(others)[:3])}: save it as one file, "
-            'with onnx.save_model(onnx.load("in.onnx"), "out.onnx")'
-        )
+def _refuse_old_or_endless(path: Path, model: onnx.ModelProto) -> None:
     if not model.graph.node or not model.graph.output:
         raise BackboneError(f"{path} is no ONNX model: it has no nodes")
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
@@ -143,7 +161,12 @@ def _refuse_old_or_spread(path: Path, model: onnx.ModelProto) -> None:
             f"{path} is of opset {versions[0] if versions else 'none'}: "
             f"export it with {OLDEST_OPSET} or later"
         )
+    constants = [each.name for each in model.graph.initializer]
+    if len(constants) > len(set(constants)):
+        raise BackboneError(f"{path} has two constants of one name: export it anew")
     if model.functions:
+        if inlined_nodes(model) > MOST_NODES:
+            raise BackboneError(f"{path} has more than {MOST_NODES:,} nodes in its functions")
         model.CopyFrom(inliner.inline_local_functions(model))
     # Only from this version on may initializers be no inputs.
     model.ir_version = max(model.ir_version, 4)
@@ -163,7 +186,7 @@ class _Images:
 def _find_images(path: Path, model: onnx.ModelProto, reading: Reading) -> _Images:
     constants = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constants]
-    found = ", ".join(f"{each.name} {in_words(each)}" for each in inputs) or "nothing"
+    found = ", ".join(f"{shown(each.name)} {in_words(each)}" for each in inputs) or "nothing"
     refusal = f"{path} takes {found}: no batch of RGB images"
     if len(inputs) != 1:
         raise BackboneError(refusal)
@@ -188,6 +211,8 @@ def _find_images(path: Path, model: onnx.ModelProto, reading: Reading) -> _Image
         raise UsageError(f"{path} takes images of any size ({found}): say --input-size, as 224")
     if reading.input_size not in (None, side):
         raise UsageError(f"--input-size {reading.input_size}: {path} takes {side} alone ({found})")
+    if side > LARGEST:
+        raise BackboneError(f"{path} takes {found}: images of {LARGEST} pixels a side at most")
     batch = shape[0] if isinstance(shape[0], int) else 0
     return _Images(value.name, value.type.tensor_type.elem_type, layout, side, batch)
 
@@ -255,14 +280,14 @@ def _end(path: Path, model: onnx.ModelProto, images: _Images, cut: Cut) -> tuple
     graph = model.graph
     graph.node.append(helper.make_node("Cast", [cut.tensor], [_RAW], _RAW, to=TensorProto.FLOAT))
     graph.output.append(helper.make_tensor_value_info(_RAW, TensorProto.FLOAT, None))
-    shape = onnx_trial.shape_of(path, model, _RAW, images.side, f"at {cut.tensor}")
+    shape = onnx_trial.shape_of(path, model, _RAW, images.side, f"at {shown(cut.tensor)}")
     del graph.output[:]
     last, done = _RAW, ""
     if len(shape) == 4:
         _, one, two, three = shape
         if (one == two) == (two == three) and (one, two, three) != (1, 1, 1):
             raise BackboneError(
-                f"{path} has float32{shape} at {cut.tensor}, channels first or last?"
+                f"{path} has float32{shape} at {shown(cut.tensor)}, channels first or last?"
             )
         if two != three:  # height and width come first
             graph.node.append(
@@ -281,7 +306,7 @@ def _end(path: Path, model: onnx.ModelProto, images: _Images, cut: Cut) -> tuple
         graph.node.append(helper.make_node("Identity", [last], ["features"], "pomona/same"))
     else:
         raise BackboneError(
-            f"{path} has float32{shape} at {cut.tensor} ({cut.reason}), "
+            f"{path} has float32{shape} at {shown(cut.tensor)} ({cut.reason}), "
             "no row or map of features an image: say another --layer"
         )
     width = shape[1] if len(shape) == 2 or two == three else three

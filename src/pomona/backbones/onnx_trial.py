@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from pomona.backbones.onnx_cut import shown
 from pomona.backbones.runtime import Network
 from pomona.errors import BackboneError
 
@@ -33,11 +34,17 @@ def shape_of(path: Path, model: onnx.ModelProto, tensor: str, side: int, at: str
 
 def try_out(path: Path, network: Network) -> None:
     """Raises BackboneError unless an image's features are finite numbers, the same whatever the
-    others of its batch, and those that the network gives without a runtime's optimisations.
+    others of its batch, as many as it says, and those that the network gives without a runtime's
+    optimisations.
     """
     side = network.input_size
     images = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
     features = network.features(images)
+    if features.shape != (len(images), network.width):
+        raise BackboneError(
+            f"{path} gives float32{list(features.shape)} for {len(images)} images, "
+            f"not {network.width} numbers each: export it anew"
+        )
     if not np.isfinite(features).all():
         raise BackboneError(f"{path} gives features that are no finite numbers: check its input")
     tolerance = HALF_TOLERANCE if b"pomona/cast" in network.model else TOLERANCE
@@ -72,6 +79,7 @@ def _run_plainly(
     except Exception as exc:  # its exceptions share no other base
         raise BackboneError(
             f"ONNX Runtime cannot run {path} on images of {images.shape[1]} × {images.shape[2]} "
-            f"({' '.join(str(exc).split())[:300]}); export it with a free batch, for this size"
+            f"({shown(' '.join(str(exc).split())[:300])}); "
+            "export it with a free batch, for this size"
         ) from exc
     return found

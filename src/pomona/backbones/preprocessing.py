@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from pomona.errors import UsageError
 
+LARGEST = 1e6  # of means and deviations, which are float32 in the graph
 Channels = tuple[float, float, float]
 
 
@@ -39,6 +39,9 @@ class Preprocessing:
         try:
             mean, _, std = text.partition("/")
             one, two = _channels(mean), _channels(std or "1")
+            small = all(-LARGEST <= each <= LARGEST for each in one)
+            if not small or not all(1 / LARGEST <= each <= LARGEST for each in two):
+                raise ValueError(text)
         except ValueError as exc:
             raise UsageError(
                 f"--preprocessing {text}: give {', '.join(NAMED)}, "
@@ -51,8 +54,6 @@ def _channels(text: str) -> Channels:
     numbers = [float(number) for number in text.split(",")]
     if len(numbers) == 1:
         numbers *= 3
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError(text)
     red, green, blue = numbers
     return red, green, blue
 

@@ -8,6 +8,7 @@ from pomona.backbones.preprocessing import Preprocessing
 from pomona.errors import UsageError
 
 LAYOUTS = ("nchw", "nhwc")
+SMALLEST, LARGEST = 32, 4096  # input sizes, in pixels
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,11 @@ import difflib
 from pathlib import Path
 
 from pomona.backbones import keras_catalog
-from pomona.backbones.reading import Reading
+from pomona.backbones.reading import LARGEST, SMALLEST, Reading
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, UsageError
 
 DEFAULT = "efficientnet_lite0"
-SMALLEST = 32
-LARGEST = 4096
 AS_IT_IS = Reading()
 
 
