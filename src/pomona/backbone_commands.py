@@ -97,8 +97,11 @@ def backbones(
         return
     table = Table(
         Column("name", no_wrap=True, overflow="fold"),
-        *("width", "input", "top-1", "licence", "images/s a core", "weights"),
+        *(Column(title, no_wrap=True) for title in ("width", "input", "top-1")),
+        "images/s a core",
+        Column("weights", no_wrap=True),
         box=None,
+        pad_edge=False,
     )
     for one in known:
         rate = cache.measured(one)
@@ -107,7 +110,6 @@ def backbones(
             "?" if one.width is None else str(one.width),
             f"{one.input_size}²",
             "?" if one.top1 is None else f"{one.top1} %",
-            one.licence,
             "" if rate is None else f"{rate:,.0f}",
             _state(one),
         )
@@ -116,6 +118,9 @@ def backbones(
     for source in dict.fromkeys(one.top1_source for one in known if one.top1_source):
         of = ", ".join(one.name for one in known if one.top1_source == source)
         console.print(f"ImageNet top-1 of {of}: {source}", markup=False)
+    for licence in dict.fromkeys(one.licence for one in known):
+        of = ", ".join(one.name for one in known if one.licence == licence)
+        console.print(f"Licence of {of}: {licence}", markup=False)
     console.print("To add one: pomona backbones add NAME; keras:NAME for others of Keras")
 
 

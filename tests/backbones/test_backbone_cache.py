@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pomona.backbones import cache, registry
+from pomona.backbones import cache, keras_catalog, registry
 from pomona.backbones.reading import Reading
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, UsageError
@@ -141,7 +141,7 @@ def test_the_folder_is_chosen_by_environment(
 
 LOAD = """
 import sys
-from pomona.backbones import cache, registry
+from pomona.backbones import cache, keras_catalog, registry
 network = cache.load(registry.get(registry.DEFAULT))
 print(network.digest, *sorted({"onnx", "onnxruntime", "cv2"} & set(sys.modules)))
 """
@@ -250,3 +250,24 @@ def test_missing_weights_say_what_to_install(folder: Path, monkeypatch: pytest.M
 def test_the_default_is_known() -> None:
     assert registry.DEFAULT in registry.names()
     assert registry.get(registry.DEFAULT).name == registry.DEFAULT
+
+
+def test_without_keras_the_ways_round_it_are_told(
+    folder: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(BackboneError, match=r'pip install "pomona\[keras\]"') as caught:
+        keras_catalog.add("resnet50", backbone.find_weights())
+    way = "`pomona backbones export resnet50 FILE.onnx --input-size 224`"
+    assert way in str(caught.value)
+    assert entries(folder) == []
+
+
+def test_work_is_done_elsewhere_where_the_cache_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("POMONA_CACHE", str(tmp_path / "file"))
+    with cache.workplace() as out:
+        assert out.is_dir()
+    assert registry.names()[-1] == "efficientnet_b0"

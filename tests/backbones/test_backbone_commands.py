@@ -95,3 +95,49 @@ def test_the_list_says_what_there_is_and_how_fast(own: Pomona, finished: Path) -
     assert after["mobilenet_v2"]["state"] == "to be added"
     assert own("backbones", "add", "efficientnet_lite0").status == 2
     assert "keras:NAME" in own("backbones", "add", "resnet").complaint
+
+
+def test_the_list_has_every_name_whole(own: Pomona) -> None:
+    folder = Path(own.env["POMONA_CACHE"])
+    name = "A" * 70
+    record = {"width": 8, "preprocessing": "x", "weights_sha256": "0" * 64, "origin": "a file"}
+    (folder / f"keras-{name}.record").write_text(json.dumps(record))
+    for stray in ("keras-", "keras-a b", "keras-MobileNetV2", "keras-\x1b[2J"):
+        (folder / f"{stray}.record").write_text(json.dumps(record))
+    narrow = replace(own, env={**own.env, "COLUMNS": "72"}).done("backbones").stdout
+    assert "\nefficientnet_lite0 (default) " in narrow
+    assert name in narrow.replace("\n", "").replace(" ", "")
+    assert "\x1b" not in narrow
+    told = {one["name"]: one for one in json.loads(own.done("backbones", "--json").stdout)}
+    assert [one for one in told if one.startswith("keras:")] == [f"keras:{name}"]
+    assert told[f"keras:{name}"]["licence"] == "that of your file"
+
+
+def test_what_keras_measured_is_not_said_of_a_file(own: Pomona) -> None:
+    def told() -> tuple[object, object, object]:
+        listed = json.loads(own.done("backbones", "--json").stdout)
+        [one] = [each for each in listed if each["name"] == "mobilenet_v2"]
+        return one["licence"], one["top1"], one["top1_source"] is None
+
+    assert told() == ("not stated by Keras (its code: Apache-2.0)", 71.3, False)
+    record = {"width": 1280, "preprocessing": "x", "weights_sha256": "0" * 64}
+    path = Path(own.env["POMONA_CACHE"]) / "mobilenet_v2.record"
+    origin = "Keras's download of keras.applications.MobileNetV2"
+    path.write_text(json.dumps({**record, "origin": origin}))
+    assert told() == ("not stated by Keras (its code: Apache-2.0)", 71.3, False)
+    path.write_text(json.dumps({**record, "origin": "the file mine.h5, given as another"}))
+    assert told() == ("that of your file", None, True)
+
+
+def test_a_cache_that_is_a_file_is_refused_before_the_work(own: Pomona, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    without = replace(own, env={"POMONA_CACHE": str(tmp_path / "file")})
+    ended = without("backbones", "add", "mobilenet_v2")
+    assert ended.status == 1
+    assert "set POMONA_CACHE to a folder that can be written" in ended.complaint
+
+
+def test_help_names_what_is_to_be_installed(pomona: Pomona) -> None:
+    assert 'pip install "pomona[keras]"' in " ".join(
+        pomona.done("backbones", "add", "--help").stdout.split()
+    )
