@@ -21,7 +21,13 @@ from pomona.backbones import cache, registry
 from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import BATCH_SIZE, Network
 from pomona.backbones.spec import Backbone
-from pomona.errors import BackboneError, ImageError, StoreDamagedError, UsageError
+from pomona.errors import (
+    BackboneError,
+    ImageError,
+    PomonaError,
+    StoreDamagedError,
+    UsageError,
+)
 from pomona.plan import Shard
 from pomona.recipe import Recipe
 from pomona.sources.decode import MAX_PIXELS, Pixels, array_to_rgb, decode, resize, to_rgb
@@ -323,7 +329,15 @@ def featurize(
     if recipe is not None and recipe.input_size is None:
         raise BackboneError("these features were imported: only what made them can make more")
     name = recipe.backbone if recipe else registry.DEFAULT
-    backbone = registry.get(name, Reading(input_size=recipe.input_size if recipe else None))
+    try:
+        backbone = registry.get(name, Reading(input_size=recipe.input_size if recipe else None))
+    except PomonaError as exc:
+        if not name.endswith(".onnx"):
+            raise
+        raise BackboneError(
+            f"these features are of a file {name}: `pomona backbones export FILE.onnx {name}` with "
+            "the flags of its run makes one, in the current folder, that says how it is read"
+        ) from exc
     network = cache.load(backbone)
     if recipe is None:
         recipe = make_recipe(backbone, network, "stretch")

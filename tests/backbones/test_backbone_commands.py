@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from onnx_models import CHANNELS, TORCH, model
 
 import pomona as api
 from conftest import Pomona, contents, tables
+from pomona.errors import BackboneError
 
 FEW = ("--limit", "8", "--workers", "1", "--quiet")
 
@@ -58,7 +60,9 @@ def test_an_exported_network_makes_the_same_store(
     assert (other.status, "exists and is another file" in other.complaint) == (2, True)
 
 
-def test_any_file_is_run_and_its_cut_is_told(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
+def test_any_file_is_run_and_its_cut_is_told(
+    pomona: Pomona, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "other.onnx"
     file.write_bytes(model(TORCH).SerializeToString())
     out = tmp_path / "out"
@@ -69,6 +73,17 @@ def test_any_file_is_run_and_its_cut_is_told(pomona: Pomona, photos: Path, tmp_p
     assert api.open(out).features().array.shape == (8, CHANNELS)
     again = pomona(*args, "--preprocessing", "unit")
     assert "was made by another recipe (model_sha256" in again.complaint
+    # From Python, once the file says how it is read.
+    held = api.open(out).features()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BackboneError, match=r"`pomona backbones export FILE\.onnx other\.onnx`"):
+        api.featurize([], api.open(out).recipe)
+    here = tmp_path / "here"
+    here.mkdir()
+    pomona.done("backbones", "export", file, here / "other.onnx", "--preprocessing", "tf")
+    monkeypatch.chdir(here)
+    images = [photos / path for path in held.paths]
+    assert np.array_equal(api.featurize(images, api.open(out).recipe), held.array)
 
 
 def test_a_damaged_entry_is_rebuilt_and_the_run_goes_on(

@@ -95,7 +95,9 @@ def in_words(text: str) -> str:
     What it quotes may be of the image's metadata, such as where it was taken.
     """
     text = re.sub(r"0x[0-9a-fA-F]+", "0x…", " ".join(text.split()))
-    text = re.sub(r"""(?<!\w)b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*"|(?:/[\w.+-]+){2,}""", "…", text)
+    text = re.sub(
+        r"""(?<!\w)b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*"|(?:/[\w.+-]+){2,}""", "…", text
+    )
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:MAX_DETAIL]
 
 
