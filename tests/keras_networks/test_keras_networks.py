@@ -204,11 +204,11 @@ def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Original:
 
     keras.utils.set_random_seed(3)
     model = keras_convert.build_unloaded(keras.applications.EfficientNetB0, include_top=True)
-    normalization = model.get_layer("normalization")
+    [normalization] = [each for each in model.layers if hasattr(each, "finalize_state")]
     values = [np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(1)]
     normalization.set_weights(values)
     normalization.finalize_state()
-    headless = keras.Model(model.input, model.get_layer("avg_pool").output)
+    headless = keras.Model(model.input, model.layers[-3].output)
     return Original("efficientnet_b0", model, lambda images: headless.predict(images, verbose=0))
 
 
