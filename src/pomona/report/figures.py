@@ -113,8 +113,9 @@ def _map(axes: Axes, found: dict[str, Any]) -> None:
     axes.set(xticks=[], yticks=[], xlabel=shares[0], ylabel=shares[1] if shares[1:] else "")
     axes.set(title=f"{len(drawn['points']):,} of {count(drawn['total'], 'image')}")
     if count_of <= LEGEND_LABELS:
-        places = {"bbox_to_anchor": (1, 1), "loc": "upper left", "frameon": False}
-        legend = axes.legend(dots, ["x"] * count_of, **places)
+        legend = axes.legend(
+            dots, ["x"] * count_of, bbox_to_anchor=(1, 1), loc="upper left", frameon=False
+        )
         # Given to the legend itself, names that begin with an underscore would be left out.
         for text, label in zip(legend.get_texts(), drawn["labels"], strict=True):
             text.set_text(_plain(label["label"]))
