@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from page_stores import Row, error, fit, image, needed, run, write_store
 
-from conftest import Pomona, draw_photos
+from conftest import REAL, Pomona, draw_photos, unpack_fruits
 from pomona import report
 from pomona.store import REPORT, Store
 
@@ -89,6 +89,10 @@ def make_case(name: str, folder: Path, finished: Path) -> Path:
     out = folder / "out"
     if name in ("finished", "no thumbnails"):
         shutil.copytree(finished, out)
+    elif name == "photographs":
+        # A small input is as good for the page, and takes a tenth of the time.
+        flags = ("--input-size", "32", "--no-csv", "--quiet")
+        Pomona().done("run", unpack_fruits(folder), out, *flags)
     elif name == "one image":
         write_store(out, rows_of(["one"]), runs=[run(1)])
     elif name == "one label":
@@ -132,6 +136,7 @@ CASES = [
     "only errors",
     "1,000 labels",
     "hostile",
+    pytest.param("photographs", marks=REAL),
 ]
 
 
