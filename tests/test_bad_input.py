@@ -436,3 +436,9 @@ def test_what_may_not_be_read_is_neither_lost_nor_damaged(
         assert f"cannot read {closed}: Permission denied; ask for the right" in ended.complaint
     closed.chmod(0o644)
     assert tables(out) == before
+
+
+def test_a_cache_that_may_only_be_read_does_not_keep_from_measuring(nobody: Pomona) -> None:
+    ended = nobody.done("backbones", "--measure")
+    assert "images/s, which cannot be kept in" in ended.stderr
+    assert "set POMONA_CACHE to a folder that can be written" in ended.stderr

@@ -85,7 +85,17 @@ def measure(backbone: Backbone) -> float:
         images += len(batch)
     rate = round(images / seconds, 1)
     for entry in _entries(cache_folder(), backbone):
-        put(_speed(entry), json.dumps({"images_per_second": rate}).encode())
+        try:
+            put(_speed(entry), json.dumps({"images_per_second": rate}).encode())
+        except OSError as exc:
+            logger.warning(
+                "%s runs %s images/s, which cannot be kept in %s (%s); "
+                "set POMONA_CACHE to a folder that can be written",
+                backbone.name,
+                rate,
+                entry.parent,
+                exc.strerror,
+            )
     return rate
 
 
