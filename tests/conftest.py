@@ -12,7 +12,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,9 @@ class Here:
     peak_memory_mb: float = 0.0
     notice: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, modules: Sequence[str]) -> None:
+        pass
 
     def map(self, task: Any, items: Iterable[Any], payload: object) -> Iterator[tuple[Any, Any]]:
         for item in items:

@@ -385,8 +385,12 @@ class Caught:
     def has_progress(self) -> bool:
         return any(line["event"] == "progress" for line in events(self.log))
 
-    def has_workers(self) -> bool:
+    def is_importing(self) -> bool:
+        """It has started its workers, and imports what it needs itself."""
         return bool(psutil.Process(self.process.pid).children())
+
+    def has_lock(self) -> bool:
+        return (self.out / "_pomona" / "lock").exists()
 
     def processes(self) -> list[psutil.Process]:
         """All processes that the run started, itself included."""
@@ -402,7 +406,21 @@ class Caught:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("moment", [Caught.has_workers, Caught.has_progress])
+def test_a_run_stopped_before_it_began(
+    pomona: Pomona, many: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    caught = Caught(pomona, many, tmp_path)
+    caught.wait_until(caught.is_importing)
+    caught.process.send_signal(number)
+    ended = caught.end()
+    assert (ended.status, ended.stdout) == (status, "")
+    assert "Traceback" not in ended.stderr
+    assert f"go on with: pomona run {many} {caught.out} --workers 2" in ended.stderr
+    wait_for(lambda: caught.processes() == [])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", [Caught.has_lock, Caught.has_progress])
 def test_a_stopped_run(
     pomona: Pomona,
     many: Path,

@@ -53,6 +53,7 @@ app = typer.Typer(
 )
 
 FAILED, WRONG_USAGE, OVER_ERROR_RATE, TERMINATED = 1, 2, 3, 143
+WORKERS_NEED = ("pomona.features", "pomona.pca", "onnxruntime")
 
 # What typer raises of arguments that it cannot parse, under a name that its versions share.
 # What Spark itself takes for a secret among its settings (spark.redaction.regex)
@@ -93,6 +94,16 @@ def main() -> None:
             "give the command again with POMONA_DEBUG=1 and report what it prints",
             FAILED,
         )
+
+
+def _command() -> str:
+    """This command as it can be given again, and as others may read it."""
+    return shlex.join(["pomona", *(_SECRET.sub(r"\1=(hidden)", word) for word in sys.argv[1:])])
+
+
+def _status(exc: KeyboardInterrupt) -> int:
+    """130 for Ctrl-C, else what `_terminate` gave."""
+    return exc.args[0] if exc.args else STOPPED
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -315,6 +326,20 @@ def _engine(
 
 
 @contextmanager
+def _started(
+    name: str, workers: int | None, master: str | None, settings: list[str] | None
+) -> Iterator[Engine]:
+    """An engine whose workers import what they need while this process does, within."""
+    engine = _engine(name, workers, master, settings)
+    try:
+        engine.start(WORKERS_NEED)
+        yield engine
+    except KeyboardInterrupt as exc:
+        print(f"pomona: stopped before it began; go on with: {_command()}", file=sys.stderr)
+        raise typer.Exit(_status(exc)) from None
+
+
+@contextmanager
 def _running(
     output: Output, engine: Engine | None = None, thumbnails: bool | None = None
 ) -> Iterator[Running]:
@@ -324,15 +349,17 @@ def _running(
     """
     from pomona.engines import open_engine
     from pomona.runs import Running
+    from pomona.workers import forgo_pandas
 
-    command = shlex.join(["pomona", *(_SECRET.sub(r"\1=(hidden)", word) for word in sys.argv[1:])])
+    forgo_pandas()
+    command = _command()
     engine = engine or open_engine("local", 1)
     running = Running(engine, output.progress(), command, thumbnails)
     progress = running.progress
     try:
         yield running
     except KeyboardInterrupt as exc:
-        status = exc.args[0] if exc.args else STOPPED
+        status = _status(exc)
         done = f"{progress.status()}; " if progress.stage else ""
         progress.warn(f"stopped. {done}what is done is kept, go on with: {command}")
         progress.over(status, "stopped")
@@ -423,7 +450,8 @@ def run(
 
     Give it again to go on after a stop, or to take in new and changed images.
     """
-    from pomona import forecast, pipeline
+    with _started(engine, workers, master, spark_conf) as runs_on:
+        from pomona import forecast, pipeline
 
     output = Output(quiet, as_json, log_file)
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
@@ -443,7 +471,7 @@ def run(
         backbone_commands.reading(backbone_sha256, layer, input_size, preprocessing, layout),
     )
     _check_share("--max-error-rate", max_error_rate)
-    with _running(output, _engine(engine, workers, master, spark_conf), thumbnails) as running:
+    with _running(output, runs_on, thumbnails) as running:
         if dry_run:
             expected = forecast.forecast(out, extracting, running)
             output.result(dataclasses.asdict(expected), expected.in_words())
@@ -483,7 +511,8 @@ def extract(
     log_file: LogFile = None,
 ) -> None:
     """The first half alone: images in, features out; `pomona reduce` is the other half."""
-    from pomona import pipeline
+    with _started(engine, workers, master, spark_conf) as runs_on:
+        from pomona import pipeline
 
     output = Output(quiet, as_json, log_file)
     extracting = pipeline.Extracting(
@@ -502,7 +531,7 @@ def extract(
         backbone_commands.reading(backbone_sha256, layer, input_size, preprocessing, layout),
     )
     _check_share("--max-error-rate", max_error_rate)
-    with _running(output, _engine(engine, workers, master, spark_conf), thumbnails) as running:
+    with _running(output, runs_on, thumbnails) as running:
         summary = pipeline.extract(out, extracting, running)
         _finish(output, summary, max_error_rate)
 
@@ -525,11 +554,12 @@ def reduce(
     log_file: LogFile = None,
 ) -> None:
     """PCA of the features that a store holds: another k without running the network again."""
-    from pomona import pipeline
+    with _started(engine, workers, master, spark_conf) as runs_on:
+        from pomona import pipeline
 
     output = Output(quiet, as_json, log_file)
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
-    with _running(output, _engine(engine, workers, master, spark_conf), thumbnails) as running:
+    with _running(output, runs_on, thumbnails) as running:
         summary = pipeline.reduce(store, reducing, running)
         _finish(output, summary)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pickle
 import queue
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,8 +21,8 @@ from typing import Any
 from pomona.errors import EngineError
 
 BOOTSTRAP = (
-    "import sys; sys.path[:] = sys.argv[2:]; "
-    "from pomona.workers import main; main(int(sys.argv[1]))"
+    "import sys; modules = sys.argv[2].split(); sys.path[:] = sys.argv[3:]; "
+    "from pomona.workers import main; main(int(sys.argv[1]), modules)"
 )
 # A worker is one thread wide: as many workers as cores share nothing and wait for nothing.
 ONE_THREAD = dict.fromkeys(
@@ -33,6 +35,8 @@ ONE_THREAD = dict.fromkeys(
     ],
     "1",
 )
+# onnxruntime, which may be imported ahead, asks the second when it is imported.
+ENVIRONMENT = {**ONE_THREAD, "ORT_DISABLE_TELEMETRY": "1"}
 
 
 @dataclass(frozen=True)
@@ -62,20 +66,24 @@ class Worker:
     attempt: int = 0
 
     @classmethod
-    def start(cls, stderr: int | None = None) -> Worker:
-        """stderr: a descriptor for its standard error; None: this process's, if it has one."""
+    def start(cls, stderr: int | None = None, modules: Sequence[str] = ()) -> Worker:
+        """modules: what it imports before its first item comes.
+
+        stderr: a descriptor for its standard error; None: this process's, if it has one.
+        """
         if stderr is None and sys.stderr is None:
             stderr = subprocess.DEVNULL
         ours, theirs = socket.socketpair()
         with theirs:
+            number = str(theirs.fileno())
             try:
                 process = subprocess.Popen(  # noqa: S603 - this interpreter, with fixed code
-                    [sys.executable, "-c", BOOTSTRAP, str(theirs.fileno()), *sys.path],
+                    [sys.executable, "-c", BOOTSTRAP, number, " ".join(modules), *sys.path],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=stderr,
-                    env={**os.environ, **ONE_THREAD},
+                    env={**os.environ, **ENVIRONMENT},
                     start_new_session=True,  # Ctrl-C is the driver's, which ends its workers
                 )
             except OSError as exc:
@@ -124,12 +132,40 @@ def peak_memory_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def main(descriptor: int) -> None:
+class _Absent:
+    """A finder of modules that says of pandas that it is not installed."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name=name)
+
+
+def forgo_pandas() -> None:
+    """Spares this process half a second: pyarrow's first array imports pandas, if it is there.
+
+    For pomona's own processes only: pyarrow takes no pandas data for arrays from then on.
+    """
+    import pyarrow as pa
+
+    sys.meta_path.insert(0, _Absent)
+    try:
+        pa.array([])
+    finally:
+        sys.meta_path.remove(_Absent)
+
+
+def main(descriptor: int, modules: Sequence[str]) -> None:
     """Works until the other end of the connection closes, then exits at once, busy or not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(descriptor)
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
+    forgo_pandas()
+    for module in modules:
+        # One that fails says so where it is needed, in the task.
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
     task: Any = None
     payload: Any = None
     while True:

@@ -9,7 +9,7 @@ died is given to another one with the next `attempt`, so that it can be more car
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -66,6 +66,10 @@ class Engine(Protocol):
 
     @property
     def peak_memory_mb(self) -> float: ...
+
+    def start(self, modules: Sequence[str]) -> None:
+        """Gets workers ready ahead where that can be done: they import these modules, no more."""
+        ...
 
     def map(
         self, task: Task[Item, Result], items: Iterable[Item], payload: object

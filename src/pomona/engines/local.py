@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
@@ -37,6 +37,10 @@ class LocalEngine:
     @property
     def facts(self) -> dict[str, Any]:
         return {"retries": self._retries}
+
+    def start(self, modules: Sequence[str]) -> None:
+        while len(self._pool) < self.workers:
+            self._pool.append(Worker.start(modules=modules))
 
     def __enter__(self) -> LocalEngine:
         return self

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import pickle
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -82,6 +82,9 @@ class SparkEngine:
         self._own: SparkContext | None = None
         self._retries = 0
         self._broadcasts: dict[str, Broadcast] = {}
+
+    def start(self, modules: Sequence[str]) -> None:
+        """Nothing: executors import what their first task needs."""
 
     def __enter__(self) -> SparkEngine:
         if application.active() is None:
