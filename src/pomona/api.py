@@ -36,6 +36,8 @@ def run(
     preprocessing: str | None = None,
     layout: str | None = None,
     fit: str = "stretch",
+    runtime: str = "onnxruntime",
+    precision: str = "float32",
     variance: float | None = None,
     components: int | None = None,
     include: Sequence[str] = (),
@@ -75,6 +77,8 @@ def run(
         sync=sync,
         yes=yes,
         reading=Reading(backbone_sha256, layer, input_size, preprocessing, layout),
+        runtime=runtime,
+        precision=precision,
     )
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
     running = Running(

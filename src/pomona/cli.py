@@ -14,7 +14,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ app = typer.Typer(
 )
 
 FAILED, WRONG_USAGE, OVER_ERROR_RATE, TERMINATED = 1, 2, 3, 143
-WORKERS_NEED = ("pomona.features", "pomona.pca", "onnxruntime")
+WORKERS_NEED = ("pomona.features", "pomona.pca")
 
 # What typer raises of arguments that it cannot parse, under a name that its versions share.
 # What Spark itself takes for a secret among its settings (spark.redaction.regex)
@@ -173,6 +173,23 @@ Fit = Annotated[
         metavar="FIT",
         help="stretch: the whole image; crop: the central square.",
         autocompletion=lambda: ["stretch", "crop"],
+    ),
+]
+Runtime = Annotated[
+    str,
+    typer.Option(
+        metavar="RUNTIME",
+        help="What runs the network: onnxruntime, or openvino (pip install pomona\\[openvino]).",
+        autocompletion=lambda: ["onnxruntime", "openvino"],
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="PRECISION",
+        help="float32, or bfloat16: faster with openvino where the processor has it, "
+        "and as a feature nearly the same (docs/performance.md).",
+        autocompletion=lambda: ["float32", "bfloat16"],
     ),
 ]
 Include = Annotated[
@@ -327,12 +344,16 @@ def _engine(
 
 @contextmanager
 def _started(
-    name: str, workers: int | None, master: str | None, settings: list[str] | None
+    name: str,
+    workers: int | None,
+    master: str | None,
+    settings: list[str] | None,
+    modules: Sequence[str] = WORKERS_NEED,
 ) -> Iterator[Engine]:
     """An engine whose workers import what they need while this process does, within."""
     engine = _engine(name, workers, master, settings)
     try:
-        engine.start(WORKERS_NEED)
+        engine.start(modules)
         yield engine
     except KeyboardInterrupt as exc:
         print(f"pomona: stopped before it began; go on with: {_command()}", file=sys.stderr)
@@ -426,6 +447,8 @@ def run(
     include: Include = None,
     labels: Labels = None,
     fit: Fit = "stretch",
+    runtime: Runtime = "onnxruntime",
+    precision: Precision = "float32",
     workers: Workers = None,
     engine: EngineName = "local",
     master: Master = None,
@@ -450,7 +473,8 @@ def run(
 
     Give it again to go on after a stop, or to take in new and changed images.
     """
-    with _started(engine, workers, master, spark_conf) as runs_on:
+    needed = (*WORKERS_NEED, runtime)
+    with _started(engine, workers, master, spark_conf, needed) as runs_on:
         from pomona import forecast, pipeline
 
     output = Output(quiet, as_json, log_file)
@@ -469,6 +493,8 @@ def run(
         sync,
         yes,
         backbone_commands.reading(backbone_sha256, layer, input_size, preprocessing, layout),
+        runtime,
+        precision,
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, runs_on, thumbnails) as running:
@@ -494,6 +520,8 @@ def extract(
     include: Include = None,
     labels: Labels = None,
     fit: Fit = "stretch",
+    runtime: Runtime = "onnxruntime",
+    precision: Precision = "float32",
     workers: Workers = None,
     engine: EngineName = "local",
     master: Master = None,
@@ -511,7 +539,7 @@ def extract(
     log_file: LogFile = None,
 ) -> None:
     """The first half alone: images in, features out; `pomona reduce` is the other half."""
-    with _started(engine, workers, master, spark_conf) as runs_on:
+    with _started(engine, workers, master, spark_conf, (*WORKERS_NEED, runtime)) as runs_on:
         from pomona import pipeline
 
     output = Output(quiet, as_json, log_file)
@@ -529,6 +557,8 @@ def extract(
         sync,
         yes,
         backbone_commands.reading(backbone_sha256, layer, input_size, preprocessing, layout),
+        runtime,
+        precision,
     )
     _check_share("--max-error-rate", max_error_rate)
     with _running(output, runs_on, thumbnails) as running:

@@ -19,6 +19,7 @@ RUNTIMES = ("onnxruntime",)
 PACKAGES = ("numpy", "pyarrow", "pillow", "opencv-python-headless", "onnx")
 EXTRAS = {
     "keras": ("keras", "pomona backbones add, of Keras's networks"),
+    "openvino": ("openvino", "--runtime openvino and --precision bfloat16"),
     "pandas": ("pandas", "to_pandas() of a store's tables"),
     "spark": ("pyspark", "--engine spark"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence, Set
@@ -19,7 +20,7 @@ from PIL import Image
 from pomona import schemas
 from pomona.backbones import cache, registry
 from pomona.backbones.reading import Reading
-from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.backbones.runtime import Network
 from pomona.backbones.spec import Backbone
 from pomona.errors import (
     BackboneError,
@@ -38,6 +39,8 @@ from pomona.storage import LocalFolder
 from pomona.store import Store, matrix, origin, part_name
 
 TABLES = ("metadata", "errors", "features")
+# Images that are decoded one after another, then run: each work finds its own in the caches.
+WAITING = 16
 
 
 def make_recipe(backbone: Backbone, network: Network, fit: str) -> Recipe:
@@ -90,7 +93,7 @@ class Batches:
         side = network.input_size
         self.features = np.empty((rows, network.width), np.float32)
         self._network, self._recipe, self._watch = network, recipe, watch
-        self._buffer = np.empty((min(rows, BATCH_SIZE), side, side, 3), np.uint8)
+        self._buffer = np.empty((min(rows, WAITING), side, side, 3), np.uint8)
         self._rows: list[int] = []
 
     def add(self, row: int, pixels: Pixels) -> None:
@@ -339,6 +342,12 @@ def featurize(
             "the flags of its run makes one, in the current folder, that says how it is read"
         ) from exc
     network = cache.load(backbone)
+    if recipe is not None:
+        runtime, precision = (
+            recipe.runtime or network.runtime,
+            recipe.precision or network.precision,
+        )
+        network = dataclasses.replace(network, runtime=runtime, precision=precision)
     if recipe is None:
         recipe = make_recipe(backbone, network, "stretch")
     elif recipe.model_sha256 != network.digest:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona import features, pca, reach, report
-from pomona.backbones import cache, registry
+from pomona.backbones import cache, registry, runtime
 from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import Network
 from pomona.errors import EngineError, SourceError, StoreDamagedError, StoreError, UsageError
@@ -49,7 +49,7 @@ class Extracting:
     labels: a CSV file; None: the folders' names; retry_errors: which error rows are tried again,
     "retryable" or "all" of them; None: none; sync: whether images that the source does not have
     any more are dropped, yes: even if they are most of the store; reading: what is said of the
-    backbone beside its name.
+    backbone beside its name; runtime, precision: what runs it, and with which numbers.
     """
 
     source: Path
@@ -65,8 +65,11 @@ class Extracting:
     sync: bool = False
     yes: bool = False
     reading: Reading = registry.AS_IT_IS
+    runtime: str = "onnxruntime"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        runtime.check(self.runtime, self.precision)
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: at least 1 image is needed")
         if self.fit not in FITS:
@@ -199,7 +202,9 @@ def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
         running.progress.note(backbone.note)
     catalog = _find(extracting, running)
     seconds = time.perf_counter() - start
-    network = cache.load(backbone)
+    network = dataclasses.replace(
+        cache.load(backbone), runtime=extracting.runtime, precision=extracting.precision
+    )
     limit = running.engine.max_payload_bytes
     if limit is not None and len(network.model) > limit:
         raise EngineError(
@@ -265,7 +270,9 @@ def _extract(work: Run, job: Job) -> pa.Table:
     """Brings features/, metadata/ and errors/ to the source's state; returns the plan."""
     store, recipe = work.store, job.recipe
     first = Path(job.source, decode_path(job.catalog["path"][0].as_py()))
-    reach.check(work.engine, store.files, first)
+    if not work.engine.remote:
+        runtime.check_machine(job.network.runtime, job.network.precision)
+    reach.check(work.engine, store.files, first, recipe.runtime)
     work.watch.seconds["scan"] += job.scan_seconds
     if store.is_new():
         store.begin(job.source, recipe)

@@ -15,7 +15,7 @@ from pomona.errors import EngineError
 from pomona.sources.fetch import fingerprint
 from pomona.storage import TEMPORARIES, LocalFolder
 
-NEEDED = ("PIL", "cv2", "numpy", "onnxruntime", "pyarrow", "threadpoolctl")
+NEEDED = ("PIL", "cv2", "numpy", "pyarrow", "threadpoolctl")
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,15 @@ class Reach:
     nonce: bytes
     image: Path | None
     fingerprint: str | None
+    modules: tuple[str, ...]
 
 
-def check(engine: Engine, files: LocalFolder, image: Path | None) -> None:
-    """Asks the engine's workers, if they may be elsewhere. image: one of those they are to read.
+def check(
+    engine: Engine, files: LocalFolder, image: Path | None, runtime: str | None = None
+) -> None:
+    """Asks the engine's workers, if they may be elsewhere.
+
+    image: one of those they are to read; runtime: what they are to run the network with.
 
     Writes a file under the store's temporaries and removes it. Raises EngineError with what they
     do not see, StoreWriteError.
@@ -41,7 +46,8 @@ def check(engine: Engine, files: LocalFolder, image: Path | None) -> None:
     nonce = uuid.uuid4().hex
     name = f"{TEMPORARIES}/{nonce}"
     state = None if image is None else _fingerprint(image)
-    reach = Reach(__version__, files.absolute(), name, nonce.encode(), image, state)
+    modules = (*NEEDED, *([runtime] if runtime else []))
+    reach = Reach(__version__, files.absolute(), name, nonce.encode(), image, state, modules)
     files.write(reach.name, reach.nonce)
     try:
         for _, problem in engine.map(look, range(engine.workers), reach):
@@ -58,7 +64,7 @@ def look(worker: int, reach: Reach, attempt: int) -> str | None:
         return (
             f"{host} has pomona {__version__}, this is {reach.version}: install the same everywhere"
         )
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = [name for name in reach.modules if find_spec(name) is None]
     if missing:
         return f"{host} has pomona, but no {', '.join(missing)}: install its dependencies there"
     try:

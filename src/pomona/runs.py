@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -158,7 +159,7 @@ class Run:
         return {
             "id": self._id,
             "pomona_version": __version__,
-            "machine": _machine(),
+            "machine": _machine(self.store.recipe.runtime),
             "command": self._command,
             "engine": self.engine.name,
             "workers": self.engine.workers,
@@ -200,13 +201,16 @@ class Run:
         )
 
 
-def _machine() -> dict[str, Any]:
+def _machine(runtime: str | None) -> dict[str, Any]:
     """What the driver runs on, and with which versions of what decides the numbers."""
+    packages = ["numpy", "pillow", "pyarrow"]
+    if runtime and find_spec(runtime):  # workers on other machines may have what this one has not
+        packages.append(runtime)
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "onnxruntime", "pillow", "pyarrow")},
+        **{name: version(name) for name in packages},
     }
 
 

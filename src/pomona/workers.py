@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from pomona.absent import without
 from pomona.errors import EngineError
 
 BOOTSTRAP = (
@@ -132,15 +133,6 @@ def peak_memory_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-class _Absent:
-    """A finder of modules that says of pandas that it is not installed."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name=name)
-
-
 def forgo_pandas() -> None:
     """Spares this process half a second: pyarrow's first array imports pandas, if it is there.
 
@@ -148,11 +140,8 @@ def forgo_pandas() -> None:
     """
     import pyarrow as pa
 
-    sys.meta_path.insert(0, _Absent)
-    try:
+    with without("pandas"):
         pa.array([])
-    finally:
-        sys.meta_path.remove(_Absent)
 
 
 def main(descriptor: int, modules: Sequence[str]) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,15 +11,35 @@ import pytest
 from numpy.typing import NDArray
 
 from pomona.backbones import cache, registry
+from pomona.backbones import runtime as runtimes
 from pomona.backbones.runtime import BATCH_SIZE, Network
-from pomona.errors import BackboneError
+from pomona.errors import BackboneError, UsageError
+
+WAYS = [
+    (runtime, precision) for runtime, names in runtimes.PRECISIONS.items() for precision in names
+]
+
+
+def needs(precision: str) -> None:
+    """Skips where the processor has no such numbers; another test shows what is said there."""
+    try:
+        runtimes.check_machine("openvino", precision)
+    except BackboneError as exc:
+        pytest.skip(str(exc))
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POMONA_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield cache.load(registry.get(registry.DEFAULT))
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=" ".join)
+def network(request: pytest.FixtureRequest, reference: Network) -> Network:
+    runtime, precision = request.param
+    needs(precision)
+    return replace(reference, runtime=runtime, precision=precision)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +78,43 @@ def test_an_image_has_the_same_bits_at_any_place_in_a_batch(
     assert network.features(images[order]).tobytes() == alone[order].tobytes()
     # Views that are not contiguous, as a decoder may hand them over.
     assert network.features(images[::-2]).tobytes() == alone[::-2].tobytes()
+
+
+def test_all_ways_mean_the_same(
+    reference: Network, network: Network, images: NDArray[np.uint8], alone: NDArray[np.float32]
+) -> None:
+    expected = reference.features(images)
+    cosine = (alone * expected).sum(1) / (
+        np.linalg.norm(alone, axis=1) * np.linalg.norm(expected, axis=1)
+    )
+    assert cosine.min() > (0.97 if network.precision == "bfloat16" else 0.999999)
+    assert (alone.tobytes() == expected.tobytes()) == (network == reference)
+
+
+def test_what_a_runtime_does_not_have_is_refused_with_the_one_that_does() -> None:
+    with pytest.raises(UsageError, match="onnxruntime does not have it; add --runtime openvino"):
+        runtimes.check("onnxruntime", "bfloat16")
+    with pytest.raises(UsageError, match="float16: openvino does not have it; choose float32 or"):
+        runtimes.check("openvino", "float16")
+    with pytest.raises(UsageError, match="--runtime tensorrt: choose onnxruntime or openvino"):
+        runtimes.check("tensorrt", "float32")
+
+
+def test_a_processor_without_bfloat16_is_told() -> None:
+    able = ["FP32", "INT8", "BIN"]  # as OpenVINO says of one with AVX2
+    runtimes._check_able("float32", able)
+    with pytest.raises(BackboneError, match=r"no bfloat16 .*: leave out --precision bfloat16"):
+        runtimes._check_able("bfloat16", able)
+
+
+def test_openvino_missing_is_told_with_the_command_that_installs_it() -> None:
+    code = (
+        "import sys; sys.modules['openvino'] = None\n"
+        "from pomona.backbones import runtime; runtime.check_machine('openvino', 'float32')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    told = done.stderr.strip().splitlines()[-1]
+    assert told.endswith('OpenVINO is not installed: pip install "pomona[openvino]"')
 
 
 def test_an_empty_batch_has_no_rows(network: Network, images: NDArray[np.uint8]) -> None:
