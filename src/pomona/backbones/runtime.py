@@ -145,7 +145,7 @@ def _import_openvino() -> ModuleType:
             import openvino
     except ImportError as exc:
         raise BackboneError('OpenVINO is not installed: pip install "pomona[openvino]"') from exc
-    return openvino
+    return openvino  # type: ignore[no-any-return]
 
 
 def _capabilities(openvino: ModuleType) -> list[str]:
