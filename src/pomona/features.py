@@ -40,7 +40,8 @@ from pomona.store import Store, matrix, origin, part_name
 
 TABLES = ("metadata", "errors", "features")
 # Images that are decoded one after another, then run: each work finds its own in the caches.
-WAITING = 16
+WAITING = 64
+WAITING_BYTES = 2**25
 
 
 def make_recipe(backbone: Backbone, network: Network, fit: str) -> Recipe:
@@ -93,7 +94,8 @@ class Batches:
         side = network.input_size
         self.features = np.empty((rows, network.width), np.float32)
         self._network, self._recipe, self._watch = network, recipe, watch
-        self._buffer = np.empty((min(rows, WAITING), side, side, 3), np.uint8)
+        waiting = max(1, min(rows, WAITING, WAITING_BYTES // (3 * side**2)))
+        self._buffer = np.empty((waiting, side, side, 3), np.uint8)
         self._rows: list[int] = []
 
     def add(self, row: int, pixels: Pixels) -> None:
@@ -195,7 +197,7 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
     batches = Batches(len(rows), work.network, work.recipe, watch)
     errors: dict[int, dict[str, Any]] = {}
     ran = []
-    reader = Reader(work.source, work.image_timeout_s, work.max_pixels)
+    reader = Reader(work.source, work.image_timeout_s, work.max_pixels, work.recipe.side)
     with reader if attempt == 1 else CarefulReader(reader) as images:
         for row, image in enumerate(rows):
             try:
@@ -220,8 +222,8 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
             except ImageError as exc:
                 errors[row] = _error(exc)
     batches.flush()
-    for row in ran:
-        if row not in errors and not np.isfinite(batches.features[row]).all():
+    for row in np.flatnonzero(~np.isfinite(batches.features).all(axis=1)).tolist():
+        if row not in errors:
             errors[row] = _error(ImageError("network", "not_finite"))
     with watch.timed("write"):
         write_part(store, shard, work.recipe, rows, errors, batches.features)
@@ -358,7 +360,7 @@ def featurize(
     batches = Batches(len(images), network, recipe, Stopwatch())
     for row, image in enumerate(images):
         try:
-            batches.add(row, _pixels(image))
+            batches.add(row, _pixels(image, recipe.side))
         except ImageError as exc:
             name = f" ({image})" if isinstance(image, (str, os.PathLike)) else ""
             detail = f"image {row}{name}: {exc.detail}".removesuffix(": ")
@@ -367,12 +369,15 @@ def featurize(
     return batches.features
 
 
-def _pixels(image: str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]) -> Pixels:
+def _pixels(
+    image: str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8], side: int | None
+) -> Pixels:
     if isinstance(image, bytes):
-        return decode(image).pixels
+        return decode(image, side=side).pixels
     if isinstance(image, Image.Image):
         return to_rgb(image)
     if isinstance(image, np.ndarray):
         return array_to_rgb(image)
     path = Path(image)
-    return decode(fetch(str(path.parent), schemas.encode_path(path.name))).pixels
+    data = fetch(str(path.parent), schemas.encode_path(path.name))
+    return decode(data, side=side).pixels

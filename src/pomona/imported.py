@@ -42,6 +42,7 @@ def import_features(file: Path, out: Path, running: Running) -> Summary:
         input_size=None,
         width=numbers.shape[1],
         fit=BACKBONE,
+        decode_scaling=None,
         shrink=None,
         enlarge=None,
         runtime=None,

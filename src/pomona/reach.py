@@ -15,7 +15,7 @@ from pomona.errors import EngineError
 from pomona.sources.fetch import fingerprint
 from pomona.storage import TEMPORARIES, LocalFolder
 
-NEEDED = ("PIL", "cv2", "numpy", "pyarrow", "threadpoolctl")
+NEEDED = ("PIL", "cv2", "numpy", "pyarrow", "simplejpeg", "threadpoolctl")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ from typing import Any
 class Recipe:
     """How an image becomes features.
 
-    Images decoded to RGB are brought to `input_size` × `input_size` pixels: by area where they
-    shrink, by the filter `enlarge` where they grow; `fit` says whether the whole image is
-    stretched or the central square of `crop_fraction` of its short side is cut out first.
+    JPEGs are decoded at 1/2, 1/4 or 1/8 of their size as long as both sides keep four times what
+    the network needs (`decode_scaling` "dct_4x"). Images decoded to RGB are brought to
+    `input_size` × `input_size` pixels: by area where they shrink, by the filter `enlarge` where
+    they grow; `fit` says whether the whole image is stretched or the central square of
+    `crop_fraction` of its short side is cut out first.
     Features that were computed elsewhere have None where nothing is known, and the digest of
     what was imported as `model_sha256`.
     """
@@ -27,10 +30,16 @@ class Recipe:
     width: int
     fit: str = "stretch"
     crop_fraction: float | None = None
+    decode_scaling: str | None = "dct_4x"
     shrink: str | None = "area"
     enlarge: str | None = "linear"
     runtime: str | None = "onnxruntime"
     precision: str | None = "float32"
+
+    @property
+    def side(self) -> int | None:
+        """How many pixels a side the network needs of the whole image; None where not known."""
+        return self.input_size and math.ceil(self.input_size / (self.crop_fraction or 1.0))
 
     @property
     def digest(self) -> str:

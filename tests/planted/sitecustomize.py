@@ -1,7 +1,8 @@
-"""Plants a faulty codec: with this folder in PYTHONPATH, images marked so crash or hang Pillow."""
+"""Plants a faulty codec: with this folder in PYTHONPATH, images marked so crash or hang it."""
 
 import ctypes
 
+import simplejpeg
 from PIL import ImageFile
 
 FAULTS = {
@@ -9,7 +10,7 @@ FAULTS = {
     # As a codec in an endless loop does: it keeps the interpreter's lock.
     b"hang": lambda: ctypes.PyDLL(None).sleep(3600),
 }
-_load = ImageFile.ImageFile.load
+_load, _decode_jpeg = ImageFile.ImageFile.load, simplejpeg.decode_jpeg
 
 
 def load(self, *args, **kwargs):  # type: ignore[no-untyped-def]
@@ -19,4 +20,13 @@ def load(self, *args, **kwargs):  # type: ignore[no-untyped-def]
     return _load(self, *args, **kwargs)
 
 
+def decode_jpeg(data, *args, **kwargs):  # type: ignore[no-untyped-def]
+    """A comment is a segment: its marker, its length with these two bytes, its text."""
+    for mark, fault in FAULTS.items():
+        if b"\xff\xfe\0" + bytes([2 + len(mark)]) + mark in data:
+            fault()  # type: ignore[no-untyped-call]
+    return _decode_jpeg(data, *args, **kwargs)
+
+
+simplejpeg.decode_jpeg = decode_jpeg
 ImageFile.ImageFile.load = load  # type: ignore[method-assign]

@@ -46,6 +46,7 @@ class Drawing:
     fit: str
     crop_fraction: float | None
     max_pixels: int
+    side: int | None
 
 
 def provide(
@@ -72,6 +73,7 @@ def provide(
             recipe.fit,
             recipe.crop_fraction,
             max(MAX_PIXELS, most_pixels),
+            recipe.side,
         )
         found.update(_make(missing, drawing, time.monotonic() + limit_s))
     if not found:
@@ -127,7 +129,7 @@ def _make(
 def draw(item: tuple[str, str], drawing: Drawing, attempt: int = 1) -> bytes | None:
     """The thumbnail of a file, if it still has this SHA-256 and can be decoded."""
     path, sha256 = item
-    with Reader(drawing.source, TIMEOUT_S, drawing.max_pixels) as images:
+    with Reader(drawing.source, TIMEOUT_S, drawing.max_pixels, drawing.side) as images:
         try:
             data = images.fetch(path)
             if hashlib.sha256(data).hexdigest() != sha256:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from pomona.errors import ImageError
+from pomona.sources import jpeg
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000
@@ -23,7 +24,6 @@ MAX_PIXELS = 100_000_000
 BYTES_PER_PIXEL = 17
 STRIP_PIXELS = 2**18
 MAX_DETAIL = 200
-MAX_SEGMENTS = 10_000
 # How a file of one of these formats begins, and how one begins whose width or height is 0.
 _MAGIC = re.compile(
     rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WEBP>RIFF....WEBP)|(?P<BMP>BM)"
@@ -33,15 +33,10 @@ _MAGIC = re.compile(
 _ZERO_SIZE = re.compile(
     rb"(\x89PNG\r\n\x1a\n.{8}|BM.{16})(\0{4}|.{4}\0{4})|GIF8[79]a(\0\0|..\0\0)", re.DOTALL
 )
-# The markers of a JPEG's frame → what is rare about such frames, if anything.
-_FRAMES = {
-    **dict.fromkeys([0xC0, 0xC1, 0xC2]),
-    **dict.fromkeys([0xC9, 0xCA], "arithmetic-coded JPEG"),
-    **dict.fromkeys([0xC3, 0xCB], "lossless JPEG"),
-    **dict.fromkeys([0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF], "hierarchical JPEG"),
-}
 
 Pixels = npt.NDArray[np.uint8]
+
+SIDEWAYS = 5
 
 # EXIF's orientation (EXIF 2.3, tag 0x0112) → the upright picture, seen as it is stored.
 _STORED: dict[int, Callable[[Pixels], Pixels]] = {
@@ -57,18 +52,15 @@ _STORED: dict[int, Callable[[Pixels], Pixels]] = {
 
 @dataclass(frozen=True)
 class Decoded:
-    """pixels: uint8[height, width, 3], RGB, as a viewer shows them; format: Pillow's name of it."""
+    """pixels: uint8[h, w, 3], RGB, as a viewer shows them; width, height: of the image.
+
+    A JPEG's pixels may be fewer than that (`jpeg.reduction`). format: Pillow's name of it.
+    """
 
     pixels: Pixels
     format: str
-
-    @property
-    def width(self) -> int:
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        return int(self.pixels.shape[0])
+    width: int
+    height: int
 
 
 @contextmanager
@@ -114,37 +106,58 @@ def _reason(detail: str) -> str:
     return "corrupt"
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, side: int | None = None) -> Decoded:
     """The first frame of an image file as RGB. Raises ImageError (stage "decode").
 
     More than max_pixels are refused by the header, before they take memory; else it takes up to
-    `BYTES_PER_PIXEL` for each, and the file's size a few times.
+    `BYTES_PER_PIXEL` for each, and the file's size a few times. side: what the network needs of
+    it, for `jpeg.reduction`; None: all pixels.
     """
     if not data:
         raise ImageError("decode", "empty")
     try:
-        with _image_errors(max_pixels), warnings.catch_warnings():
-            # Pillow warns of what is an error row here: sizes near its own limit, odd metadata.
-            warnings.simplefilter("ignore")
-            return _decode(data, max_pixels)
+        with _image_errors(max_pixels):
+            return decode_plain_jpeg(data, max_pixels, side) or _read(data, max_pixels, side)
     except ImageError as exc:
-        kind = _rare_jpeg(data) if exc.reason in ("corrupt", "truncated") else None
+        kind = jpeg.rarity(data) if exc.reason in ("corrupt", "truncated") else None
         if kind is None:
             raise
         raise ImageError("decode", "unsupported", kind) from exc
 
 
-def _decode(data: bytes, max_pixels: int) -> Decoded:
+def decode_plain_jpeg(data: bytes, max_pixels: int, side: int | None) -> Decoded | None:
+    """What `decode` gives of a JPEG with nothing special about it; None of anything else.
+
+    Raises ImageError as `decode` does, for more than max_pixels or too little memory.
+    """
+    size = jpeg.size(data)
+    if size is None:
+        return None
+    _check_size(*size, max_pixels)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            image_format = image.format or "?"
-            orientation = _load(image, max_pixels)
-    except UnidentifiedImageError:
-        _explain(data)
-        raise
-    # Here, where the file is closed, whose pixels some formats hold a second time.
-    pixels = _compose(image, orientation)
-    return Decoded(pixels, "JPEG" if image_format == "MPO" else image_format)
+        pixels = jpeg.read(data, *size, jpeg.reduction(*size, side))
+    except MemoryError as exc:
+        raise ImageError("decode", "out_of_memory") from exc
+    return None if pixels is None else Decoded(pixels, "JPEG", *size)
+
+
+def _read(data: bytes, max_pixels: int, side: int | None) -> Decoded:
+    # Pillow warns of what is an error row here: sizes near its own limit, odd metadata.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                image_format = "JPEG" if image.format == "MPO" else image.format or "?"
+                width, height = image.size
+                orientation = _load(image, max_pixels, side)
+        except UnidentifiedImageError:
+            _explain(data)
+            raise
+        # Here, where the file is closed, whose pixels some formats hold a second time.
+        pixels = _compose(image, orientation)
+    if orientation >= SIDEWAYS:
+        width, height = height, width
+    return Decoded(pixels, image_format, width, height)
 
 
 def _explain(data: bytes) -> None:
@@ -165,23 +178,6 @@ def _explain(data: bytes) -> None:
     raise ImageError("decode", "corrupt", "its header is cut off or damaged")
 
 
-def _rare_jpeg(data: bytes) -> str | None:
-    """What is rare about a JPEG, as the header of its frame says (ITU-T T.81, B.2.2)."""
-    at = 2 if data.startswith(b"\xff\xd8") else len(data)
-    for _ in range(MAX_SEGMENTS):
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 5 > len(data):
-            return None
-        marker, bits = data[at + 1], data[at + 4]
-        if marker in _FRAMES:
-            return f"{bits}-bit JPEG" if bits != 8 else _FRAMES[marker]
-        if marker == 0xDA:  # the pixels begin
-            return None
-        alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9
-        at += 1 if alone else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
-
-
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError("decode", "zero_size", f"{width} × {height} pixels")
@@ -199,9 +195,12 @@ def to_rgb(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Pixels:
         return _compose(image, _load(image, max_pixels))
 
 
-def _load(image: Image.Image, max_pixels: int) -> int:
+def _load(image: Image.Image, max_pixels: int, side: int | None = None) -> int:
     """Reads the pixels; the orientation that EXIF says they have."""
     _check_size(image.width, image.height, max_pixels)
+    if jpeg.reduction(image.width, image.height, side) > 1:
+        # For JPEGs alone, and by the same rule.
+        image.draft(None, (jpeg.DETAIL * side, jpeg.DETAIL * side))  # type: ignore[operator]
     if image.mode == "F":
         raise ImageError("decode", "unsupported", "floating-point pixels")
     tile = getattr(image, "tag_v2", {}).get
@@ -235,7 +234,9 @@ def _scale_key(image: Image.Image) -> None:
 def _compose(image: Image.Image, orientation: int) -> Pixels:
     """Strip by strip, for the copies on the way from one mode to another take much memory."""
     width, height = image.size
-    pixels = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    pixels = np.empty(
+        (width, height, 3) if orientation >= SIDEWAYS else (height, width, 3), np.uint8
+    )
     stored = _STORED[orientation](pixels) if orientation != 1 else pixels
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):

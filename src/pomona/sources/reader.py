@@ -18,7 +18,13 @@ from typing import Any, Protocol
 from PIL import Image
 
 from pomona.errors import ImageError
-from pomona.sources.decode import MAX_PIXELS, Decoded, decode, in_words
+from pomona.sources.decode import (
+    MAX_PIXELS,
+    Decoded,
+    decode,
+    decode_plain_jpeg,
+    in_words,
+)
 from pomona.sources.fetch import fetch
 from pomona.workers import Worker, ending
 
@@ -40,17 +46,25 @@ class ReadsImages(Protocol):
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads in this process, which the kernel ends when fetch or decode take `timeout_s`."""
+    """Reads in this process, which the kernel ends when fetch or decode take `timeout_s`.
+
+    side: what the network needs of an image's pixels, as `decode` takes it.
+    """
 
     source: str
     timeout_s: float = IMAGE_TIMEOUT_S
     max_pixels: int = MAX_PIXELS
+    side: int | None = None
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
-        with self._limited():
+        with self._limit:
             return fetch(self.source, path, fingerprint)
 
     def decode(self, data: bytes) -> Decoded:
+        with self._limit:
+            decoded = decode_plain_jpeg(data, self.max_pixels, self.side)
+        if decoded is not None:
+            return decoded
         with _overhear() as overheard:
             try:
                 return self.decode_aloud(data)
@@ -63,19 +77,14 @@ class Reader:
         # Pillow raises of twice as many, some before they take memory and decode can know of them.
         Image.MAX_IMAGE_PIXELS = (self.max_pixels + 1) // 2
         try:
-            with self._limited():
-                return decode(data, self.max_pixels)
+            with self._limit:
+                return decode(data, self.max_pixels, self.side)
         finally:
             Image.MAX_IMAGE_PIXELS = own_limit
 
-    @contextmanager
-    def _limited(self) -> Iterator[None]:
-        # A signal without a handler: it needs neither a thread nor the interpreter's attention.
-        signal.setitimer(signal.ITIMER_REAL, self.timeout_s)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+    @property
+    def _limit(self) -> _Limit:
+        return _Limit(self.timeout_s)
 
     def __enter__(self) -> Reader:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -83,6 +92,22 @@ class Reader:
 
     def __exit__(self, *exc_info: object) -> None:
         pass
+
+
+class _Limit:
+    """The kernel ends this process after so many seconds within.
+
+    A signal without a handler: it needs neither a thread nor the interpreter's attention.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
+
+    def __exit__(self, *exc_info: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def featurize_batches(
     """
     cv2.setNumThreads(work.threads)
     network = network_of(work.network, work.recipe.model_sha256 or "", work.threads)
-    reader, context = Reader("/"), TaskContext.get()
+    reader, context = Reader("/", side=work.recipe.side), TaskContext.get()
     with CarefulReader(reader) if context and context.attemptNumber() else reader as images:
         for batch in _pieces(batches, IMAGE_ROWS):
             matrix, errors = _features(batch.column(work.column), images, network, work.recipe)
