@@ -86,6 +86,16 @@ def test_doctor(pomona: Pomona) -> None:
     assert "onnxruntime" in pomona.done("doctor").stdout
 
 
+def test_doctor_measures_the_network(pomona: Pomona) -> None:
+    findings = json.loads(pomona.done("doctor", "--speed", "--json").stdout)
+    rates = {
+        each["what"]: each["images_per_second"] for each in findings if "speed" in each["what"]
+    }
+    assert {"speed, onnxruntime float32", "speed, openvino float32"} <= rates.keys()
+    assert rates["speed, onnxruntime float32"] > 0
+    assert sum(each["images_per_second"] is not None for each in findings) >= 2
+
+
 @pytest.mark.parametrize("command", ["--help", "--version", "backbones --json", "doctor"])
 def test_a_reader_who_has_left_is_no_error(pomona: Pomona, command: str) -> None:
     reading, writing = os.pipe()

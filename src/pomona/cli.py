@@ -773,12 +773,18 @@ def sample(
     )
 
 
-@app.command(epilog="Example: pomona doctor")
-def doctor(as_json: AsJson = False) -> None:
+@app.command(epilog="Example: pomona doctor --speed")
+def doctor(
+    speed: Annotated[
+        bool,
+        typer.Option("--speed", help="Measure the network too, a few seconds a runtime."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what is installed, what this machine has, and how to get what is missing."""
-    from pomona.doctor import examine
+    from pomona.doctor import examine, measure
 
-    findings = examine()
+    findings = [*examine(), *(measure() if speed else ())]
     if as_json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings]))
     else:

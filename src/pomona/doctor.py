@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
 import shutil
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import psutil
 
 from pomona import __version__
-from pomona.backbones import cache, registry
-from pomona.engines import usable_cores
-from pomona.errors import PomonaError
+from pomona.backbones import cache, registry, runtime
+from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.engines import Failure, usable_cores
+from pomona.engines.local import LocalEngine
+from pomona.errors import BackboneError, EngineError, PomonaError
+from pomona.progress import duration
 
+SPEED_S = 2.0
 RUNTIMES = ("onnxruntime",)
-PACKAGES = ("numpy", "pyarrow", "pillow", "opencv-python-headless", "onnx")
+PACKAGES = ("numpy", "pyarrow", "pillow", "opencv-python-headless", "simplejpeg", "onnx")
 EXTRAS = {
     "keras": ("keras", "pomona backbones add, of Keras's networks"),
     "openvino": ("openvino", "--runtime openvino and --precision bfloat16"),
@@ -32,6 +40,7 @@ class Finding:
     what: str
     ok: bool | None
     detail: str
+    images_per_second: float | None = None
 
 
 def examine() -> list[Finding]:
@@ -57,6 +66,48 @@ def examine() -> list[Finding]:
     findings.append(_cache())
     findings.extend(_backbone(name) for name in registry.names())
     return findings
+
+
+def measure() -> Iterator[Finding]:
+    """How fast this machine runs the default network, with each runtime and precision.
+
+    As many processes as there are cores to use, each for `SPEED_S` on images in memory: what
+    `pomona run` can reach at most. Raises EngineError.
+    """
+    network = cache.load(registry.get(registry.DEFAULT))
+    for name, precisions in runtime.PRECISIONS.items():
+        for precision in precisions:
+            what = f"speed, {name} {precision}"
+            try:
+                runtime.check_machine(name, precision)
+            except BackboneError as exc:
+                yield Finding(what, None, str(exc))
+                continue
+            chosen = dataclasses.replace(network, runtime=name, precision=precision)
+            rate = sum(_rates(chosen))
+            told = f"{rate:,.0f} images/s with {usable_cores()} workers, "
+            told += f"a million in {duration(1e6 / rate)}"
+            yield Finding(what, True, told, round(rate, 1))
+
+
+def _rates(network: Network) -> Iterator[float]:
+    with LocalEngine(usable_cores()) as engine:
+        for _, rate in engine.map(time_network, range(engine.workers), network):
+            if isinstance(rate, Failure):
+                raise EngineError(f"the network cannot be measured here: {rate.message}")
+            yield rate
+
+
+def time_network(worker: int, network: Network, attempt: int = 1) -> float:
+    """Images/s of this process alone."""
+    side = network.input_size
+    batch = np.zeros((BATCH_SIZE, side, side, 3), np.uint8)
+    network.features(batch)
+    start, images = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - start) < SPEED_S:
+        network.features(batch)
+        images += len(batch)
+    return images / seconds
 
 
 def _version(package: str) -> str | None:
