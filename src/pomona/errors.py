@@ -7,6 +7,8 @@
     │   ├── StoreDamagedError   one of its files is not what was written
     │   ├── StoreBusyError      another run is at work on it
     │   └── StoreWriteError     it cannot be written: no space left, read-only, no permission
+    ├── ObjectStoreError        a bucket cannot be found, reached or used
+    │   └── ObjectChangedError  an object is not, or not any more, what a request was conditional on
     ├── BackboneError           a network's weights are missing or wrong
     ├── EngineError             the workers cannot do their work
     └── ImageError              one image that gives no features; a row of errors/ in a run
@@ -43,6 +45,24 @@ class StoreBusyError(StoreError):
 
 class StoreWriteError(StoreError):
     """The store cannot be written."""
+
+
+class ObjectStoreError(PomonaError):
+    """A bucket that cannot be used; reason: one word of why, as "denied" or "unreachable"."""
+
+    def __init__(self, message: str, reason: str = "refused") -> None:
+        super().__init__(message, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ObjectChangedError(ObjectStoreError):
+    """An object that is there already, or is another than it was."""
+
+    def __init__(self, message: str, reason: str = "changed") -> None:
+        super().__init__(message, reason)
 
 
 class BackboneError(PomonaError):
