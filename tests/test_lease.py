@@ -27,7 +27,7 @@ import itertools, sys
 from pomona import lease
 from pomona.store import Store
 
-lease._machine = lambda: "another kernel"
+lease.this_machine = lambda: "another kernel"
 lease.BEAT_S = float(sys.argv[2])
 store = Store(sys.argv[1])
 with store.lock("pomona run elsewhere"):

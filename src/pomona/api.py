@@ -14,13 +14,17 @@ from pomona.backbones.reading import Reading
 from pomona.engines import open_engine
 from pomona.progress import PlainProgress, Progress
 from pomona.runs import Running
+from pomona.s3.address import Access, place
 from pomona.sources.decode import MAX_PIXELS
 from pomona.store import Store
 
 
-def open(path: str | os.PathLike[str]) -> Store:
-    """The store in a folder, to be read. Raises StoreError when there is none."""
-    store = Store(Path(path).expanduser())
+def open(path: str | os.PathLike[str], *, allow_region: Sequence[str] = ()) -> Store:
+    """The store in a folder or at an s3:// address, to be read. Raises StoreError for none there.
+
+    allow_region: of AWS's outside the European Economic Area.
+    """
+    store = Store(place(path), Access(tuple(allow_region)))
     _ = store.manifest
     return store
 
@@ -57,6 +61,10 @@ def run(
     master: str | None = None,
     spark_conf: Mapping[str, str] | None = None,
     progress: bool = True,
+    allow_region: Sequence[str] = (),
+    sse: str | None = None,
+    kms_key: str | None = None,
+    insecure_endpoint: bool = False,
 ) -> Store:
     """The whole way, as `pomona run SOURCE OUT` with the flags of these names; returns the store.
 
@@ -65,7 +73,7 @@ def run(
     progress: whether a line every few seconds goes to stderr. Raises PomonaError.
     """
     extracting = pipeline.Extracting(
-        source=Path(source).expanduser(),
+        source=place(source),
         include=include,
         labels=None if labels is None else Path(labels).expanduser(),
         limit=limit,
@@ -88,10 +96,10 @@ def run(
             str(source), str(out), extracting, extracting.reading, reducing, thumbnails=thumbnails
         ),
         thumbnails,
+        access=Access(tuple(allow_region), sse, kms_key, insecure_endpoint),
     )
-    folder = Path(out).expanduser()
-    pipeline.run(folder, extracting, reducing, running)
-    return Store(folder)
+    pipeline.run(place(out), extracting, reducing, running)
+    return Store(place(out), running.access)
 
 
 def _as_call(

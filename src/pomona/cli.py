@@ -38,6 +38,7 @@ from pomona.backbone_commands import (
 )
 from pomona.errors import PomonaError, StoreError, UsageError
 from pomona.progress import LoggedProgress, PlainProgress, Progress, TerminalProgress, duration
+from pomona.s3.address import Access, is_address, place
 
 if TYPE_CHECKING:
     from pomona.engines import Engine
@@ -144,20 +145,47 @@ app.add_typer(backbone_commands.app, name="backbones")
 
 # (readable=False: whether a path can be read is found, and told, where it is read.)
 
+# (A place is a Path, or the text of an s3:// address.)
+
 Source = Annotated[
-    Path,
+    Any,
     typer.Argument(
-        readable=False, metavar="SOURCE", help="Folder of images; subfolders are labels."
+        parser=place,
+        metavar="SOURCE",
+        help="Folder of images, or s3://BUCKET/PREFIX; subfolders are labels.",
     ),
 ]
 Out = Annotated[
-    Path,
+    Any,
     typer.Argument(
-        readable=False, metavar="OUT", help="Folder for the results: new, empty, or a store."
+        parser=place,
+        metavar="OUT",
+        help="Folder for the results, or s3://BUCKET/PREFIX: new, empty, or a store.",
     ),
 ]
 StoreFolder = Annotated[
-    Path, typer.Argument(readable=False, metavar="STORE", help="A folder that pomona made.")
+    Any, typer.Argument(parser=place, metavar="STORE", help="A folder or prefix that pomona made.")
+]
+AllowRegion = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="REGION",
+        help="A region of AWS outside the EEA that a bucket may be in; may be repeated.",
+    ),
+]
+Sse = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="How a bucket encrypts: AES256, aws:kms or none. (default: AES256 on AWS)",
+        autocompletion=lambda: ["AES256", "aws:kms", "none"],
+    ),
+]
+KmsKey = Annotated[
+    str | None, typer.Option(metavar="ID", help="The key that --sse aws:kms encrypts with.")
+]
+InsecureEndpoint = Annotated[
+    bool, typer.Option("--insecure-endpoint", help="Speak to an http:// endpoint in the clear.")
 ]
 Backbone = Annotated[
     str,
@@ -362,7 +390,10 @@ def _started(
 
 @contextmanager
 def _running(
-    output: Output, engine: Engine | None = None, thumbnails: bool | None = None
+    output: Output,
+    engine: Engine | None = None,
+    thumbnails: bool | None = None,
+    access: Access | None = None,
 ) -> Iterator[Running]:
     """What the pipeline's commands need; tells how to go on after a stop, and logs how it ended.
 
@@ -375,7 +406,8 @@ def _running(
     forgo_pandas()
     command = _command()
     engine = engine or open_engine("local", 1)
-    running = Running(engine, output.progress(), command, thumbnails)
+    access = access or Access()
+    running = Running(engine, output.progress(), command, thumbnails, access=access)
     progress = running.progress
     try:
         yield running
@@ -465,6 +497,10 @@ def run(
     image_timeout: ImageTimeout = 60.0,
     max_pixels: MaxPixels = 100_000_000,
     max_error_rate: MaxErrorRate = 0.05,
+    allow_region: AllowRegion = None,
+    sse: Sse = None,
+    kms_key: KmsKey = None,
+    insecure_endpoint: InsecureEndpoint = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -477,6 +513,7 @@ def run(
     with _started(engine, workers, master, spark_conf, needed) as runs_on:
         from pomona import forecast, pipeline
 
+    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
     output = Output(quiet, as_json, log_file)
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
     extracting = pipeline.Extracting(
@@ -497,7 +534,7 @@ def run(
         precision,
     )
     _check_share("--max-error-rate", max_error_rate)
-    with _running(output, runs_on, thumbnails) as running:
+    with _running(output, runs_on, thumbnails, access=access) as running:
         if dry_run:
             expected = forecast.forecast(out, extracting, running)
             output.result(dataclasses.asdict(expected), expected.in_words())
@@ -534,6 +571,10 @@ def extract(
     image_timeout: ImageTimeout = 60.0,
     max_pixels: MaxPixels = 100_000_000,
     max_error_rate: MaxErrorRate = 0.05,
+    allow_region: AllowRegion = None,
+    sse: Sse = None,
+    kms_key: KmsKey = None,
+    insecure_endpoint: InsecureEndpoint = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -542,6 +583,7 @@ def extract(
     with _started(engine, workers, master, spark_conf, (*WORKERS_NEED, runtime)) as runs_on:
         from pomona import pipeline
 
+    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
     output = Output(quiet, as_json, log_file)
     extracting = pipeline.Extracting(
         source,
@@ -561,7 +603,7 @@ def extract(
         precision,
     )
     _check_share("--max-error-rate", max_error_rate)
-    with _running(output, runs_on, thumbnails) as running:
+    with _running(output, runs_on, thumbnails, access=access) as running:
         summary = pipeline.extract(out, extracting, running)
         _finish(output, summary, max_error_rate)
 
@@ -579,6 +621,10 @@ def reduce(
     engine: EngineName = "local",
     master: Master = None,
     spark_conf: SparkConf = None,
+    allow_region: AllowRegion = None,
+    sse: Sse = None,
+    kms_key: KmsKey = None,
+    insecure_endpoint: InsecureEndpoint = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -587,9 +633,10 @@ def reduce(
     with _started(engine, workers, master, spark_conf) as runs_on:
         from pomona import pipeline
 
+    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
     output = Output(quiet, as_json, log_file)
     reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
-    with _running(output, runs_on, thumbnails) as running:
+    with _running(output, runs_on, thumbnails, access=access) as running:
         summary = pipeline.reduce(store, reducing, running)
         _finish(output, summary)
 
@@ -618,6 +665,10 @@ def report(
         ),
     ] = "png",
     thumbnails: Thumbnails = None,
+    allow_region: AllowRegion = None,
+    sse: Sse = None,
+    kms_key: KmsKey = None,
+    insecure_endpoint: InsecureEndpoint = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -625,10 +676,11 @@ def report(
     """Write report.html anew from what a store holds."""
     from pomona import pipeline
 
+    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
     output = Output(quiet, as_json, log_file)
-    with _running(output, thumbnails=thumbnails) as running:
+    with _running(output, thumbnails=thumbnails, access=access) as running:
         page = pipeline.rewrite_report(store, running)
-        drawn = pipeline.draw_figures(store, figures, image_format) if figures else []
+        drawn = pipeline.draw_figures(store, figures, image_format, access) if figures else []
         content: dict[str, Any] = {"report": str(page)}
         if figures:
             content["figures"] = [str(file) for file in drawn]
@@ -637,10 +689,13 @@ def report(
             _open_in_browser(page, running.progress)
 
 
-def _open_in_browser(page: Path, progress: Progress) -> None:
+def _open_in_browser(page: str, progress: Progress) -> None:
     import webbrowser
 
-    address = page.absolute().as_uri()
+    if is_address(page):
+        progress.warn(f"a browser cannot open {page}: copy it to a disk first")
+        return
+    address = Path(page).absolute().as_uri()
     try:
         is_open = webbrowser.open(address)
     except (webbrowser.Error, OSError):
@@ -672,6 +727,10 @@ def forget(
         ),
     ] = False,
     workers: Workers = None,
+    allow_region: AllowRegion = None,
+    sse: Sse = None,
+    kms_key: KmsKey = None,
+    insecure_endpoint: InsecureEndpoint = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -682,9 +741,10 @@ def forget(
     """
     from pomona import forget as forgetting
 
+    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
     output = Output(quiet, as_json, log_file)
     listed = [] if from_file is None else _lines(from_file)
-    with _running(output, _engine("local", workers)) as running:
+    with _running(output, _engine("local", workers), access=access) as running:
         given = {*(paths or ()), *listed}
         summary = forgetting.forget(store, given, running, keep_projection=keep_projection)
         _finish(output, summary)
@@ -694,12 +754,14 @@ def forget(
 def verify(
     store: StoreFolder,
     source: Annotated[
-        Path | None,
+        Any,
         typer.Option(
-            readable=False, metavar="SOURCE", help="Read the images again and compare them too."
+            parser=place, metavar="SOURCE", help="Read the images again and compare them too."
         ),
     ] = None,
     workers: Workers = None,
+    allow_region: AllowRegion = None,
+    insecure_endpoint: InsecureEndpoint = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -707,8 +769,9 @@ def verify(
     """Prove a store whole, or say what is not, where, and the way out; nothing is written."""
     from pomona import verify as verifying
 
+    access = Access(tuple(allow_region or ()), insecure_endpoint=insecure_endpoint)
     output = Output(quiet, as_json, log_file)
-    with _running(output, _engine("local", workers)) as running:
+    with _running(output, _engine("local", workers), access=access) as running:
         verdict = verifying.verify(store, running, source)
         output.result(dataclasses.asdict(verdict), verdict.in_words())
         if verdict.findings:
@@ -725,6 +788,10 @@ def import_features(
         ),
     ],
     out: Out,
+    allow_region: AllowRegion = None,
+    sse: Sse = None,
+    kms_key: KmsKey = None,
+    insecure_endpoint: InsecureEndpoint = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -732,8 +799,9 @@ def import_features(
     """Make a store of features that were computed elsewhere; then `pomona reduce` it."""
     from pomona import imported
 
+    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
     output = Output(quiet, as_json, log_file)
-    with _running(output) as running:
+    with _running(output, access=access) as running:
         summary = imported.import_features(file, out, running)
         _finish(output, summary)
 

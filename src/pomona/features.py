@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,13 @@ from pomona.errors import (
 )
 from pomona.plan import Shard
 from pomona.recipe import Recipe
+from pomona.sources.ahead import Wanted
 from pomona.sources.decode import MAX_PIXELS, Pixels, array_to_rgb, decode, resize, to_rgb
 from pomona.sources.fetch import fetch
 from pomona.sources.reader import IMAGE_TIMEOUT_S, CarefulReader, Reader
+from pomona.sources.source import Source
 from pomona.stopwatch import Stopwatch
-from pomona.storage import LocalFolder
+from pomona.storage import Folder
 from pomona.store import Store, matrix, origin, part_name
 
 TABLES = ("metadata", "errors", "features")
@@ -63,8 +65,8 @@ def make_recipe(backbone: Backbone, network: Network, fit: str) -> Recipe:
 class Extraction:
     """What `extract` needs beside a shard."""
 
-    source: str
-    files: LocalFolder
+    source: Source
+    files: Folder
     recipe: Recipe
     network: Network
     image_timeout_s: float = IMAGE_TIMEOUT_S
@@ -199,6 +201,7 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
     ran = []
     reader = Reader(work.source, work.image_timeout_s, work.max_pixels, work.recipe.side)
     with reader if attempt == 1 else CarefulReader(reader) as images:
+        images.expect(_to_fetch(rows, known))
         for row, image in enumerate(rows):
             try:
                 image["sha256"], data = known.sha256(image), b""
@@ -228,6 +231,14 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
     with watch.timed("write"):
         write_part(store, shard, work.recipe, rows, errors, batches.features)
     return Extracted(len(rows) - len(errors), len(errors), len(ran), dict(watch.seconds))
+
+
+def _to_fetch(rows: list[dict[str, Any]], known: _Known) -> Iterator[Wanted]:
+    """The images of which the store does not know by their fingerprints what becomes of them."""
+    for image in rows:
+        copy = {**image, "sha256": known.sha256(image)}
+        if known.recall(copy) is None:
+            yield Wanted(image["path"], image["fingerprint"], image["size_bytes"] or 0)
 
 
 def find_errors(store: Store, plan: pa.Table, catalog: pa.Table, which: str) -> set[str]:
@@ -295,9 +306,8 @@ def write_part(
     features: float32[rows, width].
     """
     # What was made of the files to be replaced goes first; `pca.project_part` writes it again.
-    store.files.delete(part_name("pca", shard.part))
-    for name in ("metadata", "errors", "pca"):
-        store.files.delete(part_name(f"csv/{name}", shard.part, "csv"))
+    csv = [part_name(f"csv/{name}", shard.part, "csv") for name in ("metadata", "errors", "pca")]
+    store.files.delete(part_name("pca", shard.part), *csv)
     footer = part_footer(shard, recipe)
     failed = [{**errors[row], **_identity(rows[row])} for row in sorted(errors)]
     good = np.array([row for row in range(len(rows)) if row not in errors], np.int64)

@@ -53,7 +53,7 @@ class Forecast:
         )
 
 
-def forecast(out: Path, extracting: Extracting, running: Running) -> Forecast:
+def forecast(out: str | Path, extracting: Extracting, running: Running) -> Forecast:
     """What `pipeline.run` would do. Raises what it would raise before its first task."""
     job = prepare(out, extracting, running)
     _, plan, gone = next_plan(job)

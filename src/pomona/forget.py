@@ -24,14 +24,14 @@ from pomona.pipeline import Reducing, reduce_features
 from pomona.plan import shards
 from pomona.runs import Run, Running, Summary, open_run
 from pomona.schemas import decode_path, encode_path
-from pomona.storage import LocalFolder
+from pomona.storage import Folder
 from pomona.store import FORGETTING, MANIFEST, PLAN, PROJECTION, Store, origin, part_name
 
 TOLD = 3
 
 
 def forget(
-    out: Path, paths: Collection[str], running: Running, *, keep_projection: bool = False
+    out: str | Path, paths: Collection[str], running: Running, *, keep_projection: bool = False
 ) -> Summary:
     """Takes images out of features, pca, CSV, metadata, errors, plan and report.
 
@@ -39,7 +39,7 @@ def forget(
     The projection is fitted anew from what remains, or kept though they had a share in it.
     Raises StoreError for paths that the store does not hold, before anything is changed.
     """
-    store = Store(out)
+    store = Store(out, running.access)
     manifest, recipe = store.manifest, store.recipe
     words = ["pomona", "forget", str(out), *(["--keep-projection"] if keep_projection else [])]
     count = f" ({len(paths):,} paths)" if paths else ""
@@ -159,7 +159,7 @@ def _erasures(
         )
 
 
-def drop_rows(item: Erasure, files: LocalFolder, attempt: int = 1) -> None:
+def drop_rows(item: Erasure, files: Folder, attempt: int = 1) -> None:
     """Takes rows out of a part's files; metadata/ comes last, a lost plan is made again of it.
 
     A file of the generation before is then of the one after; what was not done stays not done.

@@ -23,7 +23,7 @@ from pomona.store import PLAN, Store, matrix
 BACKBONE = "imported"
 
 
-def import_features(file: Path, out: Path, running: Running) -> Summary:
+def import_features(file: Path, out: str | Path, running: Running) -> Summary:
     """A Parquet table with path, label (or the folders' names) and one column of lists → a store.
 
     All of it is held in memory. Raises SourceError for a table that cannot be used, StoreError
@@ -48,7 +48,7 @@ def import_features(file: Path, out: Path, running: Running) -> Summary:
         runtime=None,
         precision=None,
     )
-    source, store = os.path.abspath(file), Store(out)
+    source, store = os.path.abspath(file), Store(out, running.access)
     if not store.is_new() and store.recipe != recipe:
         raise StoreError(f"{out} holds other features: choose another folder")
     plan = make_plan(_catalog(table))

@@ -70,7 +70,7 @@ def hold(path: Path, temporary: Path, command: str) -> Iterator[tuple[str, Holde
 
     temporary: a name in the same file system. Raises HeldError, OSError.
     """
-    me = Holder(uuid.uuid4().hex, command, os.getpid(), socket.gethostname(), _machine())
+    me = Holder(uuid.uuid4().hex, command, os.getpid(), socket.gethostname(), this_machine())
     file, expired = _take(path, temporary, me)
     with file:
         ended = threading.Event()
@@ -133,7 +133,7 @@ def _take(path: Path, temporary: Path, me: Holder) -> tuple[BinaryIO, Holder | N
 
 def _check_free(is_free: bool, holder: Holder | None, silent_s: float) -> None:
     """is_free: as this machine's kernel says, which alone knows of its own processes."""
-    if holder is None or holder.machine == _machine():
+    if holder is None or holder.machine == this_machine():
         if not is_free:
             raise HeldError(str(holder or "another command"))
     elif silent_s < LEASE_S:
@@ -159,7 +159,7 @@ def _flock(file: BinaryIO, kind: int) -> bool:
     return True
 
 
-def _machine() -> str:
+def this_machine() -> str:
     """What tells one running kernel from another; containers of one kernel share its flocks."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -19,8 +19,8 @@ from pomona.features import TABLES, part_footer
 from pomona.plan import Shard
 from pomona.projection import Projection
 from pomona.recipe import Recipe
-from pomona.sources.fetch import fetch
-from pomona.storage import LocalFolder
+from pomona.sources.source import Source
+from pomona.storage import Folder
 from pomona.store import PREFIXES, Store, matrix, origin, part_name, spread
 
 RUN = "give the store's `pomona run` again"
@@ -51,11 +51,11 @@ class Checking:
     projection: None where pca/ is not to be checked.
     """
 
-    files: LocalFolder
+    files: Folder
     recipe: Recipe
     projection: Projection | None
     csv: bool
-    source: str | None = None
+    source: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -220,14 +220,14 @@ def _read_csv(data: bytes, schema: pa.Schema) -> pa.Table:
     return table.cast(schema)
 
 
-def _check_source(shard: Shard, metadata: pa.Table, source: str) -> Iterator[Finding]:
+def _check_source(shard: Shard, metadata: pa.Table, source: Source) -> Iterator[Finding]:
     """Reads the images again whose content is known; those that are gone are not told of here."""
     changed, unreadable = [], []
     for row in metadata.select(["path", "sha256"]).to_pylist():
         if row["sha256"] is None:
             continue
         try:
-            if hashlib.sha256(fetch(source, row["path"])).hexdigest() != row["sha256"]:
+            if hashlib.sha256(source.fetch(row["path"])).hexdigest() != row["sha256"]:
                 changed.append(row["path"])
         except ImageError as exc:
             if exc.reason != "not_found":

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from pomona import schemas
 from pomona.projection import Projection
-from pomona.storage import LocalFolder
+from pomona.storage import Folder
 from pomona.store import PREFIXES, PROJECTION, Store, matrix, origin, part_name, spread
 
 MOMENTS = "_pomona/moments"
@@ -122,7 +122,7 @@ def _moments_name(group: int) -> str:
     return f"{MOMENTS}/group-{group:05d}.npz"
 
 
-def measure_group(group: Group, files: LocalFolder, attempt: int = 1) -> int:
+def measure_group(group: Group, files: Folder, attempt: int = 1) -> int:
     """Writes the moments of a group's features into the store; returns of how many rows."""
     store = Store(files)
     width = store.recipe.width
@@ -193,7 +193,7 @@ def describe(store: Store, projection: Projection) -> None:
 class Projecting:
     """What `project_part` needs beside a part: where, onto what, and whether CSV is wanted."""
 
-    files: LocalFolder
+    files: Folder
     projection: Projection | None
     csv: bool
 

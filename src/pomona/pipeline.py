@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,15 +25,16 @@ from pomona.backbones import cache, registry, runtime
 from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import Network
 from pomona.errors import EngineError, SourceError, StoreDamagedError, StoreError, UsageError
-from pomona.plan import make_plan, present, shards
+from pomona.plan import Shard, make_plan, present, shards
 from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.runs import Run, Running, Summary, check_forgotten, open_run
-from pomona.schemas import decode_path
+from pomona.s3.address import Access
 from pomona.sources.decode import MAX_PIXELS
 from pomona.sources.labels import apply_labels
 from pomona.sources.reader import IMAGE_TIMEOUT_S
-from pomona.sources.scan import Scan, scan, spread_sample
+from pomona.sources.scan import spread_sample
+from pomona.sources.source import Source, open_source
 from pomona.store import MANIFEST, PLAN, REPORT, Store
 
 FITS = ("stretch", "crop")
@@ -52,7 +52,7 @@ class Extracting:
     backbone beside its name; runtime, precision: what runs it, and with which numbers.
     """
 
-    source: Path
+    source: str | Path
     include: Sequence[str] = ()
     labels: Path | None = None
     limit: int | None = None
@@ -123,7 +123,7 @@ class Reducing:
         return None if self.variance is None else ("variance", self.variance)
 
 
-def run(out: Path, extracting: Extracting, reducing: Reducing, running: Running) -> Summary:
+def run(out: str | Path, extracting: Extracting, reducing: Reducing, running: Running) -> Summary:
     """The whole way: images in; features, PCA, CSV and a report out."""
     job = prepare(out, extracting, running)
     with open_run(job.store, running) as work:
@@ -132,7 +132,7 @@ def run(out: Path, extracting: Extracting, reducing: Reducing, running: Running)
         return work.finish(job.source, job.recipe, plan)
 
 
-def extract(out: Path, extracting: Extracting, running: Running) -> Summary:
+def extract(out: str | Path, extracting: Extracting, running: Running) -> Summary:
     """The first half: images in, features out."""
     job = prepare(out, extracting, running)
     with open_run(job.store, running) as work:
@@ -140,24 +140,24 @@ def extract(out: Path, extracting: Extracting, running: Running) -> Summary:
         return work.finish(job.source, job.recipe, plan)
 
 
-def reduce(out: Path, reducing: Reducing, running: Running) -> Summary:
+def reduce(out: str | Path, reducing: Reducing, running: Running) -> Summary:
     """The second half: PCA of the features that a store holds."""
-    store = Store(out)
+    store = Store(out, running.access)
     manifest, recipe = store.manifest, store.recipe
     with open_run(store, running) as work:
         plan = store.plan()
-        if not all(features.is_extracted(store, shard, recipe) for shard in shards(plan)):
+        if not all(_extracted(store, list(shards(plan)), recipe)):
             raise StoreError(
                 f"{store.files} is not complete, its run was stopped: give its command again first"
             )
-        reach.check(work.engine, store.files, image=None)
+        reach.check(work.engine, store.files)
         reduce_features(work, plan, reducing)
         return work.finish(manifest["source"], recipe, plan)
 
 
-def rewrite_report(out: Path, running: Running) -> Path:
+def rewrite_report(out: str | Path, running: Running) -> str:
     """The report anew from what the store holds; returns where it lies."""
-    store = Store(out)
+    store = Store(out, running.access)
     manifest = store.manifest
     with store.lock(running.command):
         check_forgotten(store)
@@ -165,14 +165,16 @@ def rewrite_report(out: Path, running: Running) -> Path:
             manifest["thumbnails"] = running.thumbnails
             store.write_json(MANIFEST, manifest)
         report.write(store, manifest)
-    return store.files.path(REPORT)
+    return str(store.files.path(REPORT))
 
 
-def draw_figures(out: Path, folder: Path, image_format: str) -> list[Path]:
+def draw_figures(
+    out: str | Path, folder: Path, image_format: str, access: Access | None = None
+) -> list[Path]:
     """The report's figures as image files, "png" or "svg", in a folder; returns where they lie."""
     if image_format not in report.FORMATS:
         raise UsageError(f"--format {image_format}: choose png or svg")
-    store = Store(out)
+    store = Store(out, access)
     return report.draw(store, store.manifest, folder, image_format)
 
 
@@ -181,26 +183,32 @@ class Job:
     """What a run is to do, found and checked before anything is written."""
 
     store: Store
-    source: str
+    images: Source
     catalog: pa.Table
     extracting: Extracting
     network: Network
     recipe: Recipe
     scan_seconds: float
 
+    @property
+    def source(self) -> str:
+        """What the manifest calls it."""
+        return str(self.images)
 
-def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
+
+def prepare(out: str | Path, extracting: Extracting, running: Running) -> Job:
     """Scans the source, loads the network and holds both against the store.
 
     Raises UsageError, BackboneError, SourceError, StoreError, or EngineError for a network too big.
     """
     start = time.perf_counter()
-    store = Store(out)
+    store = Store(out, running.access)
     is_new = store.is_new()
     backbone = registry.get(extracting.backbone, extracting.reading)
     if backbone.note:
         running.progress.note(backbone.note)
-    catalog = _find(extracting, running)
+    images = open_source(extracting.source, running.access)
+    catalog = _find(images, extracting, running)
     seconds = time.perf_counter() - start
     network = dataclasses.replace(
         cache.load(backbone), runtime=extracting.runtime, precision=extracting.precision
@@ -212,18 +220,18 @@ def prepare(out: Path, extracting: Extracting, running: Running) -> Job:
             f"{limit:,} to its workers: take a smaller network, or --engine local"
         )
     recipe = features.make_recipe(backbone, network, extracting.fit)
-    source = os.path.abspath(extracting.source)
+    images = images.absolute()
     if not is_new:
-        _check_fits(store, recipe, source, catalog)
-    return Job(store, source, catalog, extracting, network, recipe, seconds)
+        _check_fits(store, recipe, str(images), catalog)
+    return Job(store, images, catalog, extracting, network, recipe, seconds)
 
 
-def _find(extracting: Extracting, running: Running) -> pa.Table:
-    found: Scan = scan(extracting.source, extracting.include)
+def _find(source: Source, extracting: Extracting, running: Running) -> pa.Table:
+    found = source.scan(extracting.include)
     catalog = found.catalog
     if not catalog.num_rows:
         others = "".join(f" ({count:,} left out: {why})" for why, count in found.skipped.items())
-        raise SourceError(f"no images in {extracting.source}{others}: check the path and --include")
+        raise SourceError(f"no images in {source}{others}: check the path and --include")
     if extracting.sync and found.unlisted:
         raise SourceError(
             f"cannot list {found.unlisted[0]}: --sync needs the whole source; "
@@ -269,10 +277,11 @@ def _check_fits(store: Store, recipe: Recipe, source: str, catalog: pa.Table) ->
 def _extract(work: Run, job: Job) -> pa.Table:
     """Brings features/, metadata/ and errors/ to the source's state; returns the plan."""
     store, recipe = work.store, job.recipe
-    first = Path(job.source, decode_path(job.catalog["path"][0].as_py()))
+    first = job.catalog.slice(0, 1).to_pylist()[0]
+    seen = reach.Image(job.images, first["path"], first["fingerprint"])
     if not work.engine.remote:
         runtime.check_machine(job.network.runtime, job.network.precision)
-    reach.check(work.engine, store.files, first, recipe.runtime)
+    reach.check(work.engine, store.files, seen, recipe.runtime)
     work.watch.seconds["scan"] += job.scan_seconds
     if store.is_new():
         store.begin(job.source, recipe)
@@ -297,10 +306,12 @@ def _extract(work: Run, job: Job) -> pa.Table:
         work.progress.note(f"{len(again):,} images that gave no features are tried again")
         features.drop_errors(store, plan, again)
     with work.watch.timed("extract"):
-        todo = [shard for shard in shards(plan) if not features.is_extracted(store, shard, recipe)]
+        found = list(shards(plan))
+        done = _extracted(store, found, recipe)
+        todo = [shard for shard, is_done in zip(found, done, strict=True) if not is_done]
         network = dataclasses.replace(job.network, threads=work.engine.threads)
         extraction = features.Extraction(
-            job.source,
+            job.images,
             store.files.absolute(),
             recipe,
             network,
@@ -320,6 +331,10 @@ def _extract(work: Run, job: Job) -> pa.Table:
             for what, seconds in result.seconds.items():
                 work.worker_seconds[what] += seconds
     return plan
+
+
+def _extracted(store: Store, found: list[Shard], recipe: Recipe) -> list[bool]:
+    return store.each(lambda shard: features.is_extracted(store, shard, recipe), found)
 
 
 def next_plan(job: Job) -> tuple[pa.Table, pa.Table, int]:
@@ -377,7 +392,8 @@ def reduce_features(work: Run, plan: pa.Table, reducing: Reducing) -> None:
         store.files.delete("csv")
     with work.watch.timed("project"):
         projecting = pca.Projecting(store.files.absolute(), projection, work.csv)
-        todo = [part for part in rows if not pca.is_projected(store, part, projecting)]
+        done = store.each(lambda part: pca.is_projected(store, part, projecting), rows)
+        todo = [part for part, is_done in zip(rows, done, strict=True) if not is_done]
         for _ in work.map("project", pca.project_part, todo, projecting, images=rows.__getitem__):
             pass
 

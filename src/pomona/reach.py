@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import uuid
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 from pomona import __version__
 from pomona.engines import Engine, Failure
 from pomona.errors import EngineError
-from pomona.sources.fetch import fingerprint
-from pomona.storage import TEMPORARIES, LocalFolder
+from pomona.sources.source import Source
+from pomona.storage import TEMPORARIES, Folder
 
 NEEDED = ("PIL", "cv2", "numpy", "pyarrow", "simplejpeg", "threadpoolctl")
+
+
+@dataclass(frozen=True)
+class Image:
+    """One of a source's images, as it was found."""
+
+    source: Source
+    path: str
+    fingerprint: str | None
+
+    def find_problem(self) -> str | None:
+        """Why it is not seen from here as it was, with the way out."""
+        return self.source.find_problem(self.path, self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -23,16 +34,15 @@ class Reach:
     """What a worker must find: this pomona, a file with this nonce, an image as it is here."""
 
     version: str
-    files: LocalFolder
+    files: Folder
     name: str
     nonce: bytes
-    image: Path | None
-    fingerprint: str | None
+    image: Image | None
     modules: tuple[str, ...]
 
 
 def check(
-    engine: Engine, files: LocalFolder, image: Path | None, runtime: str | None = None
+    engine: Engine, files: Folder, image: Image | None = None, runtime: str | None = None
 ) -> None:
     """Asks the engine's workers, if they may be elsewhere.
 
@@ -45,9 +55,10 @@ def check(
         return
     nonce = uuid.uuid4().hex
     name = f"{TEMPORARIES}/{nonce}"
-    state = None if image is None else _fingerprint(image)
+    if image is not None and image.find_problem() is not None:
+        image = None  # changed or gone since it was found: its row will say so
     modules = (*NEEDED, *([runtime] if runtime else []))
-    reach = Reach(__version__, files.absolute(), name, nonce.encode(), image, state, modules)
+    reach = Reach(__version__, files.absolute(), name, nonce.encode(), image, modules)
     files.write(reach.name, reach.nonce)
     try:
         for _, problem in engine.map(look, range(engine.workers), reach):
@@ -73,20 +84,5 @@ def look(worker: int, reach: Reach, attempt: int) -> str | None:
         found = b""
     if found != reach.nonce:
         return f"{host} does not see {reach.files}: put OUT on a disk that all nodes share"
-    if reach.image is not None and reach.fingerprint is not None:
-        if not os.access(reach.image, os.R_OK):
-            return f"{host} cannot read {reach.image}: put SOURCE on a disk that all nodes share"
-        if _fingerprint(reach.image) != reach.fingerprint:
-            return (
-                f"{host} sees another size or time of {reach.image}: "
-                "let all nodes see SOURCE in the same way"
-            )
-    return None
-
-
-def _fingerprint(image: Path) -> str | None:
-    """None where it is gone."""
-    try:
-        return fingerprint(image.stat())
-    except OSError:
-        return None
+    problem = reach.image and reach.image.find_problem()
+    return f"{host} {problem}" if problem else None

@@ -23,6 +23,7 @@ from pomona.errors import EngineError, PomonaError, StoreError
 from pomona.plan import label_count
 from pomona.progress import Progress
 from pomona.recipe import Recipe
+from pomona.s3.address import Access
 from pomona.stopwatch import Stopwatch
 from pomona.store import FORGETTING, MANIFEST, REPORT, Store
 from pomona.workers import peak_memory_mb
@@ -40,7 +41,7 @@ class Running:
     """How a command runs: where its tasks run, whom it tells, and what it was.
 
     thumbnails: whether its report shows pictures; None: as the store's did before, or yes; began:
-    by `time.perf_counter`, in seconds.
+    by `time.perf_counter`, in seconds; access: how buckets are used.
     """
 
     engine: Engine
@@ -48,6 +49,7 @@ class Running:
     command: str = "pomona"
     thumbnails: bool | None = None
     began: float = field(default_factory=time.perf_counter)
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,10 @@ REASONS: Final[dict[str, tuple[bool, str]]] = {
         "Let the user who runs pomona read it, then run again with --retry-errors.",
     ),
     "io_error": (True, "The disk failed: check it, then run again with --retry-errors."),
+    "unreachable": (
+        True,
+        "The object store did not answer: check the network, then run again with --retry-errors.",
+    ),
     "timed_out": (
         True,
         "Reading it took too long: look at the image and the disk, "

@@ -1,4 +1,8 @@
-"""Storage: bytes under names. A name is there whole, or it is not there."""
+"""Storage: bytes under names. A name is there whole, or it is not there.
+
+`Folder` is the seam: what a store needs of the place that it lies in. `LocalFolder` is a folder on
+disk, `s3.folder.S3Folder` one in a bucket; another kind of store is another class beside them.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,15 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from pomona import lease
 from pomona.errors import StoreBusyError, StoreError, StoreWriteError
+from pomona.s3.address import Access, Address, is_address
 
 TEMPORARIES = "_pomona/tmp"
 
@@ -24,8 +30,64 @@ def encode_text(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+class Folder(Protocol):
+    """Where a store lies; picklable, without credentials. Names are relative, `/`-separated.
+
+    root: the place itself, and `path` that of a name, a Path on disk, elsewhere an address;
+    requests: how many reads at once are worth it: 1 where one waits for nothing.
+    """
+
+    @property
+    def root(self) -> Any: ...
+
+    @property
+    def requests(self) -> int: ...
+
+    def absolute(self) -> Folder: ...
+
+    def path(self, name: str) -> Any: ...
+
+    def exists(self, name: str) -> bool: ...
+
+    def read(self, name: str) -> bytes: ...
+
+    def open(self, name: str, *, footer: bool = False) -> AbstractContextManager[pa.NativeFile]: ...
+
+    def names(self, folder: str) -> list[str]: ...
+
+    def top(self) -> list[str]: ...
+
+    def write(self, name: str, data: bytes | memoryview) -> None: ...
+
+    def delete(self, *names: str) -> None: ...
+
+    def sweep(self) -> None: ...
+
+    def lock(
+        self, name: str, command: str
+    ) -> AbstractContextManager[tuple[Folder, str | None]]: ...
+
+    def steady(self, name: str) -> AbstractContextManager[None]: ...
+
+
+def open_folder(where: str | Path, access: Access | None = None) -> Folder:
+    """The folder at a path or an address. Raises ObjectStoreError for a bucket that cannot be used.
+
+    access: how buckets are used.
+    """
+    if not is_address(where):
+        return LocalFolder(where)
+    from pomona.s3.folder import S3Folder
+    from pomona.s3.objects import open_bucket
+
+    address = Address.parse(str(where))
+    return S3Folder(open_bucket(address, access), address)
+
+
 class LocalFolder:
-    """A folder on disk; names are relative and `/`-separated."""
+    """A folder on disk."""
+
+    requests = 1
 
     def __init__(self, root: str | Path, held: tuple[str, str] | None = None) -> None:
         """held: the name of its lock and the token of who may write while it is held."""
@@ -52,8 +114,11 @@ class LocalFolder:
             return self.path(name).read_bytes()
 
     @contextmanager
-    def open(self, name: str) -> Iterator[pa.NativeFile]:
-        """`name` for reading in pieces; errors as of `read`, also while it is read."""
+    def open(self, name: str, *, footer: bool = False) -> Iterator[pa.NativeFile]:
+        """`name` for reading in pieces; errors as of `read`, also while it is read.
+
+        footer: only its end is wanted, which is no matter here.
+        """
         with _read_errors(self.path(name)), pa.OSFile(os.fsencode(self.path(name))) as file:
             yield file
 
@@ -64,6 +129,20 @@ class LocalFolder:
                 return sorted(f"{folder}/{name}" for name in os.listdir(self.path(folder)))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def top(self) -> list[str]:
+        """The names of what lies directly in it; none where there is no such folder.
+
+        Raises StoreError.
+        """
+        try:
+            return os.listdir(self.root)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as exc:
+            raise StoreError(f"{self} is a file: give a folder for the store") from exc
+        except OSError as exc:
+            raise StoreError(f"cannot read {self}: {exc.strerror}; choose another folder") from exc
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Puts `data` under `name` in one step that a power cut leaves done or undone.
@@ -148,14 +227,17 @@ class LocalFolder:
 
         Errors as of `delete`.
         """
-        for name in self.names(TEMPORARIES):
-            self.delete(name)
+        self.delete(*self.names(TEMPORARIES))
 
-    def delete(self, name: str) -> None:
-        """Removes a file, or a folder with all in it, if it is there; for good, as `write` does.
+    def delete(self, *names: str) -> None:
+        """Removes files, or folders with all in them, if they are there; for good, as `write` does.
 
         Raises StoreWriteError, StoreBusyError once the folder's lock is somebody else's.
         """
+        for name in names:
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
         target = self.path(name)
         with _write_errors(target):
             if not os.path.lexists(target):

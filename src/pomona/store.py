@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,10 +23,14 @@ from pomona import schemas
 from pomona.errors import PomonaError, StoreDamagedError, StoreError
 from pomona.projection import Projection
 from pomona.recipe import Recipe
-from pomona.storage import LocalFolder, encode_text
+from pomona.s3.address import Access
+from pomona.storage import Folder, encode_text, open_folder
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 FORMAT_VERSION = 1
 MANIFEST = "pomona.json"
@@ -134,8 +138,10 @@ PREFIXES = {"pca": "pc", "features": "feature"}
 class Store:
     """An output folder. `pomona.open` gives one to read; the pipeline's steps write through it."""
 
-    def __init__(self, files: str | Path | LocalFolder) -> None:
-        self.files = files if isinstance(files, LocalFolder) else LocalFolder(files)
+    def __init__(self, files: str | Path | Folder, access: Access | None = None) -> None:
+        """access: how buckets are used, that of an address and those of the store's images."""
+        self.access = access
+        self.files = open_folder(files, access) if isinstance(files, (str, Path)) else files
 
     def __repr__(self) -> str:
         return f"<pomona store {self.files}>"
@@ -221,7 +227,7 @@ class Store:
 
     def read_all(self, table: str, schema: pa.Schema) -> pa.Table:
         """All parts of a table, in their order, as `schema`."""
-        parts = [self.read_table(name).cast(schema) for name in self.part_names(table)]
+        parts = self.each(lambda name: self.read_table(name).cast(schema), self.part_names(table))
         return pa.concat_tables([schema.empty_table(), *parts])
 
     def part_names(self, table: str) -> list[str]:
@@ -298,16 +304,23 @@ class Store:
             known = {part_name(folder, part, suffix) for part in parts}
             names = (name for name in self.files.names(folder) if _PART.fullmatch(name))
             strays += [name for name in names if name not in known]
-        for name in strays:
-            self.files.delete(name)
+        self.files.delete(*strays)
         return len(strays)
 
     def rows_by_part(self, table: str, plan: pa.Table) -> dict[int, int]:
         """How many rows each of the plan's parts holds of a table."""
-        footers = {
-            part: self.footer(part_name(table, part)) for part in plan["part"].unique().to_pylist()
+        parts = plan["part"].unique().to_pylist()
+        footers = self.each(lambda part: self.footer(part_name(table, part)), parts)
+        return {
+            part: int(footer["rows"]) for part, footer in zip(parts, footers, strict=True) if footer
         }
-        return {part: int(footer["rows"]) for part, footer in footers.items() if footer}
+
+    def each(self, ask: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+        """What `ask` says of each item, asked beside one another where answers take long."""
+        if self.files.requests == 1:
+            return [ask(item) for item in items]
+        with ThreadPoolExecutor(self.files.requests) as threads:
+            return list(threads.map(ask, items))
 
     def begin(self, source: str, recipe: Recipe) -> None:
         """Writes the manifest of a store that holds nothing yet."""
@@ -329,7 +342,7 @@ class Store:
         Raises StoreError where it cannot be read.
         """
         try:
-            with self.files.open(name) as file:
+            with self.files.open(name, footer=True) as file:
                 metadata = pq.read_metadata(file)
         except _DAMAGED:
             return None
@@ -346,16 +359,7 @@ class Store:
 
     def is_new(self) -> bool:
         """Whether the folder is absent or empty. Raises StoreError when it holds something else."""
-        try:
-            found = os.listdir(self.files.root)
-        except FileNotFoundError:
-            return True
-        except NotADirectoryError as exc:
-            raise StoreError(f"{self.files} is a file: give a folder for the store") from exc
-        except OSError as exc:
-            raise StoreError(
-                f"cannot read {self.files}: {exc.strerror}; choose another folder"
-            ) from exc
+        found = self.files.top()
         if found and MANIFEST not in found and found != ["_pomona"]:
             raise StoreError(
                 f"{self.files} is no pomona store and not empty (it holds {min(found)!r}): "

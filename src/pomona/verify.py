@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from pomona.plan import label_count, shards
 from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.runs import Run, Running
-from pomona.sources.scan import scan
+from pomona.sources.source import Source, open_source
 from pomona.storage import TEMPORARIES
 from pomona.store import (
     FOLDERS,
@@ -70,13 +69,14 @@ class Verdict:
         return ", ".join(told)
 
 
-def verify(out: Path, running: Running, source: Path | None = None) -> Verdict:
+def verify(out: str | Path, running: Running, source: str | Path | None = None) -> Verdict:
     """Reads all of a store, and with `source` all of its images; writes nothing.
 
     Raises StoreBusyError while a command is at work on it; StoreError where so little can be
     read that nothing can be said of the rest; SourceError.
     """
-    store = Store(out)
+    store = Store(out, running.access)
+    images = None if source is None else open_source(source, running.access)
     with store.steady(), running.engine:
         work, manifest, recipe = Run(store, running), store.manifest, store.recipe
         findings = list(_check_recipe(manifest, recipe))
@@ -84,8 +84,8 @@ def verify(out: Path, running: Running, source: Path | None = None) -> Verdict:
         projection, is_damaged = _read_projection(store, findings)
         findings += _check_projection(store, manifest, projection, is_damaged)
         findings += _check_names(store, plan, manifest["csv"], projection is not None or is_damaged)
-        gone = None if source is None else _check_source(source, plan, findings)
-        where = None if source is None else os.path.abspath(source)
+        gone = None if images is None else _check_source(images, plan, findings)
+        where = None if images is None else images.absolute()
         parts = list(shards(plan))
         csv = manifest["csv"] is True
         checking = Checking(store.files.absolute(), recipe, projection, csv, where)
@@ -230,9 +230,9 @@ def _check_names(
             yield Finding(THUMBNAILS, "is damaged", anew)
 
 
-def _check_source(source: Path, plan: pa.Table, findings: list[Finding]) -> int:
+def _check_source(source: Source, plan: pa.Table, findings: list[Finding]) -> int:
     """Holds the names of a source's images against the plan's; returns how many are gone."""
-    found = scan(source)
+    found = source.scan()
     for folder in found.unlisted:
         findings.append(Finding(folder, "cannot be listed", "ask for the right to list it"))
     paths = found.catalog["path"]

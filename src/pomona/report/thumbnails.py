@@ -7,6 +7,7 @@ read in a process beside this one: a codec's crash costs a picture and nothing e
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import pickle
@@ -18,10 +19,11 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pomona.errors import ImageError, StoreError
+from pomona.errors import ImageError, ObjectStoreError, StoreError
 from pomona.recipe import Recipe
 from pomona.sources.decode import MAX_PIXELS, resize
 from pomona.sources.reader import Reader
+from pomona.sources.source import Source, open_source
 from pomona.store import THUMBNAILS, Store
 from pomona.workers import Worker
 
@@ -41,7 +43,7 @@ SCHEMA = pa.schema(
 class Drawing:
     """Where the images are, and what the network's square is."""
 
-    source: str
+    source: Source
     input_size: int
     fit: str
     crop_fraction: float | None
@@ -67,15 +69,17 @@ def provide(
     kept = len(found)
     missing = [item for item in wanted.items() if item[0] not in found]
     if missing and recipe.input_size is not None:
-        drawing = Drawing(
-            source,
-            recipe.input_size,
-            recipe.fit,
-            recipe.crop_fraction,
-            max(MAX_PIXELS, most_pixels),
-            recipe.side,
-        )
-        found.update(_make(missing, drawing, time.monotonic() + limit_s))
+        deadline = time.monotonic() + limit_s
+        with contextlib.suppress(ObjectStoreError):  # a bucket that is away costs the pictures
+            drawing = Drawing(
+                open_source(source, store.access),
+                recipe.input_size,
+                recipe.fit,
+                recipe.crop_fraction,
+                max(MAX_PIXELS, most_pixels),
+                recipe.side,
+            )
+            found.update(_make(missing, drawing, deadline))
     if not found:
         store.files.delete(THUMBNAILS)
     elif len(found) > kept or _rows(store) != kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,9 @@ def is_address(place: object) -> bool:
     return isinstance(place, str) and place.startswith(SCHEME)
 
 
-def place(text: str) -> str | Path:
+def place(given: str | os.PathLike[str]) -> str | Path:
     """What a user gave for a folder: an address as it is, else a path, `~` expanded."""
-    return text if is_address(text) else Path(text).expanduser()
+    return str(given) if is_address(given) else Path(given).expanduser()
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from PIL import Image
 
 from pomona.errors import ImageError
+from pomona.sources.ahead import Ahead, Wanted
 from pomona.sources.decode import (
     MAX_PIXELS,
     Decoded,
@@ -25,7 +25,7 @@ from pomona.sources.decode import (
     decode_plain_jpeg,
     in_words,
 )
-from pomona.sources.fetch import fetch
+from pomona.sources.source import LocalSource, Source
 from pomona.workers import Worker, ending
 
 IMAGE_TIMEOUT_S = 60.0
@@ -33,7 +33,12 @@ STDERR = 2
 
 
 class ReadsImages(Protocol):
-    """A context manager; `fetch` and `decode` raise ImageError."""
+    """A context manager; `fetch` and `decode` raise ImageError.
+
+    expect: tells what will be fetched, in this order.
+    """
+
+    def expect(self, wanted: Iterable[Wanted]) -> None: ...
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes: ...
 
@@ -44,21 +49,36 @@ class ReadsImages(Protocol):
     def __exit__(self, *exc_info: object) -> None: ...
 
 
-@dataclass(frozen=True)
 class Reader:
     """Reads in this process, which the kernel ends when fetch or decode take `timeout_s`.
 
+    What comes from afar is fetched ahead, by threads, and only waited for: no codec has part in it.
     side: what the network needs of an image's pixels, as `decode` takes it.
     """
 
-    source: str
-    timeout_s: float = IMAGE_TIMEOUT_S
-    max_pixels: int = MAX_PIXELS
-    side: int | None = None
+    def __init__(
+        self,
+        source: Source | str,
+        timeout_s: float = IMAGE_TIMEOUT_S,
+        max_pixels: int = MAX_PIXELS,
+        side: int | None = None,
+    ) -> None:
+        self.source = LocalSource(source) if isinstance(source, str) else source
+        self.timeout_s, self.max_pixels, self.side = timeout_s, max_pixels, side
+        self._ahead: Ahead | None = None
+
+    def expect(self, wanted: Iterable[Wanted]) -> None:
+        if self.source.ahead > 1:
+            self._ahead = Ahead(self.source.fetch, wanted, self.source.ahead)
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
-        with self._limit:
-            return fetch(self.source, path, fingerprint)
+        if self._ahead is None:
+            with self._limit:
+                return self.source.fetch(path, fingerprint)
+        try:
+            return self._ahead.take(path, fingerprint, self.timeout_s)
+        except TimeoutError as exc:
+            raise ImageError("fetch", "timed_out", f"more than {self.timeout_s:g} s") from exc
 
     def decode(self, data: bytes) -> Decoded:
         with self._limit:
@@ -91,7 +111,8 @@ class Reader:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        pass
+        if self._ahead:
+            self._ahead.close()
 
 
 class _Limit:
@@ -155,6 +176,9 @@ class CarefulReader:
         self._pickled = pickle.dumps((_read, reader), protocol=5)
         self._worker: Worker | None = None
         self._overheard, self._stderr = _pipe()
+
+    def expect(self, wanted: Iterable[Wanted]) -> None:
+        """One after the other: nothing is fetched ahead."""
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
         data: bytes = self._apart("fetch", path, fingerprint)

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,10 @@ EXTENSIONS = frozenset(
 )
 SPLITS = frozenset(["training", "train", "test", "validation", "val"])
 CHUNK_ROWS = 65_536
+NOT_INCLUDED = "not included"
+
+# path, label, split, size_bytes, fingerprint
+Row = tuple[str, str | None, str | None, int, str]
 
 
 @dataclass
@@ -35,7 +39,7 @@ class Scan:
     unlisted: folders that could not be read.
     """
 
-    catalog: pa.Table
+    catalog: pa.Table = field(default_factory=schemas.CATALOG.empty_table)
     skipped: Counter[str] = field(default_factory=Counter)
     unlisted: list[str] = field(default_factory=list)
 
@@ -48,20 +52,45 @@ def scan(source: Path, include: Sequence[str] = ()) -> Scan:
     Raises SourceError when the source is not a readable folder.
     """
     _check_folder(source)
-    patterns = [pattern.removeprefix("**/") for pattern in include]
-    found = Scan(schemas.CATALOG.empty_table())
-    rows: list[tuple[str, str | None, str | None, int, str]] = []
-    chunks: list[pa.Table] = [found.catalog]
-    for row in _walk(source, patterns, found):
-        rows.append(row)
-        if len(rows) == CHUNK_ROWS:
-            chunks.append(_table(rows))
-            rows.clear()
+    found = Scan()
+    found.catalog = to_catalog(_walk(source, Wanted(include), found))
     if str(source) in found.unlisted:
         raise SourceError(f"cannot read {source}: permission denied; ask for the right to list it")
-    chunks.append(_table(rows))
-    found.catalog = pa.concat_tables(chunks).sort_by("path").combine_chunks()
     return found
+
+
+class Wanted:
+    """Which files are images, by their names."""
+
+    def __init__(self, include: Sequence[str]) -> None:
+        self._patterns = [pattern.removeprefix("**/") for pattern in include]
+        own = {PurePosixPath(pattern).suffix.lower() for pattern in self._patterns}
+        self._extensions = EXTENSIONS | {suffix for suffix in own if not set(suffix) & set("*?[")}
+        self._extensions -= {""}
+
+    def why_not(self, name: str) -> str | None:
+        """Why a file of this relative name is left out; None for an image."""
+        own = name.rpartition("/")[2]
+        other = _other_name(own, self._extensions)
+        if other is not None or not self._patterns:
+            return other
+        is_included = any(
+            fnmatchcase(name, pattern) or fnmatchcase(own, pattern) for pattern in self._patterns
+        )
+        return None if is_included else NOT_INCLUDED
+
+
+def to_catalog(rows: Iterable[Row]) -> pa.Table:
+    """A table of `schemas.CATALOG`, sorted by path."""
+    chunks: list[pa.Table] = [schemas.CATALOG.empty_table()]
+    waiting: list[Row] = []
+    for row in rows:
+        waiting.append(row)
+        if len(waiting) == CHUNK_ROWS:
+            chunks.append(_table(waiting))
+            waiting.clear()
+    chunks.append(_table(waiting))
+    return pa.concat_tables(chunks).sort_by("path").combine_chunks()
 
 
 def _check_folder(source: Path) -> None:
@@ -79,7 +108,7 @@ def _check_folder(source: Path) -> None:
         raise SourceError(f"{source} is a file: give the folder that holds the images")
 
 
-def _table(rows: list[tuple[str, str | None, str | None, int, str]]) -> pa.Table:
+def _table(rows: list[Row]) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else [()] * len(schemas.CATALOG)
     arrays = [
         pa.array(column, field.type) for column, field in zip(columns, schemas.CATALOG, strict=True)
@@ -87,11 +116,7 @@ def _table(rows: list[tuple[str, str | None, str | None, int, str]]) -> pa.Table
     return pa.table(arrays, schema=schemas.CATALOG)
 
 
-def _walk(
-    source: Path, patterns: list[str], found: Scan
-) -> Iterator[tuple[str, str | None, str | None, int, str]]:
-    extensions = EXTENSIONS | {PurePosixPath(pattern).suffix.lower() for pattern in patterns}
-    extensions -= {suffix for suffix in extensions if set(suffix) & set("*?[")} | {""}
+def _walk(source: Path, wanted: Wanted, found: Scan) -> Iterator[Row]:
     # Folders still to read: where, their relative name, and the folders they lie in (for loops).
     todo: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(source), "", frozenset())]
     while todo:
@@ -112,16 +137,11 @@ def _walk(
             is_folder = _is_folder(entry)
             if is_folder:
                 todo.append((entry.path, name, above | {identity}))
-            elif (other := _other_name(entry.name, extensions)) is not None:
-                if is_folder is None:
+            elif (why_not := wanted.why_not(name)) is not None:
+                if is_folder is None and why_not != NOT_INCLUDED:
                     found.unlisted.append(entry.path)
                 else:
-                    found.skipped[other] += 1
-            elif patterns and not any(
-                fnmatchcase(name, pattern) or fnmatchcase(entry.name, pattern)
-                for pattern in patterns
-            ):
-                found.skipped["not included"] += 1
+                    found.skipped[why_not] += 1
             else:
                 try:
                     status = entry.stat()
