@@ -5,6 +5,9 @@ BIN := .venv/bin
 ENGINE ?= local
 # A test file stays in one process: what its tests share is made once.
 PARALLEL := -n logical --dist loadfile
+# The S3 server that the tests use, and a proxy before it that fails as it is told; both want Go.
+VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+TOOLS := .tools/versitygw .tools/s3proxy
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-spark35 test-keras faults fuzz bench-spark bench-backbones check format \
@@ -19,15 +22,15 @@ demo: .venv/$(if $(filter spark,$(ENGINE)),spark,demo)  ## Draw 300 photographs 
 	$(BIN)/pomona run demo/photos demo/out --engine $(ENGINE)
 	@echo "Open $(CURDIR)/demo/out/report.html in a browser."
 
-test: .venv/dev  ## Run every test
+test: .venv/dev $(TOOLS)  ## Run every test
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/keras_networks
 
-test-fast: .venv/dev  ## Run the tests that need no photographs from elsewhere
+test-fast: .venv/dev $(TOOLS)  ## Run the tests that need no photographs from elsewhere
 	$(BIN)/python -m pytest -m "not real" $(PARALLEL) --ignore tests/keras_networks
 
-test-spark35: .venv-spark35/spark35  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
+test-spark35: .venv-spark35/spark35 $(TOOLS)  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
 	.venv-spark35/bin/python -m pytest $(PARALLEL) -m "not real" \
-		tests/test_engines.py tests/test_stores.py tests/test_faults.py tests/spark
+		tests/test_engines.py tests/test_stores.py tests/test_faults.py tests/spark tests/s3
 
 test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, with TensorFlow
 	.venv-keras/bin/python -m pytest $(PARALLEL) tests/keras_networks
@@ -35,7 +38,7 @@ test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, 
 bench-backbones: .venv-keras/keras  ## Measure networks beside Keras's predict and at other input sizes
 	.venv-keras/bin/python benchmarks/backbones.py
 
-faults: .venv/dev  ## Kill pomona at every operation on a store and at random moments, and load it (hours)
+faults: .venv/dev $(TOOLS)  ## Kill pomona at every operation on a store and at random moments, and load it (hours)
 	POMONA_FAULTS=long $(BIN)/python -m pytest -s tests/faults
 	$(MAKE) fuzz
 
@@ -66,11 +69,18 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 	$(LOCK) $(UPGRADE) --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
 	$(LOCK) $(UPGRADE) --group build --group test-keras --extra keras --output-file requirements/keras.txt
 
+.tools/versitygw:
+	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/.tools go install $(VERSITYGW); \
+	else echo "There is no Go here: the tests take moto's S3 server"; fi
+
+.tools/s3proxy: $(wildcard tests/s3/proxy/*)
+	@if command -v go >/dev/null; then cd $(<D) && go build -o $(CURDIR)/$@ .; fi
+
 hooks: .venv/dev  ## Let git run the checks before each commit
 	$(BIN)/pre-commit install
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv .venv-spark35 .venv-keras demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-spark35 .venv-keras .tools demo build dist .pytest_cache .mypy_cache .ruff_cache
 
 .venv/bin/python .venv-spark35/bin/python .venv-keras/bin/python:
 	$(PYTHON) -m venv $(@D)/..

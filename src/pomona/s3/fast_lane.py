@@ -8,14 +8,15 @@ Signature Version 4: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-auth
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import http.client
 import os
 import ssl
-import threading
 import time
 import urllib.request
+from collections import deque
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -37,7 +38,7 @@ class Reply:
 
 
 class FastLane:
-    """GETs of one bucket; each thread keeps one connection.
+    """GETs of one bucket, by any number of threads; connections are kept open.
 
     credentials: botocore's, which renews them.
     """
@@ -48,45 +49,46 @@ class FastLane:
         self._base = f"{parts.path.rstrip('/')}/{quote(bucket)}/"
         self._region, self._credentials = region, credentials
         self._context = _trust() if parts.scheme == "https" else None
-        self._local = threading.local()
+        self._free: deque[http.client.HTTPConnection] = deque()
         self.is_open = not _by_proxy(parts.scheme, parts.hostname or "")
 
     def get(self, key: str, headers: dict[str, str], limit: int) -> Reply | None:
         """headers: more of them, in small letters; limit: bytes beyond which it is not read."""
         path = self._base + quote(key, safe="/~")
+        connection = self._connection()
         try:
-            connection = self._connection()
             connection.request("GET", path, headers=self._signed(path, headers))
             response = connection.getresponse()
             size = response.length
             if response.status not in _TAKEN or size is None or size > limit:
-                self._drop()
+                connection.close()
                 return None
             data = response.read()
+            is_over = response.will_close or len(data) != size
         except (OSError, http.client.HTTPException):
-            self._drop()
+            connection.close()
             return None
+        except BaseException:
+            connection.close()
+            raise
+        if is_over:
+            connection.close()
+        else:
+            self._free.append(connection)
         told = {name.lower(): value for name, value in response.getheaders()}
-        if response.will_close:
-            self._drop()
         return Reply(response.status, told, data) if len(data) == size else None
 
-    def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            if self._context:
-                connection = http.client.HTTPSConnection(
-                    self._host, timeout=TIMEOUT_S, context=self._context
-                )
-            else:
-                connection = http.client.HTTPConnection(self._host, timeout=TIMEOUT_S)
-            self._local.connection = connection
-        return connection
+    def close(self) -> None:
+        """Closes the connections that are not in use."""
+        while self._free:
+            self._free.pop().close()
 
-    def _drop(self) -> None:
-        connection = self._local.__dict__.pop("connection", None)
-        if connection is not None:
-            connection.close()
+    def _connection(self) -> http.client.HTTPConnection:
+        with contextlib.suppress(IndexError):
+            return self._free.pop()
+        if self._context:
+            return http.client.HTTPSConnection(self._host, timeout=TIMEOUT_S, context=self._context)
+        return http.client.HTTPConnection(self._host, timeout=TIMEOUT_S)
 
     def _signed(self, path: str, headers: dict[str, str]) -> dict[str, str]:
         credentials = self._credentials.get_frozen_credentials()

@@ -205,7 +205,8 @@ class Bucket:
             for page in pages.paginate(Bucket=self.name, Prefix=prefix):
                 now = seconds(page["ResponseMetadata"]["HTTPHeaders"].get("date"))
                 for upload in page.get("Uploads", []):
-                    if now - upload["Initiated"].timestamp() >= older_than_s:
+                    # Dates of HTTP are of whole seconds.
+                    if now - upload["Initiated"].timestamp() > older_than_s - 1:
                         with contextlib.suppress(at.client.exceptions.NoSuchUpload):
                             at.client.abort_multipart_upload(
                                 Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"]
@@ -295,6 +296,10 @@ class _Connection:
                 "credentials",
             )
         self.lane = FastLane(bucket.name, bucket.region, bucket.endpoint, credentials)
+
+    def close(self) -> None:
+        self.lane.close()
+        self.client.close()
 
     def told(self, key: str | None = None) -> contextlib.AbstractContextManager[None]:
         return _told_of(self.bucket.name, self.bucket.endpoint, key)

@@ -1,0 +1,3 @@
+module pomona/tests/s3/proxy
+
+go 1.21
