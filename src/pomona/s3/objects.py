@@ -256,7 +256,7 @@ def _find(bucket: str, *, insecure: bool) -> tuple[str | None, str]:
     with _told_of(bucket, endpoint):
         region = _region(client, bucket)
         if not guard.is_aws(endpoint):
-            return client.meta.region_name, endpoint
+            return region or client.meta.region_name, endpoint
         if region and region != client.meta.region_name:
             endpoint = _client(session, region, None).meta.endpoint_url
         return region, endpoint

@@ -28,6 +28,7 @@ _NOT_ACCEPTED = (
     "InvalidClientTokenId",
     "SignatureDoesNotMatch",
     "NotSignedUp",
+    "XAdminUserNotFound",  # versitygw's
 )
 _DENIED = ("AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401")
 _ELSEWHERE = (

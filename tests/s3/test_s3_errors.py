@@ -1,0 +1,120 @@
+"""What can be wrong with a bucket: one line that says so, and exit status 1."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from conftest import Pomona
+from pomona.s3.address import Address
+from pomona.s3.objects import open_bucket
+from s3_server import REGION, Place, bucket, fresh_connections, s3_server
+
+__all__ = ["bucket", "s3_server"]
+
+CASES: dict[str, tuple[dict[str, str], str]] = {
+    "no credentials": (
+        {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"},
+        "no credentials for s3://",
+    ),
+    "wrong secret": ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "does not accept the credentials"),
+    "unknown key": ({"AWS_ACCESS_KEY_ID": "AKIANOBODY"}, "does not accept the credentials"),
+    "no such profile": ({"AWS_PROFILE": "nobody"}, "AWS's settings cannot be used"),
+    "endpoint down": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached"),
+    "endpoint in the clear": (
+        {"AWS_ENDPOINT_URL": "http://192.0.2.1"},
+        "would be spoken to in the clear",
+    ),
+    "no endpoint": ({"AWS_ENDPOINT_URL": "nowhere"}, "no http:// or https:// URL"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_is_told_in_one_line(case: str, bucket: Place, photos: Path) -> None:
+    env, complaint = CASES[case]
+    for args in (("run", photos, bucket.at("out")), ("run", bucket.at("in"), "unused")):
+        ended = Pomona(env=env)(*args)
+        assert ended.status == 1
+        assert complaint in ended.complaint
+
+
+def test_what_is_not_there(bucket: Place, photos: Path, pomona: Pomona) -> None:
+    told = {
+        ("run", "s3://no-such-bucket/a", "unused"): "there is no bucket s3://no-such-bucket",
+        ("verify", "s3://no-such-bucket/a"): "there is no bucket s3://no-such-bucket",
+        ("run", bucket.at("empty"), "unused"): f"no images in {bucket.at('empty')}",
+        ("verify", bucket.at("empty")): "is no pomona store",
+        ("reduce", bucket.at("empty")): "is no pomona store",
+    }
+    for args, complaint in told.items():
+        ended = pomona(*args)
+        assert ended.status == 1
+        assert complaint in ended.complaint
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """An S3 server that accepts nothing, for one reason."""
+
+    code = ""
+
+    def do_GET(self) -> None:
+        body = f"<Error><Code>{self.code}</Code><Message>AKIASECRET no</Message></Error>".encode()
+        self.send_response(400 if self.code == "ExpiredToken" else 403)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("ExpiredToken", "have expired: renew them"),
+        ("AccessDenied", "no access to s3://any: ask for the right"),
+        ("RequestTimeTooSkewed", "clock is wrong"),
+        ("AuthorizationHeaderMalformed", "another region"),
+        ("TeapotError", "answered TeapotError"),
+    ],
+)
+def test_what_a_server_refuses_for(
+    code: str, complaint: str, bucket: Place, refusing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Refusing, "code", code)
+    ended = Pomona(env={"AWS_ENDPOINT_URL": refusing})("run", "s3://any/in", "unused")
+    assert ended.status == 1
+    assert complaint in ended.complaint
+    assert "AKIASECRET" not in ended.stderr
+
+
+def test_a_bucket_is_found_in_its_own_region(
+    bucket: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    with fresh_connections():
+        opened = open_bucket(Address.parse(bucket.at()))
+        opened.put("here", b"1")
+        assert (opened.region, opened.get("here").data) == (REGION, b"1")
+
+
+def test_a_place_that_is_no_address_is_wrong_usage(pomona: Pomona) -> None:
+    ended = pomona("run", "s3://", "unused")
+    assert ended.status == 2
+    assert "names no bucket" in ended.complaint
