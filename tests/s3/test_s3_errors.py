@@ -91,7 +91,6 @@ def refusing() -> Iterator[str]:
         ("AccessDenied", "no access to s3://any: ask for the right"),
         ("RequestTimeTooSkewed", "clock is wrong"),
         ("AuthorizationHeaderMalformed", "another region"),
-        ("TeapotError", "answered TeapotError"),
     ],
 )
 def test_what_a_server_refuses_for(

@@ -29,9 +29,8 @@ THREADS = 16
 LEVELS = 3
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 15.0
 MAX_BYTES = 5 * 2**30
-# What is repeated within moments may find a server better disposed: half this, doubled each time.
+# Before what was cut off is asked for again: up to this, doubled each time.
 _PAUSE_S = 0.1
-_PASSING = ("unreachable", "refused")
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Bucket:
         with at.told(key):
             reply = at.lane.get(key, headers, limit) if at.lane.is_open else None
         if reply is None or reply.status in (404, 412):
-            return _patiently(lambda: at.get(key, headers, limit))
+            return at.get(key, headers, limit)
         told = reply.headers
         total = told.get("content-range", "").rpartition("/")[2]
         return Got(
@@ -306,16 +305,17 @@ class _Connection:
 
     def get(self, key: str, headers: dict[str, str], limit: int) -> Got:
         names = {"if-match": "IfMatch", "range": "Range"}
-        with self.told(key):
-            reply = self.client.get_object(
-                Bucket=self.bucket.name,
-                Key=key,
-                **{names[name]: value for name, value in headers.items()},
-            )
-            with reply["Body"] as body:
-                if reply["ContentLength"] > limit:
-                    raise ObjectStoreError(f"{self.bucket}/{key} is too large", "too_large")
-                data = body.read()
+        asked = {names[name]: value for name, value in headers.items()}
+        for attempt in range(ATTEMPTS):
+            with self.told(key):
+                reply = self.client.get_object(Bucket=self.bucket.name, Key=key, **asked)
+                with reply["Body"] as body:
+                    if reply["ContentLength"] > limit:
+                        raise ObjectStoreError(f"{self.bucket}/{key} is too large", "too_large")
+                    data = _read(body, is_last=attempt == ATTEMPTS - 1)
+            if data is not None:
+                break
+            time.sleep(_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
         total = reply.get("ContentRange", "").rpartition("/")[2]
         return _got(reply, data, int(total) if total.isdigit() else len(data))
 
@@ -386,17 +386,17 @@ def _told_of(
     return told(bucket, endpoint, key)
 
 
-def _patiently(get: Any) -> Got:
-    """botocore repeats a request, but not for a reply that ends too early."""
-    for attempt in range(3):
-        try:
-            found: Got = get()
-            return found
-        except ObjectStoreError as exc:
-            if exc.reason not in _PASSING or attempt == 2:
-                raise
-        time.sleep(_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
-    raise AssertionError
+def _read(body: Any, *, is_last: bool) -> bytes | None:
+    """The bytes of a reply; None where it ended too early, which botocore does not make good."""
+    from botocore.exceptions import BotoCoreError, HTTPClientError
+
+    try:
+        data: bytes = body.read()
+    except (BotoCoreError, HTTPClientError, OSError):
+        if is_last:
+            raise
+        return None
+    return data
 
 
 def _objects(page: dict[str, Any]) -> list[Listed]:
