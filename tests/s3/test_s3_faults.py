@@ -107,7 +107,7 @@ def is_reached(world: World) -> bool:
 def test_a_network_that_fails_loses_nothing(world: World) -> None:
     expected, _ = world.after("new")
     out = "failing"
-    world.proxy.set(Refuse=0.06, Reset=0.04, Stall=0.01, StallS=120, Seed=1, LatencyMs=5)
+    world.proxy.set(Refuse=0.06, Reset=0.04, Stall=0.005, StallS=120, Seed=1, LatencyMs=5)
     world.pomona.done(*world.command("new", out))
     counts = world.proxy.counts
     assert min(counts["Refused"], counts["Resets"]) > 3

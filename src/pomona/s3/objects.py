@@ -314,10 +314,10 @@ class _Connection:
                         raise ObjectStoreError(f"{self.bucket}/{key} is too large", "too_large")
                     data = _read(body, is_last=attempt == ATTEMPTS - 1)
             if data is not None:
-                break
+                total = reply.get("ContentRange", "").rpartition("/")[2]
+                return _got(reply, data, int(total) if total.isdigit() else len(data))
             time.sleep(_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
-        total = reply.get("ContentRange", "").rpartition("/")[2]
-        return _got(reply, data, int(total) if total.isdigit() else len(data))
+        raise AssertionError("the last attempt raises")
 
     def put_in_parts(self, key: str, data: memoryview, condition: dict[str, str]) -> str:
         at: dict[str, Any] = {"Bucket": self.bucket.name, "Key": key}
