@@ -10,7 +10,7 @@ VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 TOOLS := .tools/versitygw .tools/s3proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz bench-spark bench-backbones check format \
+.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz bench-spark bench-backbones bench-s3 check format \
 	lock hooks clean
 
 help:  ## List the targets
@@ -47,6 +47,9 @@ fuzz: .venv/dev  ## Decode damaged images for ten minutes (SECONDS=600); what th
 
 bench-spark: .venv/dev  ## Measure Spark beside the local engine, and PCA beside MLlib's (half an hour)
 	$(BIN)/python benchmarks/spark_engine.py
+
+bench-s3: .venv/dev $(TOOLS)  ## Measure a bucket on loopback, and one 30 ms away, beside the disk
+	PYTHONPATH=tests $(BIN)/python benchmarks/s3.py
 
 check: .venv/dev  ## Lint, types, imports, and that the locks name no host
 	$(BIN)/ruff check

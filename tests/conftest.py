@@ -171,6 +171,15 @@ class Here:
         pass
 
 
+def pytest_report_header() -> str:
+    """Which S3 server the tests run on."""
+    try:
+        from s3_server import kind
+    except ModuleNotFoundError:  # botocore, where no test wants it
+        return "S3 server: none"
+    return f"S3 server: {kind() or 'none, its tests are left out'}"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """POMONA_CACHE: the network is built once for all tests."""

@@ -107,25 +107,31 @@ class Place:
         return len(found.get("Uploads", []))
 
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server, for all tests of this process."""
+@contextmanager
+def serve(folder: Path) -> Iterator[Server]:
+    """A server, which may keep its buckets in a folder."""
     port = _free_port()
-    endpoint, folder = f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("buckets")
     if kind() == "versitygw":
         own = [str(TOOLS / "versitygw"), "--access", ACCESS_KEY, "--secret", SECRET_KEY]
         address = ["--port", f"127.0.0.1:{port}", "--region", REGION, "--keep-alive", "--quiet"]
         command = [*own, *address, "posix", str(folder)]
-    elif kind() == "moto":
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     else:
-        pytest.skip("there is no S3 server: `make .tools/versitygw`, or pip install 'moto[server]'")
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(lambda: _answers(port))
-            yield Server(endpoint, folder if kind() == "versitygw" else None)
+            yield Server(f"http://127.0.0.1:{port}", folder if kind() == "versitygw" else None)
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server, for all tests of this process."""
+    if kind() is None:
+        pytest.skip("there is no S3 server: `make .tools/versitygw`, or pip install 'moto[server]'")
+    with serve(tmp_path_factory.mktemp("buckets")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

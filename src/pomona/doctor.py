@@ -29,6 +29,7 @@ EXTRAS = {
     "keras": ("keras", "pomona backbones add, of Keras's networks"),
     "openvino": ("openvino", "--runtime openvino and --precision bfloat16"),
     "pandas": ("pandas", "to_pandas() of a store's tables"),
+    "s3": ("botocore", "s3:// addresses"),
     "spark": ("pyspark", "--engine spark"),
 }
 

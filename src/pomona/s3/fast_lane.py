@@ -1,4 +1,4 @@
-"""The fast lane: one object's bytes by one signed request, at a ninth of botocore's work.
+"""The fast lane: one object's bytes by one signed request, at a seventh of botocore's work.
 
 It takes what is common. Whatever else happens (a refusal, a stall, a redirect, a proxy) it leaves
 to botocore, which knows what to do about it, by returning None.
