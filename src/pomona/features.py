@@ -127,8 +127,10 @@ class _Known:
     """
 
     def __init__(self, store: Store, part: int, recipe: Recipe) -> None:
-        self._metadata = {row["path"]: row for row in _rows(store, part, "metadata")}
-        self._errors = {row["path"]: row for row in _rows(store, part, "errors")}
+        self._metadata, self._errors = store.each(
+            lambda table: {row["path"]: row for row in _rows(store, part, table)},
+            ("metadata", "errors"),
+        )
         self._features: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
         name = part_name("features", part)
         if (store.footer(name) or {}).get("recipe") == recipe.digest:
@@ -315,9 +317,11 @@ def write_part(
     numbers = pa.FixedSizeListArray.from_arrays(features[good].ravel(), recipe.width)
     columns = ["path", "label", "split", "width", "height", "sha256"]
     table = metadata.select(columns).take(pa.array(good)).append_column("features", numbers)
-    store.write_table(part_name("metadata", shard.part), metadata, footer)
     errors_table = pa.Table.from_pylist(failed, schemas.ERRORS)
-    store.write_table(part_name("errors", shard.part), errors_table, footer)
+    store.each(
+        lambda named: store.write_table(part_name(named[0], shard.part), named[1], footer),
+        (("metadata", metadata), ("errors", errors_table)),
+    )
     features_table = table.cast(schemas.features(recipe.width))
     store.write_table(part_name("features", shard.part), features_table, footer)
 

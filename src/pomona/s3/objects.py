@@ -91,6 +91,8 @@ class Bucket:
         at = _connection(self, os.getpid())
         with at.told(key):
             reply = at.lane.get(key, headers, limit) if at.lane.is_open else None
+        if reply is not None and b"<Code>NoSuchKey</Code>" in reply.data and reply.status == 404:
+            raise FileNotFoundError(f"{self}/{key}")
         if reply is None or reply.status in (404, 412):
             return at.get(key, headers, limit)
         told = reply.headers
