@@ -156,7 +156,7 @@ FAILS = {
     "run texts out": ("no images in texts", "1 left out", "check the path"),
     "run photos out --include *.webp": ("no images in photos", "--include"),
     "run file.txt out": ("file.txt is a file", "give the folder"),
-    "run s3://bucket/photos out": ("s3:/", "is an address", "copy the images"),
+    "run gs://bucket/photos out": ("gs:/", "is an address", "copy the images"),
     "run photos file.txt": ("file.txt is a file", "give a folder"),
     "run photos file.txt/out": ("file.txt", "folder"),
     "run photos texts": ("texts is no pomona store", "'note.txt'", "choose another folder"),

@@ -83,7 +83,8 @@ def test_what_an_upload_left_unfinished_is_removed(opened: Bucket, bucket: Place
     client = bucket.server.client()
     for key in ("left/a", "left/b", "other/c"):
         client.create_multipart_upload(Bucket=bucket.name, Key=key)
-    assert opened.abort_uploads("left/", older_than_s=3600) == 0
+    if bucket.server.folder:  # all of moto's uploads are of 2010
+        assert opened.abort_uploads("left/", older_than_s=3600) == 0
     assert opened.abort_uploads("left/") == 2
     assert bucket.unfinished() == 1
     assert opened.abort_uploads("") == 1

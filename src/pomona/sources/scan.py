@@ -99,7 +99,7 @@ def _check_folder(source: Path) -> None:
     except OSError as exc:
         if re.match(r"[a-zA-Z][\w+.-]+:/", str(source)):  # a Path makes one slash of two
             raise SourceError(
-                f"{source} is an address: pomona reads folders; copy the images to one"
+                f"{source} is an address: pomona reads folders and s3://; copy the images to one"
             ) from exc
         if isinstance(exc, FileNotFoundError):
             raise SourceError(f"{source} does not exist: check the path") from exc
