@@ -130,6 +130,14 @@ def _pixels(text: str | int) -> int:
     return int(number[1]) * (1_000_000 if number[2] else 1)
 
 
+def _bytes(text: str | int) -> int:
+    """A number of bytes: 128000000, 128MB or 1GB."""
+    number = re.fullmatch(r"(\d+)(MB|GB)?", str(text))
+    if number is None:
+        raise typer.BadParameter(f"{text!r} is no size: give bytes, or 128MB or 1GB")
+    return int(number[1]) * {None: 1, "MB": 10**6, "GB": 10**9}[number[2]]
+
+
 class _Retries(TyperCommand):
     """A command whose `--retry-errors` may go without a value, which Typer does not know."""
 
@@ -152,7 +160,7 @@ Source = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Folder of images, or s3://BUCKET/PREFIX; subfolders are labels.",
+        help="Folder of images, or s3://BUCKET/PREFIX, whose subfolders are labels; or a pack.",
     ),
 ]
 Out = Annotated[
@@ -776,6 +784,48 @@ def verify(
         output.result(dataclasses.asdict(verdict), verdict.in_words())
         if verdict.findings:
             raise StoreError(f"{store} is not whole: {len(verdict.findings):,} findings")
+
+
+@app.command(epilog="Example: pomona pack photos photos.pack && pomona run photos.pack out")
+def pack(
+    source: Source,
+    dest: Annotated[
+        Path,
+        typer.Argument(
+            readable=False, metavar="DEST", help="Folder for the pack: new, empty, or a pack."
+        ),
+    ],
+    labels: Labels = None,
+    include: Include = None,
+    size: Annotated[
+        int,
+        typer.Option(
+            parser=_bytes,
+            metavar="SIZE",
+            show_default=False,
+            help="About how large a file of the pack grows, as 128MB or 1GB. (default: 128MB)",
+        ),
+    ] = 128_000_000,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Replace a pack of which most images are not in SOURCE.")
+    ] = False,
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """Turn many image files into few large ones, their bytes untouched; `run` takes it as SOURCE.
+
+    Give it again to go on after a stop, or after images were added or changed.
+    """
+    from pomona import packing
+
+    output = Output(quiet, as_json, log_file)
+    wanted = packing.Packing(source, tuple(include or ()), labels, size, yes)
+    with _running(output, _engine("local", workers)) as running:
+        packed = packing.make_pack(dest, wanted, running, dry_run=dry_run)
+        output.result(dataclasses.asdict(packed), packed.in_words())
 
 
 @app.command(name="import-features", epilog="Example: pomona import-features features.parquet out")

@@ -208,7 +208,7 @@ def prepare(out: str | Path, extracting: Extracting, running: Running) -> Job:
     if backbone.note:
         running.progress.note(backbone.note)
     images = open_source(extracting.source, running.access)
-    catalog = _find(images, extracting, running)
+    catalog = find_images(images, extracting, running)
     seconds = time.perf_counter() - start
     network = dataclasses.replace(
         cache.load(backbone), runtime=extracting.runtime, precision=extracting.precision
@@ -226,7 +226,8 @@ def prepare(out: str | Path, extracting: Extracting, running: Running) -> Job:
     return Job(store, images, catalog, extracting, network, recipe, seconds)
 
 
-def _find(source: Source, extracting: Extracting, running: Running) -> pa.Table:
+def find_images(source: Source, extracting: Extracting, running: Running) -> pa.Table:
+    """The catalog of the images that are meant, telling what is left out. Raises SourceError."""
     found = source.scan(extracting.include)
     catalog = found.catalog
     if not catalog.num_rows:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -122,6 +122,12 @@ class LocalFolder:
         with _read_errors(self.path(name)), pa.OSFile(os.fsencode(self.path(name))) as file:
             yield file
 
+    def read_range(self, name: str, start: int, size: int) -> bytes:
+        """`size` bytes of `name` from `start` on, fewer where it ends; errors as of `read`."""
+        with self.open(name) as file:
+            data: bytes = file.read_at(size, start)
+            return data
+
     def names(self, folder: str) -> list[str]:
         """The sorted names in `folder`; none when there is no such folder. Raises StoreError."""
         try:
@@ -149,6 +155,15 @@ class LocalFolder:
 
         Raises StoreWriteError, StoreBusyError once the folder's lock is somebody else's.
         """
+        with self.create(name) as file:
+            file.write(data)
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """A file to write to, which is put under `name` as by `write` once all went well.
+
+        Raises as `write` does; an OSError of the block is taken for one of writing.
+        """
         target = self.path(name)
         temporary = self.path(f"{TEMPORARIES}/{uuid.uuid4().hex}")
         with _write_errors(target):
@@ -157,7 +172,7 @@ class LocalFolder:
                 _make_folder(folder)
             try:
                 with temporary.open("wb") as file:
-                    file.write(data)
+                    yield file
                     file.flush()
                     os.fsync(file.fileno())
                 self._check_lock()  # again, for writing and syncing may have taken long

@@ -1,0 +1,350 @@
+"""Packs: what they hold, what a worker reads of them, and what a stop or damage does to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import Here, Pomona, contents, draw_photos
+from pomona.errors import ImageError, SourceError, StoreError
+from pomona.packing import Packed, Packing, make_pack
+from pomona.plan import make_plan, shards
+from pomona.runs import Running
+from pomona.schemas import CATALOG, decode_path
+from pomona.sources import pack
+from pomona.sources.pack import MANIFEST, PackReader, open_pack, read_catalog
+from pomona.sources.scan import scan
+from pomona.storage import LocalFolder
+
+SMALL = 12_000
+
+
+def packed(source: Path, dest: Path, **settings: object) -> Packed:
+    wanted = Packing(source, **{"size_bytes": SMALL, **settings})  # type: ignore[arg-type]
+    return make_pack(dest, wanted, Running(Here()))
+
+
+def opened(folder: Path) -> pack.Pack:
+    found = open_pack(LocalFolder(folder))
+    assert found is not None
+    return found
+
+
+def fetched(folder: Path) -> dict[str, bytes | str]:
+    """path → bytes, or the reason why there are none."""
+    found = opened(folder)
+    reader = PackReader(found)
+    images: dict[str, bytes | str] = {}
+    for row in read_catalog(found)[0].to_pylist():
+        try:
+            images[row["path"]] = reader.fetch(row["path"], row["fingerprint"])
+        except ImageError as exc:
+            images[row["path"]] = exc.reason
+    return images
+
+
+class Counting(LocalFolder):
+    """Tells which ranges were read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.ranges: list[tuple[str, int, int]] = []
+
+    def read_range(self, name: str, start: int, size: int) -> bytes:
+        self.ranges.append((name, start, size))
+        return super().read_range(name, start, size)
+
+
+@pytest.fixture(scope="module")
+def folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of `photos` in several files, not to be changed."""
+    dest = tmp_path_factory.mktemp("packs") / "pack"
+    assert packed(photos, dest).files > 3
+    return dest
+
+
+@pytest.fixture
+def own(folder: Path, tmp_path: Path) -> Path:
+    """A pack to do with as one likes."""
+    return shutil.copytree(folder, tmp_path / "own")
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted((folder / "images").iterdir())
+
+
+def test_it_has_every_image_as_it_was(photos: Path, folder: Path) -> None:
+    catalog, left_out = read_catalog(opened(folder))
+    assert (catalog, left_out) == (scan(photos).catalog, 0)
+    assert fetched(folder) == {
+        path: Path(photos, decode_path(path)).read_bytes() for path in catalog["path"].to_pylist()
+    }
+
+
+def test_any_reader_of_parquet_reads_it(photos: Path, folder: Path) -> None:
+    table = pq.read_table(folder / "images")
+    assert table.schema.names == pack.SCHEMA.names
+    catalog = scan(photos).catalog
+    same = ["path", "label", "split", "fingerprint"]
+    assert table.select(same).equals(catalog.select(same))
+
+
+def test_the_same_bytes_whatever_the_workers(
+    photos: Path, folder: Path, pomona: Pomona, tmp_path: Path
+) -> None:
+    pomona.done("pack", photos, tmp_path / "pack", "--size", SMALL, "--workers", "2", "--quiet")
+    assert contents(tmp_path / "pack") == contents(folder)
+
+
+def test_a_shard_is_few_ranges(folder: Path) -> None:
+    files = Counting(folder)
+    found = open_pack(files)
+    assert found is not None
+    catalog = read_catalog(found)[0]
+    paths = catalog["path"].to_pylist()
+    reader = PackReader(found, paths)
+    pack._indexes.clear()
+    for path in paths:
+        reader.fetch(path)
+    # A footer and the images of each file.
+    assert len(files.ranges) == 2 * len(found.parts)
+    again = PackReader(found, paths[:1])
+    files.ranges.clear()
+    again.fetch(paths[0])
+    [(_, _, size)] = files.ranges
+    assert size < files.path(found.parts[0].name).stat().st_size
+
+
+def test_what_is_held_at_a_time_is_bounded(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pomona.packing.LEAST_GROUP_BYTES", 3_000)
+    monkeypatch.setattr(pack, "WINDOW_BYTES", 9_000)
+    packed(photos, tmp_path / "pack", size_bytes=10**6)
+    files = Counting(tmp_path / "pack")
+    found = open_pack(files)
+    assert found is not None
+    pack._indexes.clear()
+    for shard in shards(make_plan(read_catalog(found)[0])):
+        reader = PackReader(found, shard.images["path"].to_pylist())
+        for path in shard.images["path"].to_pylist():
+            reader.fetch(path)
+    _, *read = [size for _, _, size in files.ranges]
+    assert len(read) > 4
+    assert max(read) <= 9_000
+
+
+def test_images_apart_are_read_apart(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pomona.packing.LEAST_GROUP_BYTES", 1_000)
+    monkeypatch.setattr(pack, "HOLE_BYTES", 100)
+    packed(photos, tmp_path / "pack", size_bytes=10**6)
+    files = Counting(tmp_path / "pack")
+    found = open_pack(files)
+    assert found is not None
+    paths = read_catalog(found)[0]["path"].to_pylist()
+    pack._indexes.clear()
+    reader = PackReader(found, [paths[0], paths[-1]])
+    for path in (paths[0], paths[-1]):
+        reader.fetch(path)
+    assert len(files.ranges) == 3
+    assert sum(size for _, _, size in files.ranges[1:]) < found.parts[0].size_bytes / 4
+
+
+def test_what_could_not_be_read_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    source = draw_photos(tmp_path / "photos", 8)
+    (source / "gone.jpg").symlink_to("nowhere.jpg")
+    (source / "huge.jpg").touch()
+    os.truncate(source / "huge.jpg", 300 * 2**20)
+    dest = tmp_path / "pack"
+    first = packed(source, dest, size_bytes=10**6)
+    assert (first.images, first.errors) == (10, 2)
+    images = fetched(dest)
+    assert (images["gone.jpg"], images["huge.jpg"]) == ("not_found", "too_large")
+    # What may be read another time is tried again, and nothing else.
+    before = {path: path.stat().st_mtime_ns for path in parts(dest)}
+    assert packed(source, dest, size_bytes=10**6).written == 1
+    assert {path: path.stat().st_mtime_ns for path in parts(dest)}.keys() == before.keys()
+    (source / "nowhere.jpg").write_bytes(b"here now")
+    (source / "huge.jpg").unlink()
+    again = packed(source, dest, size_bytes=10**6)
+    assert (again.images, again.errors) == (10, 0)
+    assert packed(source, dest, size_bytes=10**6).written == 0
+
+
+def test_a_second_time_writes_nothing(photos: Path, own: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in own.rglob("*.*")}
+    assert packed(photos, own).written == 0
+    assert {path: path.stat().st_mtime_ns for path in own.rglob("*.*")} == before
+
+
+def test_a_lost_or_cut_off_file_is_written_again(photos: Path, folder: Path, own: Path) -> None:
+    first, second, *_ = parts(own)
+    first.unlink()
+    os.truncate(second, second.stat().st_size - 9)
+    assert packed(photos, own).written == 2
+    assert contents(own) == contents(folder)
+
+
+def test_a_changed_source_replaces_what_it_must(tmp_path: Path) -> None:
+    source, dest = draw_photos(tmp_path / "photos"), tmp_path / "pack"
+    packed(source, dest)
+    before = {path.name for path in parts(dest)}
+    last = scan(source).catalog["path"].to_pylist()[-1]
+    (source / last).write_bytes(b"other bytes")
+    result = packed(source, dest)
+    assert result.written == 1
+    assert fetched(dest)[last] == b"other bytes"
+    assert len({path.name for path in parts(dest)} - before) == 1
+    assert len(parts(dest)) == result.files
+
+
+def test_who_reads_a_pack_that_is_made_anew_is_told(tmp_path: Path) -> None:
+    source, dest = draw_photos(tmp_path / "photos"), tmp_path / "pack"
+    packed(source, dest, size_bytes=10**6)
+    found = opened(dest)
+    row = read_catalog(found)[0].to_pylist()[0]
+    with pytest.raises(ImageError, match="changed"):
+        PackReader(found).fetch(row["path"], "another")
+    with pytest.raises(ImageError, match="not_found"):
+        PackReader(found).fetch("nobody's.jpg")
+    (source / row["path"]).write_bytes(b"other bytes")
+    packed(source, dest, size_bytes=10**6)
+    with pytest.raises(ImageError, match="not_found"):
+        PackReader(found).fetch(row["path"], row["fingerprint"])
+
+
+def test_labels_and_include(photos: Path, tmp_path: Path) -> None:
+    catalog = scan(photos, ["*.png"]).catalog
+    lines = [f"{path},{index % 2}" for index, path in enumerate(catalog["path"].to_pylist())]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    packed(photos, tmp_path / "pack", include=["*.png"], labels=tmp_path / "labels.csv")
+    found = read_catalog(opened(tmp_path / "pack"))[0]
+    assert found["path"].equals(catalog["path"])
+    assert found["label"].to_pylist() == [str(index % 2) for index in range(len(found))]
+    some, left_out = read_catalog(opened(tmp_path / "pack"), ["Test/*"])
+    assert 0 < some.num_rows == found.num_rows - left_out < found.num_rows
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "catalog"])
+@pytest.mark.parametrize("how", ["cut", "flip", "other"])
+def test_damage_of_what_is_read_first_is_one_line(own: Path, name: str, how: str) -> None:
+    [path] = [own / name] if name == MANIFEST else (own / name).iterdir()
+    data = path.read_bytes()
+    if how == "cut":
+        path.write_bytes(data[:-40])
+    elif how == "flip":
+        path.write_bytes(data[:20] + bytes(byte ^ 0x55 for byte in data[20:60]) + data[60:])
+    elif name == MANIFEST:
+        path.write_text(json.dumps({"pomona_pack": 1, "parts": [{"name": 3}]}))
+    else:
+        pq.write_table(CATALOG.empty_table(), path)
+    with pytest.raises(SourceError, match="is damaged: restore it") as caught:
+        read_catalog(opened(own))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pack_of_a_later_format_is_refused(own: Path) -> None:
+    (own / MANIFEST).write_text('{"pomona_pack": 2}')
+    with pytest.raises(SourceError, match="format 2, this pomona reads 1"):
+        opened(own)
+
+
+def test_damage_of_images_costs_no_more_than_their_rows(folder: Path, own: Path) -> None:
+    whole = fetched(folder)
+    path = parts(own)[1]
+    data = bytearray(path.read_bytes())
+    for place in [*range(0, len(data), 500), *range(len(data) - 800, len(data), 40)]:
+        pack._indexes.clear()
+        damaged = bytearray(data)
+        damaged[place : place + 3] = b"\xff\0\xff"
+        path.write_bytes(damaged)
+        images = fetched(own)
+        assert images.keys() == whole.keys()
+        bad = {key: value for key, value in images.items() if value != whole[key]}
+        assert set(bad.values()) <= {"io_error", "changed", "not_found", "truncated"}
+        assert len(bad) < len(whole) / 2
+    pack._indexes.clear()
+    path.unlink()
+    assert {value for value in fetched(own).values() if isinstance(value, str)} == {"not_found"}
+
+
+# What is refused
+
+
+def test_a_folder_that_is_something_else_is_refused(
+    photos: Path, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    with pytest.raises(StoreError, match="is no pack and not empty"):
+        packed(photos, tmp_path / "full")
+    with pytest.raises(StoreError, match="is a pomona store: choose another folder"):
+        packed(photos, finished)
+    with pytest.raises(StoreError, match="is no pack and not empty"):
+        packed(photos, photos)
+
+
+def test_a_pack_of_other_images_is_not_replaced(own: Path, tmp_path: Path) -> None:
+    others = draw_photos(tmp_path / "others", 8, seed=5)
+    before = contents(own)
+    with pytest.raises(SourceError, match=r"40 of its 40 are not in the source; .* --yes"):
+        packed(others, own)
+    assert contents(own) == before
+    assert packed(others, own, yes=True).images == 8
+
+
+# The command
+
+
+def test_the_command(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "pack"
+    planned = pomona.done("pack", photos, dest, "--dry-run").stdout
+    assert planned.startswith("40 images of 4 labels")
+    assert planned.endswith("in 1 file, 1 of them to write\nNothing was written.\n")
+    assert not dest.exists()
+    told = pomona.done("pack", photos, dest)
+    assert "in 1 file of" in told.stdout
+    result = json.loads(pomona.done("pack", photos, dest, "--json").stdout)
+    assert (result["images"], result["errors"], result["written"]) == (40, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("--size", "large"), 2, "'large' is no size: give bytes, or 128MB or 1GB"),
+        (("--size", "0"), 2, "--size 0: at least 1 byte is needed"),
+        (("--include", "*.none"), 1, "no images in"),
+    ],
+)
+def test_bad_input(
+    pomona: Pomona, photos: Path, tmp_path: Path, args: tuple[str, ...], status: int, said: str
+) -> None:
+    ended = pomona("pack", photos, tmp_path / "pack", *args)
+    assert ended.status == status
+    assert said in ended.complaint
+
+
+def test_killed_between_its_files_the_same_command_makes_it_whole(
+    pomona: Pomona, photos: Path, folder: Path, tmp_path: Path
+) -> None:
+    dest = tmp_path / "pack"
+    process = pomona.start("pack", photos, dest, "--size", SMALL, "--workers", "1")
+    while process.poll() is None and len(list(dest.glob("images/*"))) < 2:
+        pass
+    process.kill()
+    pomona.end(process)
+    assert not (dest / MANIFEST).exists()
+    assert pack.is_unfinished(LocalFolder(dest))
+    pomona.done("pack", photos, dest, "--size", SMALL, "--quiet")
+    assert contents(dest) == contents(folder)
+    assert not list(dest.glob("_pomona/tmp/*"))
