@@ -10,16 +10,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Here, Pomona, contents, draw_photos
+import pomona as api
+from conftest import Here, Pomona, contents, draw_photos, tables
 from pomona.errors import ImageError, SourceError, StoreError
 from pomona.packing import Packed, Packing, make_pack
 from pomona.plan import make_plan, shards
 from pomona.runs import Running
 from pomona.schemas import CATALOG, decode_path
 from pomona.sources import pack
-from pomona.sources.pack import MANIFEST, PackReader, open_pack, read_catalog
+from pomona.sources.pack import MANIFEST, PACKING, PackReader, open_pack, read_catalog
 from pomona.sources.scan import scan
 from pomona.storage import LocalFolder
+from pomona.verify import verify
 
 SMALL = 12_000
 
@@ -301,6 +303,69 @@ def test_a_pack_of_other_images_is_not_replaced(own: Path, tmp_path: Path) -> No
         packed(others, own)
     assert contents(own) == before
     assert packed(others, own, yes=True).images == 8
+
+
+# A pack as a source
+
+
+def test_a_run_on_a_pack_is_the_run_on_its_folder(
+    pomona: Pomona, photos: Path, finished: Path, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    told = pomona.done("run", folder, out, "--workers", "2", "--json")
+    assert json.loads(told.stdout)["features"] == 40
+    assert tables(out) == tables(finished)
+    assert json.loads((out / "pomona.json").read_text())["source"] == str(folder)
+    # A store may go from one to the other: it is the same images.
+    assert json.loads(pomona.done("run", photos, out, "--json").stdout)["ran"] == 0
+    assert "whole: 40 images" in pomona.done("verify", out, "--source", folder).stdout
+
+
+def test_verify_finds_what_a_damaged_pack_lacks(finished: Path, own: Path) -> None:
+    assert not verify(finished, Running(Here()), own).findings
+    path = parts(own)[0]
+    data = bytearray(path.read_bytes())
+    data[2_000:2_003] = b"\xff\0\xff"
+    path.write_bytes(data)
+    [finding] = verify(finished, Running(Here()), own).findings
+    assert "cannot be read" in finding.what
+
+
+def test_a_damaged_pack_gives_error_rows_that_may_be_tried_again(
+    pomona: Pomona, photos: Path, finished: Path, own: Path, tmp_path: Path
+) -> None:
+    path = parts(own)[1]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3_000] + b"damage" + whole[3_006:])
+    out = tmp_path / "out"
+    ended = pomona.done("run", own, out, "--max-error-rate", "1", "--workers", "1")
+    assert "warning" not in ended.stderr
+    errors = api.open(out).errors().to_pylist()
+    assert {(row["stage"], row["reason"], row["retryable"]) for row in errors} == {
+        ("fetch", "io_error", True)
+    }
+    assert f"{path.name} of the pack is damaged: pack it again" == errors[0]["detail"]
+    path.unlink()
+    pomona.done("pack", photos, own, "--size", SMALL, "--quiet")
+    pomona.done("run", own, out, "--retry-errors", "--refit", "--workers", "1", "--quiet")
+    assert tables(out) == tables(finished)
+
+
+def test_a_pack_that_is_not_whole_is_no_source(pomona: Pomona, own: Path, tmp_path: Path) -> None:
+    (own / MANIFEST).unlink()
+    (own / PACKING).write_text("{}")
+    ended = pomona("run", own, tmp_path / "out")
+    assert ended.status == 1
+    assert "is no whole pack: give its `pomona pack` again first" in ended.complaint
+    (own / MANIFEST).write_text("{")
+    ended = pomona("run", own, tmp_path / "out")
+    assert f"{MANIFEST} is damaged: restore it from a copy" in ended.complaint
+
+
+def test_a_pack_can_be_packed_otherwise(folder: Path, photos: Path, tmp_path: Path) -> None:
+    assert packed(folder, tmp_path / "one", size_bytes=10**6).files == 1
+    assert packed(photos, tmp_path / "other", size_bytes=10**6).files == 1
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
 
 
 # The command

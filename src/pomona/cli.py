@@ -790,9 +790,11 @@ def verify(
 def pack(
     source: Source,
     dest: Annotated[
-        Path,
+        Any,
         typer.Argument(
-            readable=False, metavar="DEST", help="Folder for the pack: new, empty, or a pack."
+            parser=place,
+            metavar="DEST",
+            help="Folder, or s3://BUCKET/PREFIX, for the pack: new, empty, or a pack.",
         ),
     ],
     labels: Labels = None,
@@ -811,6 +813,10 @@ def pack(
     ] = False,
     workers: Workers = None,
     dry_run: DryRun = False,
+    allow_region: AllowRegion = None,
+    sse: Sse = None,
+    kms_key: KmsKey = None,
+    insecure_endpoint: InsecureEndpoint = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     log_file: LogFile = None,
@@ -823,7 +829,8 @@ def pack(
 
     output = Output(quiet, as_json, log_file)
     wanted = packing.Packing(source, tuple(include or ()), labels, size, yes)
-    with _running(output, _engine("local", workers)) as running:
+    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
+    with _running(output, _engine("local", workers), access=access) as running:
         packed = packing.make_pack(dest, wanted, running, dry_run=dry_run)
         output.result(dataclasses.asdict(packed), packed.in_words())
 

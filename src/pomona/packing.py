@@ -27,9 +27,11 @@ from pomona.plan import Shard, label_count, shards
 from pomona.progress import duration
 from pomona.runs import Run, Running
 from pomona.sources import pack
+from pomona.sources.ahead import Wanted
 from pomona.sources.pack import MANIFEST, PACKING, Part
 from pomona.sources.reader import CarefulReader, Reader
-from pomona.storage import LocalFolder
+from pomona.sources.source import Source, open_source
+from pomona.storage import Folder
 from pomona.store import Store
 
 IMAGES, CATALOG = "images", "catalog"
@@ -46,7 +48,7 @@ class Packing:
     by mostly others.
     """
 
-    source: Path
+    source: str | Path
     include: Sequence[str] = ()
     labels: Path | None = None
     size_bytes: int = SIZE_BYTES
@@ -90,17 +92,20 @@ class Packed:
         return "\n".join(lines)
 
 
-def make_pack(dest: Path, packing: Packing, running: Running, *, dry_run: bool = False) -> Packed:
+def make_pack(
+    dest: str | Path, packing: Packing, running: Running, *, dry_run: bool = False
+) -> Packed:
     """Packs a source's images into `dest`, or what is left to do of it.
 
     Raises SourceError, StoreError for a folder that is something else, StoreBusyError,
     StoreWriteError, EngineError.
     """
     start = time.perf_counter()
-    store = Store(dest)
-    before = _check_dest(store, dest)
+    store = Store(dest, running.access)
+    source = open_source(packing.source, running.access)
+    before = _check_dest(store)
     wanted = Extracting(packing.source, packing.include, packing.labels)
-    catalog = find_images(wanted, running)
+    catalog = find_images(source, wanted, running)
     _check_replaces(before, catalog, store, yes=packing.yes)
     parts = list(shards(_plan(catalog, packing.size_bytes)))
     done = {shard.part: part for shard in parts if (part := _find_part(store.files, shard))}
@@ -111,7 +116,7 @@ def make_pack(dest: Path, packing: Packing, running: Running, *, dry_run: bool =
                 running.progress.note(notice)
             work = Run(store, running)
             group_bytes = max(LEAST_GROUP_BYTES, packing.size_bytes // ROW_GROUPS)
-            writing = Writing(str(packing.source.absolute()), store.files.absolute(), group_bytes)
+            writing = Writing(source.absolute(), store.files.absolute(), group_bytes)
             if todo:
                 store.files.write(PACKING, b"made by pomona pack\n")
             for shard, part in work.map("pack", pack_part, todo, writing, images=_rows):
@@ -134,7 +139,7 @@ def _rows(shard: Shard) -> int:
     return int(shard.images.num_rows)
 
 
-def _check_dest(store: Store, dest: Path) -> pa.Table | None:
+def _check_dest(store: Store) -> pa.Table | None:
     """The catalog of the pack that is there, if one is. Raises StoreError for something else."""
     found = pack.open_pack(store.files)
     if found is not None:
@@ -145,7 +150,7 @@ def _check_dest(store: Store, dest: Path) -> pa.Table | None:
         except StoreError as exc:
             raise StoreError(str(exc).replace("is no pomona store", "is no pack")) from exc
         if not is_new:
-            raise StoreError(f"{dest} is a pomona store: choose another folder for the pack")
+            raise StoreError(f"{store.files} is a pomona store: choose another folder for the pack")
     return None
 
 
@@ -174,7 +179,7 @@ def _part_name(shard: Shard) -> str:
     return f"{IMAGES}/part-{shard.part:05d}-{shard.generation[:12]}.parquet"
 
 
-def _find_part(files: LocalFolder, shard: Shard) -> Part | None:
+def _find_part(files: Folder, shard: Shard) -> Part | None:
     """The shard's file, if it is done: whole, and without images that may be read another time."""
     try:
         part, index = pack.read_part(files, _part_name(shard))
@@ -189,8 +194,8 @@ def _find_part(files: LocalFolder, shard: Shard) -> Part | None:
 class Writing:
     """What `pack_part` needs beside a shard. group_bytes: how large a row group grows."""
 
-    source: str
-    files: LocalFolder
+    source: Source
+    files: Folder
     group_bytes: int
 
 
@@ -238,7 +243,11 @@ def _groups(shard: Shard, work: Writing, attempt: int) -> Iterator[list[dict[str
     size = 0
     reader = Reader(work.source)
     with reader if attempt == 1 else CarefulReader(reader) as images:
-        for image in shard.images.to_pylist():
+        rows_wanted = shard.images.to_pylist()
+        images.expect(
+            Wanted(row["path"], row["fingerprint"], row["size_bytes"] or 0) for row in rows_wanted
+        )
+        for image in rows_wanted:
             row = {name: image.get(name) for name in pack.SCHEMA.names}
             try:
                 data = images.fetch(image["path"], image["fingerprint"])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mmap
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
 import pyarrow as pa
 
 from pomona import lease
-from pomona.errors import ObjectChangedError, ObjectStoreError, StoreBusyError
+from pomona.errors import ObjectChangedError, ObjectStoreError, StoreBusyError, StoreWriteError
 from pomona.s3 import lock
 from pomona.s3.address import Address
 from pomona.s3.objects import Bucket
@@ -79,6 +82,10 @@ class S3Folder:
         else:
             yield pa.BufferReader(self.bucket.get(self.key(name)).data)
 
+    def read_range(self, name: str, start: int, size: int) -> bytes:
+        """`size` bytes of `name` from `start` on, fewer where it ends; errors as of `read`."""
+        return self.bucket.get(self.key(name), start=start, size=size).data
+
     def names(self, folder: str) -> list[str]:
         """The sorted names in `folder`; none when there is no such folder."""
         return self._names(f"{self.key(folder)}/")
@@ -115,6 +122,27 @@ class S3Folder:
             raise StoreBusyError(
                 f"{self.path(name)} was changed by another command meanwhile: "
                 "wait until that has ended, then run the same command again"
+            ) from exc
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """A file to write to, on this machine's disk, which is put under `name` as by `write`.
+
+        Raises as `write` does, StoreWriteError where the disk does not take it.
+        """
+        try:
+            with tempfile.TemporaryFile() as file:
+                yield file
+                file.flush()
+                with (
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+                    memoryview(data) as view,
+                ):
+                    self.write(name, view)
+        except OSError as exc:
+            raise StoreWriteError(
+                f"cannot write a temporary file for {self.path(name)}: {exc.strerror}; free some "
+                "space, or set TMPDIR to a folder that has more"
             ) from exc
 
     @contextmanager

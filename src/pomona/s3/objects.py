@@ -77,17 +77,19 @@ class Bucket:
         *,
         if_match: str | None = None,
         start: int | None = None,
+        size: int | None = None,
         last: int | None = None,
         limit: int = MAX_BYTES,
     ) -> Got:
-        """An object's bytes: all, from `start` on, or the `last` so many.
+        """An object's bytes: all, `size` or all from `start` on, or the `last` so many.
 
         Raises ObjectChangedError where its ETag is not `if_match`, ObjectStoreError ("too_large")
         beyond `limit` bytes.
         """
         headers = {} if if_match is None else {"if-match": f'"{if_match}"'}
         if start is not None or last is not None:
-            headers["range"] = f"bytes=-{last}" if start is None else f"bytes={start}-"
+            end = "" if start is None or size is None else start + size - 1
+            headers["range"] = f"bytes=-{last}" if start is None else f"bytes={start}-{end}"
         at = _connection(self, os.getpid())
         with at.told(key):
             reply = at.lane.get(key, headers, limit) if at.lane.is_open else None

@@ -9,6 +9,13 @@ from pomona.errors import ImageError
 from pomona.schemas import decode_path
 
 MAX_BYTES = 256 * 2**20
+# What does not pass by itself, and is no single image's fault, ends a run.
+OBJECT_REASONS = {
+    "denied": "permission_denied",
+    "too_large": "too_large",
+    "unreachable": "unreachable",
+    "refused": "unreachable",
+}
 
 
 def fingerprint(status: os.stat_result) -> str:

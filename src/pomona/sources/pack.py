@@ -14,28 +14,31 @@ row group.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pomona import schemas
-from pomona.errors import ImageError, SourceError, StoreError
+from pomona.errors import ImageError, ObjectStoreError, PomonaError, SourceError, StoreError
 from pomona.schemas import decode_path
-from pomona.sources.fetch import MAX_BYTES
+from pomona.sources.fetch import MAX_BYTES, OBJECT_REASONS
+from pomona.sources.scan import NOT_INCLUDED, Scan
+from pomona.storage import Folder
 
 MANIFEST = "pomona-pack.json"
-PACKING = "_pomona/packing"
+PACKING = "_pomona/packing.json"
 VERSION = 1
 SCHEMA = pa.schema(
     [
@@ -60,16 +63,6 @@ _TAIL_BYTES = 64 * 2**10
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError)
 
 
-class Files(Protocol):
-    """Where a pack lies, as `storage.LocalFolder`; names are relative to it."""
-
-    def read(self, name: str) -> bytes: ...
-
-    def read_range(self, name: str, start: int, size: int) -> bytes: ...
-
-    def open(self, name: str) -> AbstractContextManager[pa.NativeFile]: ...
-
-
 @dataclass(frozen=True)
 class Part:
     """A file of images: what the manifest says of it.
@@ -90,7 +83,7 @@ class Part:
 class Pack:
     """A pack, as its manifest was when it was opened."""
 
-    files: Files
+    files: Folder
     images: int
     catalog: str
     parts: tuple[Part, ...]
@@ -101,8 +94,11 @@ class Pack:
         return self.parts[at - 1] if at else None
 
 
-def open_pack(files: Files) -> Pack | None:
-    """The pack that lies there, None where there is none. Raises SourceError for a damaged one."""
+def open_pack(files: Folder) -> Pack | None:
+    """The pack that lies there, None where there is none.
+
+    Raises SourceError for one that is damaged or unfinished, ObjectStoreError.
+    """
     try:
         manifest = json.loads(files.read(MANIFEST))
         version = manifest["pomona_pack"]
@@ -113,6 +109,8 @@ def open_pack(files: Files) -> Pack | None:
         return None
     except (ValueError, KeyError, TypeError) as exc:
         raise _damaged(files, MANIFEST) from exc
+    except ObjectStoreError:
+        raise
     except StoreError as exc:
         raise SourceError(str(exc)) from exc
     raise SourceError(
@@ -121,7 +119,7 @@ def open_pack(files: Files) -> Pack | None:
     )
 
 
-def is_unfinished(files: Files) -> bool:
+def is_unfinished(files: Folder) -> bool:
     """Whether a `pomona pack` was stopped there before there was a pack."""
     try:
         return bool(files.read(PACKING))
@@ -135,11 +133,11 @@ def manifest(catalog: str, parts: Sequence[Part], **totals: int) -> dict[str, An
         "pomona_pack": VERSION,
         "totals": totals,
         "catalog": catalog,
-        "parts": [asdict(part) for part in parts],
+        "parts": [dataclasses.asdict(part) for part in parts],
     }
 
 
-def _damaged(files: Files, name: str) -> SourceError:
+def _damaged(files: Folder, name: str) -> SourceError:
     return SourceError(
         f"{files}/{name} is damaged: restore it from a copy, "
         "or give the `pomona pack` again that made it"
@@ -189,9 +187,9 @@ class Index:
     ranges: list[tuple[int, int]]
 
 
-def read_part(files: Files, name: str) -> tuple[Part, Index]:
+def read_part(files: Folder, name: str) -> tuple[Part, Index]:
     """A part as it lies there. Raises FileNotFoundError, StoreError, or one of `DAMAGED`."""
-    with files.open(name) as file:
+    with files.open(name, footer=True) as file:
         size = file.size()
         tail = file.read_at(min(size, _TAIL_BYTES), max(0, size - _TAIL_BYTES))
         length = 8 + int.from_bytes(tail[-8:-4], "little")
@@ -235,7 +233,7 @@ def _parse(footer: bytes, size: int) -> Index:
 _indexes: OrderedDict[tuple[str, Part], Index] = OrderedDict()
 
 
-def _index(files: Files, part: Part) -> Index:
+def _index(files: Folder, part: Part) -> Index:
     key = (str(files), part)
     found = _indexes.get(key)
     if found is None:
@@ -288,7 +286,7 @@ class PackReader:
     """
 
     def __init__(self, pack: Pack, expected: Sequence[str] = ()) -> None:
-        self._pack, self._expected = pack, sorted(expected)
+        self._pack, self.expected = pack, sorted(expected)
         self._part: Part | None = None
         self._held = (0, b"")
         self._group = -1
@@ -347,8 +345,8 @@ class PackReader:
     def _window(self, part: Part, index: Index, group: int) -> int:
         """Where to stop reading that begins at a row group: what is expected next, if near."""
         start, end = index.ranges[group]
-        at = bisect_right(self._expected, index.firsts[group])
-        for path in self._expected[at:]:
+        at = bisect_right(self.expected, index.firsts[group])
+        for path in self.expected[at:]:
             wanted = bisect_right(index.firsts, path) - 1
             begins, ends = index.ranges[wanted]
             is_near = begins - end <= HOLE_BYTES and ends - start <= WINDOW_BYTES
@@ -366,6 +364,10 @@ def _fetch_errors(part: Part) -> Iterator[None]:
         raise ImageError("fetch", "not_found", "the pack was made anew or lacks a file") from exc
     except PermissionError as exc:
         raise ImageError("fetch", "permission_denied") from exc
+    except ObjectStoreError as exc:
+        if exc.reason not in OBJECT_REASONS:
+            raise
+        raise ImageError("fetch", OBJECT_REASONS[exc.reason]) from None
     except StoreError as exc:
         denied = isinstance(exc.__cause__, PermissionError)
         raise ImageError("fetch", "permission_denied" if denied else "io_error") from exc
@@ -376,3 +378,49 @@ def _fetch_errors(part: Part) -> Iterator[None]:
 def _damaged_image(part: Part) -> ImageError:
     name = part.name.rpartition("/")[2]
     return ImageError("fetch", "io_error", f"{name} of the pack is damaged: pack it again")
+
+
+class PackSource:
+    """A pack as a source of images; their fingerprints are those that they had when it was made."""
+
+    ahead = 1
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self._reader = PackReader(pack)
+
+    def __str__(self) -> str:
+        return str(self.pack.files)
+
+    def __reduce__(self) -> tuple[type[PackSource], tuple[Pack]]:
+        return type(self), (self.pack,)  # and not what was read of it
+
+    def absolute(self) -> PackSource:
+        """This source for a worker, whatever its working directory."""
+        return PackSource(dataclasses.replace(self.pack, files=self.pack.files.absolute()))
+
+    def scan(self, include: Sequence[str] = ()) -> Scan:
+        """Its catalog. Raises SourceError, ObjectStoreError."""
+        catalog, left_out = read_catalog(self.pack, include)
+        return Scan(catalog, Counter({NOT_INCLUDED: left_out} if left_out else {}))
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """Takes what is fetched next, in this order, in as few pieces as may be."""
+        self._reader.expected = sorted(paths)
+
+    def fetch(self, path: str, expected: str | None = None) -> bytes:
+        """The bytes of one image, if it has the fingerprint that is expected.
+
+        Raises ImageError (stage "fetch"), ObjectStoreError where no other image could be read.
+        """
+        return self._reader.fetch(path, expected)
+
+    def find_problem(self, path: str, expected: str | None) -> str | None:
+        """Why the pack is not seen from here as where it was found, with the way out."""
+        try:
+            seen = open_pack(self.pack.files)
+        except PomonaError as exc:
+            return f"cannot read SOURCE: {exc}"
+        if seen is None or seen.parts != self.pack.parts:
+            return f"does not see the pack {self}: put SOURCE on a disk that all nodes share"
+        return None

@@ -70,6 +70,8 @@ class Reader:
     def expect(self, wanted: Iterable[Wanted]) -> None:
         if self.source.ahead > 1:
             self._ahead = Ahead(self.source.fetch, wanted, self.source.ahead)
+        else:
+            self.source.expect(image.path for image in wanted)
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
         if self._ahead is None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pomona.errors import ImageError, ObjectChangedError, ObjectStoreError
+from pomona.errors import ImageError, ObjectChangedError, ObjectStoreError, SourceError
 from pomona.s3.address import Access, Address, is_address
 from pomona.schemas import decode_path, encode_path
-from pomona.sources.fetch import MAX_BYTES, fetch, fingerprint
+from pomona.sources.fetch import MAX_BYTES, OBJECT_REASONS, fetch, fingerprint
+from pomona.sources.pack import PackSource, is_unfinished, open_pack
 from pomona.sources.scan import Row, Scan, Wanted, folder_label, scan, to_catalog
+from pomona.storage import open_folder
 
 if TYPE_CHECKING:
     from pomona.s3.objects import Bucket
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """Picklable, without credentials; `str` of it is its name in the manifest.
 
-    ahead: how many images are fetched at once, ahead of the one that is wanted; 1: none.
+    expect: tells what will be fetched next, in this order; ahead: how many images are fetched at
+    once, ahead of the one that is wanted; 1: none.
     """
 
     @property
@@ -31,16 +34,25 @@ class Source(Protocol):
 
     def scan(self, include: Sequence[str] = ()) -> Scan: ...
 
+    def expect(self, paths: Iterable[str]) -> None: ...
+
     def fetch(self, path: str, expected: str | None = None) -> bytes: ...
 
     def find_problem(self, path: str, expected: str | None) -> str | None: ...
 
 
 def open_source(where: str | Path, access: Access | None = None) -> Source:
-    """The source at a path or an address. Raises ObjectStoreError for a bucket of no use.
+    """The source at a path or an address: a pack, or a folder of images.
+
+    Raises ObjectStoreError for a bucket of no use, SourceError for a pack that is not whole.
 
     access: how buckets are used.
     """
+    folder = open_folder(where, access)
+    if (found := open_pack(folder)) is not None:
+        return PackSource(found)
+    if is_unfinished(folder):
+        raise SourceError(f"{folder} is no whole pack: give its `pomona pack` again first")
     if not is_address(where):
         return LocalSource(str(where))
     from pomona.s3.objects import open_bucket
@@ -67,6 +79,9 @@ class LocalSource:
         """Finds its images. Raises SourceError."""
         return scan(Path(self.root), include)
 
+    def expect(self, paths: Iterable[str]) -> None:
+        """One image is fetched as well as many."""
+
     def fetch(self, path: str, expected: str | None = None) -> bytes:
         """The bytes of one image, if it has the fingerprint that is expected.
 
@@ -82,15 +97,6 @@ class LocalSource:
         if expected not in (None, fingerprint(image.stat())):
             return f"sees another size or time of {image}: let all nodes see SOURCE in the same way"
         return None
-
-
-# What does not pass by itself, and is no single image's fault, ends a run.
-_REASONS = {
-    "denied": "permission_denied",
-    "too_large": "too_large",
-    "unreachable": "unreachable",
-    "refused": "unreachable",
-}
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,9 @@ class BucketSource:
             state = f"{each.etag}-{each.size_bytes:x}"
             yield encode_path(name), label, split, each.size_bytes, state
 
+    def expect(self, paths: Iterable[str]) -> None:
+        """One image is fetched as well as many."""
+
     def fetch(self, path: str, expected: str | None = None) -> bytes:
         """The bytes of one image, if it has the fingerprint that is expected.
 
@@ -140,9 +149,9 @@ class BucketSource:
         except ObjectChangedError:
             raise ImageError("fetch", "changed") from None
         except ObjectStoreError as exc:
-            if exc.reason not in _REASONS:
+            if exc.reason not in OBJECT_REASONS:
                 raise
-            raise ImageError("fetch", _REASONS[exc.reason]) from None
+            raise ImageError("fetch", OBJECT_REASONS[exc.reason]) from None
         return got.data
 
     def find_problem(self, path: str, expected: str | None) -> str | None:
