@@ -835,6 +835,88 @@ def pack(
         output.result(dataclasses.asdict(packed), packed.in_words())
 
 
+@app.command(epilog="Example: pomona upload photos s3://bucket/photos")
+def upload(
+    source: Source,
+    to: Annotated[
+        Any,
+        typer.Argument(parser=place, metavar="ADDRESS", help="s3://BUCKET or s3://BUCKET/PREFIX."),
+    ],
+    strip_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--strip-metadata/--no-strip-metadata",
+            help="Take out EXIF, XMP, IPTC and comments, without touching the pixels' bytes; "
+            "orientation and colour profile stay.",
+        ),
+    ] = True,
+    include: Include = None,
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    allow_region: AllowRegion = None,
+    sse: Sse = None,
+    kms_key: KmsKey = None,
+    insecure_endpoint: InsecureEndpoint = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """Send images to a bucket, without their metadata: only what is new or changed, by content.
+
+    Give it again to go on after a stop. What SOURCE does not have any more stays in the bucket.
+    """
+    from pomona import upload as uploading
+
+    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
+    output = Output(quiet, as_json, log_file)
+    wanted = uploading.Uploading(source, tuple(include or ()), strip_metadata)
+    with _running(output, _engine("local", workers), access=access) as running:
+        uploaded = uploading.upload(to, wanted, running, dry_run=dry_run)
+        output.result(dataclasses.asdict(uploaded), uploaded.in_words())
+        if uploaded.refused:
+            raise PomonaError(
+                f"not sent: {uploaded.complaint()}; mend them, or leave them out, or send them as "
+                "they are with --no-strip-metadata; --json names each"
+            )
+
+
+@app.command(epilog="Example: pomona download s3://bucket/out out")
+def download(
+    source: Annotated[
+        Any,
+        typer.Argument(parser=place, metavar="ADDRESS", help="s3://BUCKET or s3://BUCKET/PREFIX."),
+    ],
+    folder: Annotated[
+        Path, typer.Argument(readable=False, metavar="DIR", help="Where the files go.")
+    ],
+    include: Include = None,
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    allow_region: AllowRegion = None,
+    insecure_endpoint: InsecureEndpoint = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    log_file: LogFile = None,
+) -> None:
+    """Fetch the objects under an address as files: only what is new or changed, by content.
+
+    Give it again to go on after a stop. What the bucket does not have any more stays in DIR.
+    """
+    from pomona import download as downloading
+
+    access = Access(tuple(allow_region or ()), insecure_endpoint=insecure_endpoint)
+    output = Output(quiet, as_json, log_file)
+    with _running(output, _engine("local", workers), access=access) as running:
+        given = tuple(include or ())
+        downloaded = downloading.download(source, folder, running, given, dry_run=dry_run)
+        output.result(dataclasses.asdict(downloaded), downloaded.in_words())
+        if downloaded.refused:
+            raise PomonaError(
+                f"{len(downloaded.refused):,} keys can be no file in {folder}, as "
+                f"{downloaded.refused[0]!r}: copy these objects to other keys; --json names each"
+            )
+
+
 @app.command(name="import-features", epilog="Example: pomona import-features features.parquet out")
 def import_features(
     file: Annotated[
