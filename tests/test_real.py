@@ -18,6 +18,10 @@ import pytest
 
 import pomona
 from conftest import DATA, REAL, tables, unpack_fruits
+from pomona.plan import make_plan, shards
+from pomona.sources.pack import PackSource, open_pack
+from pomona.sources.scan import scan
+from pomona.storage import LocalFolder
 
 pytestmark = REAL
 
@@ -145,3 +149,31 @@ def test_features_from_elsewhere_become_a_store(tmp_path: Path) -> None:
     # Spark MLlib in float64 on a cluster, the same table
     assert reduced["variance_explained"] == pytest.approx(0.8339713570325519, abs=1e-10)
     assert pomona.open(out).pca().array.shape == (6404, 50)
+
+
+def test_a_pack_has_every_photograph_at_a_hundredth_of_the_requests(fruits: Path) -> None:
+    dest = fruits.parent / "pack"
+    assert pomona_json("pack", fruits, dest)["images"] == 8_710
+    requests = []
+
+    class Counting(LocalFolder):
+        def read(self, name: str) -> bytes:
+            requests.append(name)
+            return super().read(name)
+
+        def read_range(self, name: str, start: int, size: int) -> bytes:
+            requests.append(name)
+            return super().read_range(name, start, size)
+
+    pack = open_pack(Counting(dest))
+    assert pack is not None
+    source = PackSource(pack)
+    catalog = source.scan().catalog
+    assert catalog.equals(scan(fruits).catalog)
+    for shard in shards(make_plan(catalog)):
+        images = shard.images.to_pylist()
+        source.expect(image["path"] for image in images)
+        for image in images:
+            data = source.fetch(image["path"], image["fingerprint"])
+            assert data == (fruits / image["path"]).read_bytes()
+    assert len(requests) <= 87

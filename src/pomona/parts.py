@@ -223,6 +223,7 @@ def _read_csv(data: bytes, schema: pa.Schema) -> pa.Table:
 def _check_source(shard: Shard, metadata: pa.Table, source: Source) -> Iterator[Finding]:
     """Reads the images again whose content is known; those that are gone are not told of here."""
     changed, unreadable = [], []
+    source.expect(metadata["path"].to_pylist())
     for row in metadata.select(["path", "sha256"]).to_pylist():
         if row["sha256"] is None:
             continue

@@ -67,7 +67,7 @@ def before(s3_server: object, bucket: Place) -> Iterator[Proxy]:
 
 
 def test_an_upload_that_was_killed_goes_on_and_then_sends_nothing(
-    pomona: Pomona, bucket: Place, before: Proxy, located: Path
+    bucket: Place, before: Proxy, located: Path
 ) -> None:
     through = Pomona(env=bucket.server.env(before.endpoint))
     command = ("upload", located, bucket.at("killed"), "--workers", "2", "--json")
@@ -96,6 +96,19 @@ def test_an_upload_that_was_killed_goes_on_and_then_sends_nothing(
     assert before.counts["Writes"] == 0
     assert "PUT" not in before.counts["Methods"]
     assert bucket.unfinished() == 0
+
+
+def test_a_network_that_fails_now_and_then_loses_nothing(
+    bucket: Place, before: Proxy, located: Path, tmp_path: Path
+) -> None:
+    through = Pomona(env=bucket.server.env(before.endpoint))
+    before.set(Refuse=0.05, Reset=0.03, Seed=1)
+    sent = json.loads(through.done("upload", located, bucket.at("bad"), "--json").stdout)
+    assert (sent["sent"], sent["refused"]) == (201, [])
+    through.done("download", bucket.at("bad"), tmp_path / "bad")
+    assert min(before.counts["Refused"], before.counts["Resets"]) > 0
+    before.set()
+    assert files(tmp_path / "bad") == bucket.contents("bad")
 
 
 def test_what_is_there_is_told_by_its_content(bucket: Place, tmp_path: Path) -> None:
@@ -160,6 +173,29 @@ def test_a_download_that_was_killed_goes_on_and_then_fetches_nothing(
     assert (again["fetched"], again["there"]) == (0, 201)
     # Of reading there is nothing but the listing.
     assert before.counts["Requests"] < 20
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("upload", "photos", "elsewhere"), 2, "elsewhere is no address: give s3://BUCKET"),
+        (("upload", "nowhere", "s3://BUCKET/a"), 1, "nowhere does not exist"),
+        (("upload", "photos", "s3://no-such-bucket-here"), 1, "no-such-bucket-here"),
+        (("download", "photos", "elsewhere"), 2, "photos is no address: give s3://BUCKET"),
+        (("download", "s3://BUCKET/nothing", "elsewhere"), 1, "there is nothing at s3://"),
+        (("download", "s3://no-such-bucket-here", "elsewhere"), 1, "no-such-bucket-here"),
+        (("pack", "photos", "s3://no-such-bucket-here/pack"), 1, "no-such-bucket-here"),
+    ],
+)
+def test_bad_input(
+    bucket: Place, tmp_path: Path, args: tuple[str, ...], status: int, said: str
+) -> None:
+    draw_photos(tmp_path / "photos", 2)
+    here = Pomona(cwd=tmp_path)
+    ended = here(*(arg.replace("BUCKET", bucket.name) for arg in args))
+    assert ended.status == status, ended
+    assert said in ended.complaint
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(
@@ -229,10 +265,10 @@ def test_a_pack_in_a_bucket(
     held = bucket.contents("pack")
     assert {name: data for name, data in held.items() if "_pomona" not in name} == local
     before.set()
-    through.done("run", address, tmp_path / "out", "--workers", "1", "--no-thumbnails")
+    through.done("run", address, tmp_path / "out", "--workers", "1")
     assert tables(tmp_path / "out") == tables(finished)
     parts = sum(name.startswith("images/") for name in local)
-    assert before.counts["Methods"].get("GET", 0) <= 2 * parts + 10
+    assert before.counts["Methods"].get("GET", 0) <= 4 * parts + 10
 
 
 def test_a_pack_of_a_bucket_has_its_images(bucket: Place, tmp_path: Path) -> None:

@@ -385,15 +385,15 @@ class PackSource:
 
     ahead = 1
 
-    def __init__(self, pack: Pack) -> None:
+    def __init__(self, pack: Pack, expected: Sequence[str] = ()) -> None:
         self.pack = pack
-        self._reader = PackReader(pack)
+        self._reader = PackReader(pack, expected)
 
     def __str__(self) -> str:
         return str(self.pack.files)
 
-    def __reduce__(self) -> tuple[type[PackSource], tuple[Pack]]:
-        return type(self), (self.pack,)  # and not what was read of it
+    def __reduce__(self) -> tuple[type[PackSource], tuple[Pack, Sequence[str]]]:
+        return type(self), (self.pack, self._reader.expected)  # and not what was read of it
 
     def absolute(self) -> PackSource:
         """This source for a worker, whatever its working directory."""
