@@ -36,6 +36,7 @@ def test_imports_are_light(statement: str) -> None:
 
 def test_all_of_pomona_needs_no_other_framework() -> None:
     statement = "import pomona.api, pomona.doctor, pomona.forget, pomona.imported, pomona.verify"
+    statement += ", pomona.packing, pomona.upload, pomona.download"
     assert imported(statement) & {"pyspark", "torch", "tensorflow", "pandas", "botocore"} == set()
 
 

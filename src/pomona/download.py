@@ -7,9 +7,11 @@ on after a stop.
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,8 +22,8 @@ from pomona.runs import Run, Running
 from pomona.s3.address import Address, is_address
 from pomona.s3.etag import etag_of
 from pomona.s3.objects import Bucket, Listed, open_bucket
-from pomona.storage import LocalFolder
-from pomona.store import Store
+from pomona.storage import TEMPORARIES, LocalFolder
+from pomona.store import LOCK, Store
 
 AT_ONCE, PART_OBJECTS = 16, 256
 # Larger objects come in pieces.
@@ -104,17 +106,13 @@ def download(
     )
     if not objects:
         raise SourceError(f"there is nothing at {address}: check the prefix and --include")
-    files = LocalFolder(folder)
-    fetching = Fetching(bucket, address, files.absolute(), dry_run)
     parts = [objects[at : at + PART_OBJECTS] for at in range(0, len(objects), PART_OBJECTS)]
     results = []
-    with running.engine:
+    with running.engine, _held(folder, running, dry_run=dry_run) as files:
         work = Run(Store(folder), running)
+        fetching = Fetching(bucket, address, files.absolute(), dry_run)
         for _, result in work.map("download", fetch, parts, fetching, images=len):
             results.append(result)
-    if not dry_run:
-        files.sweep()
-        _remove_empty(folder / "_pomona" / "tmp")
     refused = [key for result in results for key in result.refused]
     fetched = sum(result.fetched for result in results)
     return Downloaded(
@@ -134,19 +132,29 @@ def _is_wanted(each: Listed, address: Address, patterns: list[str]) -> bool:
     name = each.key[len(address.folder) :]
     if not name or name.endswith("/"):  # what some tools make for a folder
         return False
+    if name == LOCK or name.startswith(f"{TEMPORARIES}/"):  # of those who work on a store there
+        return False
     own = name.rpartition("/")[2]
     return not patterns or any(
         fnmatchcase(name, pattern) or fnmatchcase(own, pattern) for pattern in patterns
     )
 
 
-def _remove_empty(folder: Path) -> None:
-    """Removes a folder and the one above, if nothing is in them."""
-    for each in (folder, folder.parent):
-        try:
-            each.rmdir()
-        except OSError:
-            return
+@contextmanager
+def _held(folder: Path, running: Running, *, dry_run: bool) -> Iterator[LocalFolder]:
+    """The folder for this command alone, without what a dead one left in it; no trace is left."""
+    if dry_run:
+        yield LocalFolder(folder)
+        return
+    with LocalFolder(folder).lock(LOCK, running.command) as (files, notice):
+        if notice:
+            running.progress.note(notice)
+        files.sweep()
+        yield files
+        files.delete(TEMPORARIES)
+    own = (folder / LOCK).parent
+    if os.listdir(own) == [LOCK.rpartition("/")[2]]:  # that of a store has more in it
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def fetch(objects: list[Listed], work: Fetching, attempt: int = 1) -> Fetched:

@@ -12,7 +12,7 @@ import pytest
 from PIL import ExifTags, Image
 
 import pomona as api
-from conftest import Here, Pomona, draw_photos, tables, wait_for
+from conftest import Here, Pomona, contents, draw_photos, tables, wait_for
 from drawn import encode
 from pomona.download import download, is_safe
 from pomona.packing import Packing, make_pack
@@ -234,6 +234,16 @@ def test_large_objects_come_in_pieces(
     result = download(bucket.at("large"), tmp_path / "large", Running(Here()))
     assert (result.fetched, result.fetched_bytes) == (2, 12_345)
     assert files(tmp_path / "large") == {"data.bin": data, "empty.bin": b""}
+
+
+def test_a_store_is_downloaded_whole_and_can_be_worked_on(
+    pomona: Pomona, bucket: Place, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    bucket.upload(finished, "store")
+    bucket.server.client().put_object(Bucket=bucket.name, Key="store/_pomona/lock", Body=b"{}")
+    pomona.done("download", bucket.at("store"), tmp_path / "store", "--quiet")
+    assert contents(tmp_path / "store") == contents(finished)
+    assert json.loads(pomona.done("run", photos, tmp_path / "store", "--json").stdout)["ran"] == 0
 
 
 def test_etags_are_those_of_the_server(
