@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -204,3 +205,18 @@ def test_a_read_only_disk_is_told(small_disk: Path) -> None:
     with pytest.raises(StoreWriteError, match=r"Read-only file system; make it writable"):
         folder.write("a", b"data")
     assert folder.read("a") == b"as it was"
+
+
+def test_a_file_in_pieces_is_there_once_it_is_whole(tmp_path: Path) -> None:
+    files = LocalFolder(tmp_path)
+    with files.create("a/b") as file:
+        file.write(b"0123")
+        assert not files.exists("a/b")
+        file.write(b"456789")
+    assert files.read("a/b") == b"0123456789"
+    assert (files.read_range("a/b", 3, 4), files.read_range("a/b", 8, 9)) == (b"3456", b"89")
+    with contextlib.suppress(KeyboardInterrupt), files.create("a/b") as file:
+        file.write(b"less")
+        raise KeyboardInterrupt
+    assert files.read("a/b") == b"0123456789"
+    assert files.names("_pomona/tmp") == []
