@@ -10,8 +10,8 @@ VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 TOOLS := .tools/versitygw .tools/s3proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz bench-spark bench-backbones bench-s3 check format \
-	lock hooks clean
+.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz bench bench-backbones bench-s3 check \
+	format lock hooks clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,13 @@ test-spark35: .venv-spark35/spark35 $(TOOLS)  ## Run the tests that use Spark wi
 test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, with TensorFlow
 	.venv-keras/bin/python -m pytest $(PARALLEL) tests/keras_networks
 
+# Daft imports TensorFlow where there is one: what needs Keras is measured in Keras's environment.
+bench: .venv-bench/bench .venv-keras/keras  ## Measure pomona beside its limits and others (half an hour)
+	.venv-keras/bin/python -m benchmarks --only original
+	.venv-bench/bin/python -m benchmarks
+
 bench-backbones: .venv-keras/keras  ## Measure networks beside Keras's predict and at other input sizes
-	.venv-keras/bin/python benchmarks/backbones.py
+	.venv-keras/bin/python -m benchmarks.backbones
 
 faults: .venv/dev $(TOOLS)  ## Kill pomona at every operation on a store and at random moments, and load it (hours)
 	POMONA_FAULTS=long $(BIN)/python -m pytest -s tests/faults
@@ -44,9 +49,6 @@ faults: .venv/dev $(TOOLS)  ## Kill pomona at every operation on a store and at 
 
 fuzz: .venv/dev  ## Decode damaged images for ten minutes (SECONDS=600); what they break is kept
 	PYTHONPATH=tests $(BIN)/python tests/corpus/fuzz.py --seconds $(or $(SECONDS),600)
-
-bench-spark: .venv/dev  ## Measure Spark beside the local engine, and PCA beside MLlib's (half an hour)
-	$(BIN)/python benchmarks/spark_engine.py
 
 bench-s3: .venv/dev $(TOOLS)  ## Measure a bucket on loopback, and one 30 ms away, beside the disk
 	PYTHONPATH=tests $(BIN)/python benchmarks/s3.py
@@ -70,7 +72,8 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 	$(LOCK) $(UPGRADE) --group build --group spark --output-file requirements/spark.txt
 	$(LOCK) $(UPGRADE) --group build --group test --group spark --group check --output-file requirements/dev.txt
 	$(LOCK) $(UPGRADE) --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
-	$(LOCK) $(UPGRADE) --group build --group test-keras --extra keras --output-file requirements/keras.txt
+	$(LOCK) $(UPGRADE) --group build --group test-keras --group spark --extra keras --output-file requirements/keras.txt
+	$(LOCK) $(UPGRADE) --group build --group bench --extra openvino --output-file requirements/bench.txt
 
 .tools/versitygw:
 	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/.tools go install $(VERSITYGW); \
@@ -83,9 +86,9 @@ hooks: .venv/dev  ## Let git run the checks before each commit
 	$(BIN)/pre-commit install
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv .venv-spark35 .venv-keras .tools demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-spark35 .venv-keras .venv-bench .tools demo build dist .pytest_cache .mypy_cache .ruff_cache
 
-.venv/bin/python .venv-spark35/bin/python .venv-keras/bin/python:
+.venv/bin/python .venv-spark35/bin/python .venv-keras/bin/python .venv-bench/bin/python:
 	$(PYTHON) -m venv $(@D)/..
 
 .venv/%: requirements/%.txt pyproject.toml | .venv/bin/python
@@ -96,6 +99,9 @@ clean:  ## Remove what the other targets made
 
 .venv-keras/%: requirements/%.txt pyproject.toml | .venv-keras/bin/python
 	$(call install,.venv-keras)
+
+.venv-bench/%: requirements/%.txt pyproject.toml | .venv-bench/bin/python
+	$(call install,.venv-bench)
 
 define install
 	$(1)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<

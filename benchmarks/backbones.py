@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import statistics
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -30,13 +29,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import pomona
+from benchmarks import keras_model
+from benchmarks.measuring import find_photos
 from pomona.backbones import cache, registry
 from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import BATCH_SIZE, Network
 from pomona.engines import usable_cores
 
-DATA = Path(os.environ.get("POMONA_DATA", Path(__file__).parents[2] / "shared" / "data"))
-SIDE = 224
+SIDE = keras_model.SIDE
 IMAGES = 64
 # MobileNetV2 (arXiv:1801.04381, table 2): blocks, stride of the first, expansion, channels.
 STAGES = (
@@ -138,18 +138,11 @@ def medians(
 
 def compare_mobilenet(rounds: int) -> dict[str, float]:
     """MobileNetV2 with random weights: Keras's predict, pomona's network, a graph by hand."""
-    import keras
-
-    from pomona.backbones import keras_catalog
-
     workers = usable_cores()
-    model = keras.applications.MobileNetV2(
-        include_top=False, pooling="avg", weights=None, input_shape=(SIDE, SIDE, 3)
-    )
+    model = keras_model.build()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["POMONA_CACHE"] = folder
-        model.save_weights(Path(folder, "weights.weights.h5"))
-        keras_catalog.add("mobilenet_v2", Path(folder, "weights.weights.h5"))
+        keras_model.add(model, Path(folder))
         network = cache.load(registry.get("mobilenet_v2"))
         del os.environ["POMONA_CACHE"]
     hand = Network("by hand", by_hand(), "", SIDE, 1280)
@@ -217,12 +210,10 @@ def main() -> None:
     told["speed_by_size"] = compare_sizes(args.rounds, args.sizes)
     if not args.skip_keras:
         told["mobilenet_v2"] = compare_mobilenet(args.rounds)
-    if not args.skip_accuracy and (archive := DATA / "fruits360-subset.tar").exists():
-        with tempfile.TemporaryDirectory() as folder:
-            with tarfile.open(archive) as opened:
-                opened.extractall(folder, filter="data")
+    with tempfile.TemporaryDirectory() as folder:
+        if not args.skip_accuracy and not (found := find_photos(Path(folder)))[1]:
             told["accuracy_by_size"] = {
-                side: accuracy(Path(folder), side, args.limit) for side in args.sizes
+                side: accuracy(found[0], side, args.limit) for side in args.sizes
             }
     print(json.dumps(told, indent=1))
 

@@ -1,0 +1,1 @@
+"""How fast pomona is, beside what it could be and beside others: `make bench`."""

@@ -1,0 +1,172 @@
+"""Extraction beside the bare limit: `local`, bfloat16, `spark`, and Daft with the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from benchmarks.limit import Limit, network_file
+from benchmarks.measuring import (
+    Measure,
+    Ran,
+    Setting,
+    available,
+    children,
+    figure,
+    pomona,
+    ratio,
+)
+from pomona.backbones import runtime
+from pomona.backbones.runtime import BATCH_SIZE
+from pomona.errors import BackboneError
+
+BFLOAT16 = ("--runtime", "openvino", "--precision", "bfloat16")
+STAGES = ("fetch", "decode", "network", "write")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A way in one round, in images/s. limit: of the network alone, before and after it."""
+
+    limit: float
+    all_in: float
+    steady: float
+    ran: Ran | None = None
+
+
+def measure(setting: Setting) -> list[Measure]:
+    sizes = setting.sizes
+    float32 = Limit(setting)
+    best = float32.best_batch()
+    ways: dict[str, Callable[[], Found]] = {"local": lambda: _pomona(setting, float32)}
+    if offers_bfloat16():
+        bfloat16 = Limit(setting, "openvino")
+        ways["bfloat16"] = lambda: _pomona(setting, bfloat16, *BFLOAT16)
+    if available("pyspark"):
+        flags = ("--engine", "spark", "--limit", sizes.spark)
+        ways["spark"] = lambda: _pomona(setting, float32, *flags)
+    if available("daft"):
+        ways["daft"] = lambda: _daft(setting, float32, best)
+    found: dict[str, list[Found]] = {name: [] for name in ways}
+    at_best = []
+    for pair in range(sizes.pairs):
+        for name in sorted(ways, reverse=bool(pair % 2)):
+            found[name].append(ways[name]())
+        at_best += float32.speeds([best])
+    return _tell(found, at_best, best, _least_cosine(setting))
+
+
+def offers_bfloat16() -> bool:
+    """Whether OpenVINO is here, and this processor has bfloat16."""
+    try:
+        runtime.check_machine("openvino", "bfloat16")
+    except BackboneError:
+        return False
+    return True
+
+
+def _pomona(setting: Setting, limit: Limit, *flags: object) -> Found:
+    before = limit.speed()
+    kept = setting.folder / "+".join(["features", *map(str, flags)])
+    with setting.emptied("run") as folder:
+        photos = setting.copies(setting.sizes.images)
+        ran = pomona("run", photos, folder / "out", "--no-csv", *flags)
+        if not kept.exists():
+            (folder / "out" / "features").rename(kept)
+    return Found((before + limit.speed()) / 2, ran.all_in, ran.steady, ran)
+
+
+def _daft(setting: Setting, limit: Limit, best: int) -> Found:
+    """As fast as it was seen to be: two processes, the network in batches of its best size."""
+    before = limit.speed()
+    given = (setting.copies(setting.sizes.images), network_file(setting))
+    with children("daft_images", [given], folder=setting.folder) as [daft]:
+        done = daft.measure(batch=best)
+    speed = done["images"] / done["seconds"]
+    return Found((before + limit.speed()) / 2, speed, speed)
+
+
+def _least_cosine(setting: Setting) -> float:
+    """The least cosine of an image's features in bfloat16 to those in float32."""
+    both = [setting.folder / "+".join(["features", *flags]) for flags in ((), BFLOAT16)]
+    if not all(folder.exists() for folder in both):
+        return float("nan")
+    one, other = (_features(folder) for folder in both)
+    products = np.einsum("nd,nd->n", one, other)
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return float((products / norms).min())
+
+
+def _features(folder: Path) -> NDArray[np.float64]:
+    table = pq.read_table(folder, columns=["path", "features"]).sort_by("path")
+    rows = table["features"].combine_chunks()
+    flat: NDArray[np.float32] = rows.flatten().to_numpy()
+    return flat.reshape(len(table), -1).astype(np.float64)
+
+
+def _tell(
+    found: dict[str, list[Found]], at_best: list[float], best: int, cosine: float
+) -> list[Measure]:
+    local = found["local"]
+    limit = [each.limit for each in local]
+    told = [
+        _share("`local`, steady / bare limit", local, "steady", "≥ 0.95"),
+        _share("`local`, all in / bare limit", local, "all_in", "≥ 0.90"),
+        ratio(f"bare limit, batches of {best} (best) / of {BATCH_SIZE} (pomona's)", at_best, limit),
+    ]
+    if "spark" in found:
+        spark = [each.steady for each in found["spark"]]
+        steady = [each.steady for each in local]
+        told.append(_share("`spark`, steady / bare limit", found["spark"], "steady"))
+        told.append(ratio("`spark`, steady / `local`, steady", spark, steady))
+    if "bfloat16" in found:
+        there = found["bfloat16"]
+        told += [
+            _share("bfloat16, steady / its bare limit", there, "steady", "≥ 0.95"),
+            _share("bfloat16, all in / its bare limit", there, "all_in", "≥ 0.85"),
+            ratio(
+                "bfloat16 / float32, steady",
+                [each.steady for each in there],
+                [each.steady for each in local],
+                "≥ 1.6",
+            ),
+            ratio(
+                "bfloat16 / float32, all in",
+                [each.all_in for each in there],
+                [each.all_in for each in local],
+            ),
+            Measure("bfloat16's features to float32's, least cosine", [cosine], goal="≥ 0.99"),
+        ]
+    if "daft" in found:
+        daft = [each.all_in for each in found["daft"]]
+        told.append(ratio("`local` / Daft, all in", [each.all_in for each in local], daft, "≥ 1.3"))
+    told += _where_time_goes([each.ran for each in local if each.ran])
+    for name, each in found.items():
+        told.append(figure(f"{name}, all in", [one.all_in for one in each], "images/s"))
+        told.append(figure(f"{name}, steady", [one.steady for one in each], "images/s"))
+        busy = [one.ran.busy for one in each if one.ran]
+        if busy:
+            told.append(figure(f"{name}, while busy", busy, "images/s"))
+        told.append(figure(f"{name}, bare limit then", [one.limit for one in each], "images/s"))
+    return told
+
+
+def _share(name: str, found: list[Found], speed: str, goal: str = "") -> Measure:
+    speeds = [getattr(each, speed) for each in found]
+    return ratio(name, speeds, [each.limit for each in found], goal)
+
+
+def _where_time_goes(runs: list[Ran]) -> list[Measure]:
+    """Shares of the workers' time, from the first one's start to the last one's end."""
+    told = []
+    spent = [run.entry["seconds"]["extract"] * run.entry["workers"] for run in runs]
+    seconds = [run.entry["worker_seconds"] for run in runs]
+    for stage in STAGES:
+        told.append(ratio(f"a worker's time: {stage}", [each[stage] for each in seconds], spent))
+    rest = [all_of - sum(each.values()) for all_of, each in zip(spent, seconds, strict=True)]
+    return [*told, ratio("a worker's time: starting, waiting, the rest", rest, spent)]

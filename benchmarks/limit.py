@@ -1,0 +1,69 @@
+"""The bare limit: the network alone, on squares in memory, a single-threaded process a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measuring import WORKERS, Setting, children
+from pomona.backbones import cache, registry
+from pomona.backbones.runtime import BATCH_SIZE
+from pomona.sources.decode import decode, resize
+
+BATCHES = (1, 2, 4, 8, 16)
+
+
+class Limit:
+    """The bare limit of the default backbone, run by onnxruntime, or by openvino in bfloat16."""
+
+    def __init__(self, setting: Setting, runtime: str = "onnxruntime") -> None:
+        self._setting, self._runtime = setting, runtime
+        self._squares = _squares(setting)
+
+    def speed(self) -> float:
+        """Images/s of all processes together, in batches of pomona's own size."""
+        [speed] = self.speeds([BATCH_SIZE])
+        return speed
+
+    def best_batch(self) -> int:
+        """Of `BATCHES` the fastest."""
+        speeds = self.speeds(BATCHES)
+        return max(zip(speeds, BATCHES, strict=True))[1]
+
+    def speeds(self, batches: Sequence[int]) -> list[float]:
+        """As `speed`, in batches of each of these sizes."""
+        edges = np.linspace(0, self._setting.sizes.limit, WORKERS + 1).astype(int)
+        model = network_file(self._setting)
+        each = [(self._squares, *edge, model, self._runtime) for edge in pairwise(edges)]
+        folder, told = self._setting.folder, []
+        with children("bare", each, folder=folder, one_thread=True) as processes:
+            for batch in batches:
+                for process in processes:
+                    process.give(batch=batch)
+                found = [process.answer() for process in processes]
+                told.append(sum(each["images"] / each["seconds"] for each in found))
+        return told
+
+
+def network_file(setting: Setting) -> Path:
+    """The graph that pomona's workers run, as a file."""
+    file = setting.folder / "network.onnx"
+    if not file.exists():
+        file.write_bytes(cache.load(registry.get(registry.DEFAULT)).model)
+    return file
+
+
+def _squares(setting: Setting) -> Path:
+    """uint8[limit, side, side, 3] as .npy: the photographs as pomona gives them to a network."""
+    file = setting.folder / "squares.npy"
+    if not file.exists():
+        photos = sorted(setting.copies(setting.sizes.limit).rglob("*.jpg"))
+        side = registry.get(registry.DEFAULT).input_size
+        squares = np.empty((len(photos), side, side, 3), np.uint8)
+        for square, photo in zip(squares, photos, strict=True):
+            resize(decode(photo.read_bytes()).pixels, square, fit="stretch", crop_fraction=None)
+        np.save(file, squares)
+    return file
