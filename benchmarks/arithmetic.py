@@ -38,6 +38,7 @@ def core_hours(speed: Mapping[str, Measure], pca: Mapping[str, Measure]) -> str:
         slots = nodes * CORES
         on = f"{nodes} nodes × {CORES} cores"
         rows += [
+            [f"{on}: waves of {shards():,} shards", *[str(waves(slots))] * len(each)],
             [f"{on}: extraction", *(duration(extraction_s(one, slots)) for one in each.values())],
             [f"{on}: objects read in a second", *(f"{one * slots:,.0f}" for one in each.values())],
             [
@@ -51,10 +52,19 @@ def core_hours(speed: Mapping[str, Measure], pca: Mapping[str, Measure]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def shards() -> int:
+    """How many there are of all images."""
+    return math.ceil(IMAGES / shard_size(IMAGES))
+
+
+def waves(slots: int) -> int:
+    """How many shards one after another the busiest slot works on."""
+    return math.ceil(shards() / slots)
+
+
 def extraction_s(images_per_second: float, slots: int) -> float:
     """Seconds of extraction: all slots begin a shard, and end it, at the same time."""
-    shards = math.ceil(IMAGES / shard_size(IMAGES))
-    return math.ceil(shards / slots) * (IMAGES / shards) / images_per_second
+    return waves(slots) * (IMAGES / shards()) / images_per_second
 
 
 def pca_s(pca: Mapping[str, Measure], slots: int) -> float:
