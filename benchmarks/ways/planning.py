@@ -21,6 +21,7 @@ from pomona import pipeline, schemas
 from pomona.backbones import cache, registry
 from pomona.features import make_recipe
 from pomona.runs import Running, open_run
+from pomona.sources.source import LocalSource
 from pomona.store import Store
 from pomona.workers import peak_memory_mb
 
@@ -88,7 +89,8 @@ def prepare() -> Callable[..., dict[str, Any]]:
         engine = Nowhere()
         extracting = pipeline.Extracting(source=folder)
         store = Store(folder / "out")
-        job = pipeline.Job(store, str(folder), catalog, extracting, network, recipe, 0.0)
+        source = LocalSource(str(folder))
+        job = pipeline.Job(store, source, catalog, extracting, network, recipe, 0.0)
         start = time.perf_counter()
         with open_run(store, Running(engine)) as work:
             plan = pipeline._extract(work, job)
