@@ -39,6 +39,7 @@ from pomona.backbone_commands import (
 from pomona.errors import PomonaError, StoreError, UsageError
 from pomona.progress import LoggedProgress, PlainProgress, Progress, TerminalProgress, duration
 from pomona.s3.address import Access, is_address, place
+from pomona.workers import ARROW_MEMORY, forgo_pandas
 
 if TYPE_CHECKING:
     from pomona.engines import Engine
@@ -70,6 +71,7 @@ def main() -> None:
         # A name that is no UTF-8 is told in escapes, as JSON knows them, and stops nothing.
         sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
+    os.environ.update(ARROW_MEMORY | os.environ)  # before pyarrow is imported
     try:
         # The exit status of a `typer.Exit`, or None.
         status = app(sys.argv[1:] or ["--help"], prog_name="pomona", standalone_mode=False)
@@ -409,7 +411,6 @@ def _running(
     """
     from pomona.engines import open_engine
     from pomona.runs import Running
-    from pomona.workers import forgo_pandas
 
     forgo_pandas()
     command = _command()

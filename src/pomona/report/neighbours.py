@@ -23,7 +23,7 @@ from pomona.report.projected import Projected
 NEAREST = 5
 # Photographs that were saved again as JPEG of quality 90 come to 0.97 in the median (docs say how).
 ALIKE = 0.98
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 4 * 2**20
 PAIRS_SHOWN, PAIRS_PER_LABEL = 6, 2
 ODD_SHOWN, ODD_PER_LABEL = 12, 3
 LONELY_SHOWN = 6
@@ -46,9 +46,11 @@ def find_nearest(array: npt.NDArray[np.float32], count: int = NEAREST) -> Neares
     unit = np.divide(array, lengths, out=np.zeros_like(array), where=lengths > 0)
     rows, cosines = np.empty((n, m), np.int64), np.empty((n, m), np.float32)
     size = max(1, BLOCK_BYTES // 4 // max(1, n))
+    room = np.empty((min(size, n), n), np.float32)
     with threadpool_limits(1, "blas"):
         for start in range(0, n, size):
-            block = unit[start : start + size] @ unit.T
+            some = unit[start : start + size]
+            block = np.matmul(some, unit.T, out=room[: len(some)])
             own = np.arange(len(block))
             block[own, own + start] = -np.inf
             for place in range(m):

@@ -24,7 +24,7 @@ EXTENSIONS = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
 )
 SPLITS = frozenset(["training", "train", "test", "validation", "val"])
-CHUNK_ROWS = 65_536
+CHUNK_ROWS = 8_192
 NOT_INCLUDED = "not included"
 
 # path, label, split, size_bytes, fingerprint
