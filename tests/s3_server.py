@@ -216,4 +216,4 @@ def fresh_connections() -> Iterator[None]:
 
 def _forget() -> None:
     objects._find.cache_clear()
-    objects._connection.cache_clear()
+    objects._connect.cache_clear()

@@ -110,6 +110,9 @@ def refusals(request: pytest.FixtureRequest, pomona: Pomona, world: Path) -> Ref
 
 # command → what the complaint says; each names the way out
 WRONG_USAGE = {
+    "run gs://bucket/photos out": ("gs://bucket/photos is no place for pomona", "s3://BUCKET"),
+    "run photos s3a://bucket/out": ("s3a://bucket/out is no place for pomona", "s3://BUCKET"),
+    "run photos s3://me:mine@bucket/out": ("s3://bucket/out names no bucket", "s3://BUCKET"),
     "run photos out --colour red": ("--colour", "pomona run --help"),
     "paint photos out": ("paint", "pomona --help"),
     "run photos": ("OUT", "pomona run --help"),
@@ -156,7 +159,6 @@ FAILS = {
     "run texts out": ("no images in texts", "1 left out", "check the path"),
     "run photos out --include *.webp": ("no images in photos", "--include"),
     "run file.txt out": ("file.txt is a file", "give the folder"),
-    "run gs://bucket/photos out": ("gs:/", "is an address", "copy the images"),
     "run photos file.txt": ("file.txt is a file", "give a folder"),
     "run photos file.txt/out": ("file.txt", "folder"),
     "run photos texts": ("texts is no pomona store", "'note.txt'", "choose another folder"),

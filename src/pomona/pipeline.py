@@ -158,9 +158,10 @@ def reduce(out: str | Path, reducing: Reducing, running: Running) -> Summary:
 def rewrite_report(out: str | Path, running: Running) -> str:
     """The report anew from what the store holds; returns where it lies."""
     store = Store(out, running.access)
-    manifest = store.manifest
+    _ = store.manifest  # where there is none, there is nothing to lock
     with store.lock(running.command):
         check_forgotten(store)
+        manifest = store.manifest
         if running.thumbnails not in (None, manifest.get("thumbnails")):
             manifest["thumbnails"] = running.thumbnails
             store.write_json(MANIFEST, manifest)

@@ -141,11 +141,11 @@ class Run:
         # A run that was stopped while it finished has done its work, but has not told it.
         self.worked |= manifest != before or not self.store.files.exists(REPORT)
         if self.worked:
-            manifest["runs"] = [*manifest["runs"], self._entry()]
+            manifest["runs"] = [*manifest["runs"], self._entry(recipe)]
             so_far = time.perf_counter() - self._began
             with self.watch.timed("report"):
                 report.write(self.store, manifest, max(PICTURES_S, PICTURES_SHARE * so_far))
-            manifest["runs"][-1] = self._entry()
+            manifest["runs"][-1] = self._entry(recipe)
             self.store.write_json(MANIFEST, manifest)
         return self._summary(manifest)
 
@@ -156,12 +156,12 @@ class Run:
         }
         return {"images": plan.num_rows, **rows, "labels": label_count(plan)}
 
-    def _entry(self) -> dict[str, Any]:
+    def _entry(self, recipe: Recipe) -> dict[str, Any]:
         total = time.perf_counter() - self._began
         return {
             "id": self._id,
             "pomona_version": __version__,
-            "machine": _machine(self.store.recipe.runtime),
+            "machine": _machine(recipe.runtime),
             "command": self._command,
             "engine": self.engine.name,
             "workers": self.engine.workers,

@@ -102,6 +102,13 @@ def test_a_file_that_changed_or_is_no_image_gives_no_picture(source: Path, tmp_p
     assert made.keys() == {second, *rest}
 
 
+def test_a_source_that_cannot_be_opened_costs_the_pictures(source: Path, tmp_path: Path) -> None:
+    paths = wanted(source)
+    (source / "pomona-pack.json").write_text("{}")
+    assert provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60) == {}
+
+
+
 def test_a_codec_that_crashes_costs_one_picture(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

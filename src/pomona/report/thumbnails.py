@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pomona.errors import ImageError, ObjectStoreError, StoreError
+from pomona.errors import ImageError, PomonaError, StoreError
 from pomona.recipe import Recipe
 from pomona.sources.decode import MAX_PIXELS, resize
 from pomona.sources.reader import Reader
@@ -72,7 +72,7 @@ def provide(
     missing = [item for item in wanted.items() if item[0] not in found]
     if missing and recipe.input_size is not None:
         deadline = time.monotonic() + limit_s
-        with contextlib.suppress(ObjectStoreError):  # a bucket that is away costs the pictures
+        with contextlib.suppress(PomonaError):  # a source that is away costs the pictures
             drawing = Drawing(
                 open_source(source, store.access),
                 recipe.input_size,

@@ -37,8 +37,16 @@ class Address:
         """Raises UsageError for what names no bucket."""
         bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", bucket):
-            raise UsageError(f"{text} names no bucket: give s3://BUCKET or s3://BUCKET/PREFIX")
+            raise UsageError(
+                f"{_shown(text)} names no bucket: give s3://BUCKET or s3://BUCKET/PREFIX"
+            )
         return cls(bucket, prefix.strip("/"))
+
+
+def _shown(address: str) -> str:
+    """Without what may be credentials before an `@`."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def is_address(place: object) -> bool:
@@ -47,7 +55,15 @@ def is_address(place: object) -> bool:
 
 
 def place(given: str | os.PathLike[str]) -> str | Path:
-    """What a user gave for a folder: an address as it is, else a path, `~` expanded."""
+    """What a user gave for a folder: an address as it is, else a path, `~` expanded.
+
+    Raises UsageError for an address of another kind, which would make an odd folder.
+    """
+    text = os.fspath(given)
+    if re.match(r"[A-Za-z][\w+.-]*://", text) and not is_address(text):
+        raise UsageError(
+            f"{_shown(text)} is no place for pomona: give a folder, or s3://BUCKET/PREFIX"
+        )
     return str(given) if is_address(given) else Path(given).expanduser()
 
 

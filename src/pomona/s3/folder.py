@@ -24,7 +24,7 @@ TAIL_BYTES = 64 * 2**10
 # For so long a look at the lock holds good: it ends after two minutes of silence.
 LOOK_S = 1.0
 # Written only as the successor of what was read of it
-SUCCESSIVE = ("pomona.json",)
+SUCCESSIVE = ("pomona.json", "_pomona/plan.parquet")
 
 
 class S3Folder:
@@ -80,7 +80,9 @@ class S3Folder:
         if footer:
             yield pa.PythonFile(_Tail(self.bucket, self.key(name)), mode="r")
         else:
-            yield pa.BufferReader(self.bucket.get(self.key(name)).data)
+            got = self.bucket.get(self.key(name))
+            self._read[name] = got.etag
+            yield pa.BufferReader(got.data)
 
     def read_range(self, name: str, start: int, size: int) -> bytes:
         """`size` bytes of `name` from `start` on, fewer where it ends; errors as of `read`."""
@@ -111,8 +113,7 @@ class S3Folder:
             self.bucket.put(self.key(name), data)
             return
         if name not in self._read:
-            with contextlib.suppress(FileNotFoundError):
-                self.read(name)
+            self._read[name] = self._etag(name)
         before = self._read[name]
         try:
             self._read[name] = lock.put_settled(
@@ -123,6 +124,12 @@ class S3Folder:
                 f"{self.path(name)} was changed by another command meanwhile: "
                 "wait until that has ended, then run the same command again"
             ) from exc
+
+    def _etag(self, name: str) -> str | None:
+        try:
+            return self.bucket.head(self.key(name)).etag
+        except FileNotFoundError:
+            return None
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:

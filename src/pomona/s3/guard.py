@@ -21,7 +21,7 @@ _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 
 def is_aws(endpoint: str) -> bool:
     """Whether an endpoint's URL is AWS's own."""
-    return f".{urlsplit(endpoint).hostname or ''}".endswith(_AWS)
+    return f".{urlsplit(endpoint).hostname or ''}".rstrip(".").endswith(_AWS)
 
 
 def refuse_region(

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import RLock
 from typing import Any
 
 from pomona.errors import ObjectChangedError, ObjectStoreError
@@ -31,6 +32,7 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 15.0
 MAX_BYTES = 5 * 2**30
 # Before what was cut off is asked for again: up to this, doubled each time.
 _PAUSE_S = 0.1
+_CONNECTING = RLock()
 
 
 @dataclass(frozen=True)
@@ -353,8 +355,14 @@ class _Connection:
         return str(reply["ETag"]).strip('"')
 
 
-@lru_cache(maxsize=32)
 def _connection(bucket: Bucket, process: int) -> _Connection:
+    """One for all threads of a process: they do not all look for credentials at once."""
+    with _CONNECTING:
+        return _connect(bucket, process)
+
+
+@lru_cache(maxsize=32)
+def _connect(bucket: Bucket, process: int) -> _Connection:
     return _Connection(bucket)
 
 

@@ -6,6 +6,7 @@ beforehand that nobody waits, and no more than memory has room for.
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -48,6 +49,8 @@ class Ahead:
         future, size = self._coming.pop(path)
         try:
             return future.result(timeout_s)
+        except concurrent.futures.TimeoutError as exc:  # another than the built-in until 3.11
+            raise TimeoutError from exc
         finally:
             self._bytes -= size
             self._ask()

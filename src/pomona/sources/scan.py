@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -97,10 +96,6 @@ def _check_folder(source: Path) -> None:
     try:
         mode = source.stat().st_mode
     except OSError as exc:
-        if re.match(r"[a-zA-Z][\w+.-]+:/", str(source)):  # a Path makes one slash of two
-            raise SourceError(
-                f"{source} is an address: pomona reads folders and s3://; copy the images to one"
-            ) from exc
         if isinstance(exc, FileNotFoundError):
             raise SourceError(f"{source} does not exist: check the path") from exc
         raise SourceError(f"cannot read {source}: {exc.strerror}; check the path") from exc
