@@ -204,7 +204,8 @@ class S3Folder:
 
     def _check_lock(self) -> None:
         """Raises StoreBusyError where the lock of this folder is not ours any more."""
-        if self._held is None or time.monotonic() - self._looked < LOOK_S:
+        now = _clock()
+        if self._held is None or now - self._looked < LOOK_S:
             return
         name, token = self._held
         found = lock.find(self.bucket, self.key(name))
@@ -214,7 +215,12 @@ class S3Folder:
                 f"{self} was taken over by {holder or 'another command'}: this one writes nothing "
                 "more; wait until that has ended, then run the same command again"
             )
-        self._looked = time.monotonic()
+        self._looked = now
+
+
+def _clock() -> float:
+    """Seconds; it does not stand still while the machine sleeps, where that is to be had."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class _Tail(io.RawIOBase):

@@ -108,9 +108,12 @@ class _Beat(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
+        beats = 0
         while not self._ended.wait(lease.BEAT_S):
+            beats += 1
             try:
-                self._put(self._me.to_bytes())
+                # Other bytes than before have another ETag: who takes it over meanwhile is refused.
+                self._put(self._me.to_bytes() + b"\n" * (beats % 2))
             except ObjectChangedError:
                 return  # it is somebody else's: the next write says so
             except ObjectStoreError:
