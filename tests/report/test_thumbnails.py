@@ -108,7 +108,6 @@ def test_a_source_that_cannot_be_opened_costs_the_pictures(source: Path, tmp_pat
     assert provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60) == {}
 
 
-
 def test_a_codec_that_crashes_costs_one_picture(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

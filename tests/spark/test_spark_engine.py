@@ -60,7 +60,8 @@ def test_a_java_that_is_too_old(photos: Path, tmp_path: Path, java_of: Path) -> 
 
 def test_doctor_tells_of_java(pomona: Pomona, java_of: Path) -> None:
     found = {row["what"]: row for row in json.loads(pomona.done("doctor", "--json").stdout)}
-    assert found["pyspark"] == {"what": "pyspark", "ok": True, "detail": pyspark.__version__}
+    assert found["pyspark"]["ok"] is True
+    assert found["pyspark"]["detail"] == pyspark.__version__
     assert found["Java"]["ok"] is True
     without = Pomona(env={"JAVA_HOME": str(java_of)}).done("doctor", "--json")
     found = {row["what"]: row for row in json.loads(without.stdout)}

@@ -51,11 +51,9 @@ class Network:
             raise BackboneError(
                 f"{self.backbone} takes uint8{list(expected)}, not {batch.dtype}{list(batch.shape)}"
             )
-        features = np.empty((len(batch), self.width), np.float32)
-        for start in range(0, len(batch), BATCH_SIZE):
-            piece = batch[start : start + BATCH_SIZE]
-            features[start : start + len(piece)] = self._run(piece)
-        return features
+        starts = range(0, len(batch), BATCH_SIZE)
+        pieces = [self._run(batch[start : start + BATCH_SIZE]) for start in starts]
+        return np.concatenate(pieces) if pieces else np.empty((0, self.width), np.float32)
 
     @cached_property
     def _run(self) -> Run:
