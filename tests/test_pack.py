@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -29,6 +32,22 @@ SMALL = 12_000
 def packed(source: Path, dest: Path, **settings: object) -> Packed:
     wanted = Packing(source, **{"size_bytes": SMALL, **settings})  # type: ignore[arg-type]
     return make_pack(dest, wanted, Running(Here()))
+
+
+@dataclass
+class Between(Here):
+    """Does something before the files of a pack are written, and something after."""
+
+    first: Callable[[], object] = tuple
+    last: Callable[[], object] = tuple
+
+    def __enter__(self) -> Here:
+        self.first()
+        return self
+
+    def map(self, task: Any, items: Iterable[Any], payload: object) -> Iterator[tuple[Any, Any]]:
+        yield from super().map(task, items, payload)
+        self.last()
 
 
 def opened(folder: Path) -> pack.Pack:
@@ -170,9 +189,8 @@ def test_what_could_not_be_read_is_a_row_with_its_reason(tmp_path: Path) -> None
     images = fetched(dest)
     assert (images["gone.jpg"], images["huge.jpg"]) == ("not_found", "too_large")
     # What may be read another time is tried again, and nothing else.
-    before = {path: path.stat().st_mtime_ns for path in parts(dest)}
     assert packed(source, dest, size_bytes=10**6).written == 1
-    assert {path: path.stat().st_mtime_ns for path in parts(dest)}.keys() == before.keys()
+    assert (len(parts(dest)), fetched(dest)) == (1, images)
     (source / "nowhere.jpg").write_bytes(b"here now")
     (source / "huge.jpg").unlink()
     again = packed(source, dest, size_bytes=10**6)
@@ -205,6 +223,46 @@ def test_a_changed_source_replaces_what_it_must(tmp_path: Path) -> None:
     assert fetched(dest)[last] == b"other bytes"
     assert len({path.name for path in parts(dest)} - before) == 1
     assert len(parts(dest)) == result.files
+
+
+def test_what_others_put_there_stays(tmp_path: Path) -> None:
+    source, dest = draw_photos(tmp_path / "photos", 8), tmp_path / "pack"
+    packed(source, dest)
+    others = [
+        dest / name for name in ("images/mine/a.txt", "images/part-0.parquet", "catalog/a.md")
+    ]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    before = parts(dest)
+    next(source.rglob("*.jpg")).unlink()
+    packed(source, dest)
+    assert set(before) - set(parts(dest))
+    assert [path.read_text() for path in others] == ["mine"] * 3
+    assert len(list((dest / "catalog").glob("part-*"))) == 1
+
+
+def test_images_that_are_tried_again_leave_the_pack_whole_until_it_is_replaced(
+    tmp_path: Path,
+) -> None:
+    source, dest = draw_photos(tmp_path / "photos", 8), tmp_path / "pack"
+    [image, *_], aside = sorted(source.rglob("*.jpg")), tmp_path / "aside"
+    engine = Between(first=lambda: image.rename(aside), last=lambda: aside.rename(image))
+    assert make_pack(dest, Packing(source), Running(engine)).errors == 1
+    before = fetched(dest)
+    assert [data for data in before.values() if isinstance(data, str)] == ["not_found"]
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_pack(dest, Packing(source), Running(Between(last=stop)))
+    assert len(parts(dest)) == 2
+    pack._indexes.clear()
+    assert fetched(dest) == before
+    again = make_pack(dest, Packing(source), Running(Here()))
+    assert (again.written, again.errors, len(parts(dest))) == (0, 0, 1)
+    assert image.read_bytes() in fetched(dest).values()
 
 
 def test_who_reads_a_pack_that_is_made_anew_is_told(tmp_path: Path) -> None:
@@ -303,6 +361,20 @@ def test_a_pack_of_other_images_is_not_replaced(own: Path, tmp_path: Path) -> No
         packed(others, own)
     assert contents(own) == before
     assert packed(others, own, yes=True).images == 8
+
+
+def test_what_came_there_before_the_lock_was_held_is_refused_too(
+    photos: Path, folder: Path, tmp_path: Path
+) -> None:
+    others, dest = draw_photos(tmp_path / "others", 8, seed=5), tmp_path / "pack"
+    engine = Between(first=lambda: packed(photos, dest))
+    with pytest.raises(SourceError, match=r"40 of its 40 are not in the source"):
+        make_pack(dest, Packing(others), Running(engine))
+    assert contents(dest) == contents(folder)
+    thesis = tmp_path / "full" / "thesis.txt"
+    thesis.parent.mkdir()
+    with pytest.raises(StoreError, match="is no pack and not empty"):
+        make_pack(thesis.parent, Packing(others), Running(Between(first=thesis.touch)))
 
 
 # A pack as a source

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from pomona.storage import Folder
 from pomona.store import Store
 
 IMAGES, CATALOG = "images", "catalog"
+_OWN = re.compile(r"(images|catalog)/part-[0-9]{5,}-[0-9a-f]{12}\.parquet")
 SIZE_BYTES = 128_000_000
 # Small enough that a worker reads little beside what it wants, and a footer stays small.
 ROW_GROUPS, LEAST_GROUP_BYTES = 512, 256 * 2**10
@@ -108,15 +110,20 @@ def make_pack(
     catalog = find_images(source, wanted, running)
     _check_replaces(before, catalog, store, yes=packing.yes)
     parts = list(shards(_plan(catalog, packing.size_bytes)))
-    done = {shard.part: part for shard in parts if (part := _find_part(store.files, shard))}
+    done, kept = _find_parts(store.files, parts, before)
     todo = [shard for shard in parts if shard.part not in done]
     if not dry_run:
         with running.engine, store.lock(running.command) as notice:
             if notice:
                 running.progress.note(notice)
+            # Another command may have been here since.
+            before = _check_dest(store)
+            _check_replaces(before, catalog, store, yes=packing.yes)
+            done, kept = _find_parts(store.files, parts, before)
+            todo = [shard for shard in parts if shard.part not in done]
             work = Run(store, running)
             group_bytes = max(LEAST_GROUP_BYTES, packing.size_bytes // ROW_GROUPS)
-            writing = Writing(source.absolute(), store.files.absolute(), group_bytes)
+            writing = Writing(source.absolute(), store.files.absolute(), group_bytes, kept)
             if todo:
                 store.files.write(PACKING, b"made by pomona pack\n")
             for shard, part in work.map("pack", pack_part, todo, writing, images=_rows):
@@ -139,11 +146,11 @@ def _rows(shard: Shard) -> int:
     return int(shard.images.num_rows)
 
 
-def _check_dest(store: Store) -> pa.Table | None:
-    """The catalog of the pack that is there, if one is. Raises StoreError for something else."""
+def _check_dest(store: Store) -> pack.Pack | None:
+    """The pack that is there, if one is. Raises StoreError for something else."""
     found = pack.open_pack(store.files)
     if found is not None:
-        return pack.read_catalog(found)[0]
+        return found
     if not pack.is_unfinished(store.files):
         try:
             is_new = store.is_new()
@@ -154,14 +161,17 @@ def _check_dest(store: Store) -> pa.Table | None:
     return None
 
 
-def _check_replaces(before: pa.Table | None, catalog: pa.Table, store: Store, *, yes: bool) -> None:
+def _check_replaces(
+    before: pack.Pack | None, catalog: pa.Table, store: Store, *, yes: bool
+) -> None:
     """Refuses to replace a pack by one of other images, which may be the only copy of its own."""
     if before is None or yes:
         return
-    gone = before.num_rows - (pc.sum(pc.is_in(before["path"], catalog["path"])).as_py() or 0)
-    if gone * 2 > before.num_rows:
+    paths = pack.read_catalog(before)[0]["path"]
+    gone = len(paths) - (pc.sum(pc.is_in(paths, catalog["path"])).as_py() or 0)
+    if gone * 2 > len(paths):
         raise SourceError(
-            f"{store.files} is a pack of other images: {gone:,} of its {before.num_rows:,} are not "
+            f"{store.files} is a pack of other images: {gone:,} of its {len(paths):,} are not "
             "in the source; choose another folder, or give --yes to replace them"
         )
 
@@ -175,28 +185,61 @@ def _plan(catalog: pa.Table, size_bytes: int) -> pa.Table:
     return catalog.append_column(schemas.PLAN.field("part"), column)
 
 
-def _part_name(shard: Shard) -> str:
-    return f"{IMAGES}/part-{shard.part:05d}-{shard.generation[:12]}.parquet"
+def _part_names(shard: Shard) -> list[str]:
+    """Of the shard's file: two in turn, so that one which is tried again leaves the pack whole."""
+    again = hashlib.sha256(f"{shard.generation} again".encode()).hexdigest()
+    return [
+        f"{IMAGES}/part-{shard.part:05d}-{digest[:12]}.parquet"
+        for digest in (shard.generation, again)
+    ]
 
 
-def _find_part(files: Folder, shard: Shard) -> Part | None:
-    """The shard's file, if it is done: whole, and without images that may be read another time."""
+def _find_parts(
+    files: Folder, parts: list[Shard], before: pack.Pack | None
+) -> tuple[dict[int, Part], frozenset[str]]:
+    """The files of shards that are done, and the names that are the present pack's until then.
+
+    Done: whole, and without images that may be read another time.
+    """
+    present = set(files.names(IMAGES))
+    named = {part.name for part in before.parts} if before else set()
+    done, kept = {}, set()
+    for shard in parts:
+        for name in _part_names(shard):
+            found = _read_part(files, name, shard) if name in present else None
+            if found is None:
+                continue
+            part, is_done = found
+            if is_done:
+                done[shard.part] = part
+                break
+            if name in named:
+                kept.add(name)
+    return done, frozenset(kept)
+
+
+def _read_part(files: Folder, name: str, shard: Shard) -> tuple[Part, bool] | None:
+    """The shard's file, if it is whole, and whether none of its images may be tried again."""
     try:
-        part, index = pack.read_part(files, _part_name(shard))
+        part, index = pack.read_part(files, name)
+        is_done = index.metadata.metadata[b"pomona.retryable"] == b"0"
     except pack.DAMAGED:
         return None
-    own = index.metadata.metadata
-    is_done = index.generation == shard.generation and own[b"pomona.retryable"] == b"0"
-    return part if is_done and part.images == shard.images.num_rows else None
+    is_whole = index.generation == shard.generation and part.images == shard.images.num_rows
+    return (part, is_done) if is_whole else None
 
 
 @dataclass(frozen=True)
 class Writing:
-    """What `pack_part` needs beside a shard. group_bytes: how large a row group grows."""
+    """What `pack_part` needs beside a shard.
+
+    group_bytes: how large a row group grows; kept: names that are not to be written to.
+    """
 
     source: Source
     files: Folder
     group_bytes: int
+    kept: frozenset[str]
 
 
 def pack_part(shard: Shard, work: Writing, attempt: int = 1) -> Part:
@@ -204,7 +247,7 @@ def pack_part(shard: Shard, work: Writing, attempt: int = 1) -> Part:
 
     An image that cannot be read is a row with its reason. Raises StoreWriteError, StoreBusyError.
     """
-    name = _part_name(shard)
+    name = next(name for name in _part_names(shard) if name not in work.kept)
     with work.files.create(name) as file:
         _write(file, shard, work, attempt)
     part, _ = pack.read_part(work.files, name)
@@ -264,7 +307,7 @@ def _groups(shard: Shard, work: Writing, attempt: int) -> Iterator[list[dict[str
 
 
 def _finish(store: Store, catalog: pa.Table, parts: list[Part]) -> None:
-    """Writes the catalog and the manifest, and removes what that does not name."""
+    """Writes the catalog and the manifest, and removes the files of packs that it does not name."""
     sink = pa.BufferOutputStream()
     pq.write_table(catalog, sink, compression="zstd", write_page_checksum=True)
     data = sink.getvalue()
@@ -283,7 +326,7 @@ def _finish(store: Store, catalog: pa.Table, parts: list[Part]) -> None:
     named = {name, *(part.name for part in parts)}
     for folder in (IMAGES, CATALOG):
         for other in store.files.names(folder):
-            if other not in named:
+            if other not in named and _OWN.fullmatch(other):
                 store.files.delete(other)
     store.files.delete(PACKING)
 
