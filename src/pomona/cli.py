@@ -887,9 +887,7 @@ def download(
         Any,
         typer.Argument(parser=place, metavar="ADDRESS", help="s3://BUCKET or s3://BUCKET/PREFIX."),
     ],
-    folder: Annotated[
-        Path, typer.Argument(readable=False, metavar="DIR", help="Where the files go.")
-    ],
+    folder: Annotated[Any, typer.Argument(parser=place, metavar="DIR", help="Where the files go.")],
     include: Include = None,
     workers: Workers = None,
     dry_run: DryRun = False,

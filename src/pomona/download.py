@@ -84,7 +84,7 @@ class Fetched:
 
 def download(
     source: str | Path,
-    folder: Path,
+    folder: str | Path,
     running: Running,
     include: Sequence[str] = (),
     *,
@@ -97,6 +97,9 @@ def download(
     start = time.perf_counter()
     if not is_address(source):
         raise UsageError(f"{source} is no address: give s3://BUCKET or s3://BUCKET/PREFIX")
+    if is_address(folder):
+        raise UsageError(f"{folder} is no folder on this machine: give the path of one")
+    folder = Path(folder)
     address = Address.parse(str(source))
     bucket = open_bucket(address, running.access)
     patterns = [pattern.removeprefix("**/") for pattern in include]
@@ -206,19 +209,23 @@ def _fetch_one(each: Listed, name: str, work: Fetching) -> bool:
         with work.files.create(name) as file:
             for start in range(0, each.size_bytes, PIECE_BYTES):
                 size = min(PIECE_BYTES, each.size_bytes - start)
-                piece = work.bucket.get(each.key, if_match=each.etag, start=start, size=size).data
-                if len(piece) != size:
-                    raise ObjectStoreError(f"{work.bucket}/{each.key} ended too early: try again")
-                file.write(piece)
-    except FileNotFoundError as exc:
-        raise ObjectStoreError(
-            f"{work.bucket}/{each.key} is gone: run the same command again"
-        ) from exc
+                file.write(_piece(each, start, size, work.bucket))
     except StoreError as exc:
         if isinstance(exc.__cause__, (NotADirectoryError, IsADirectoryError, FileExistsError)):
             raise _NoFileError from exc
         raise
     return True
+
+
+def _piece(each: Listed, start: int, size: int, bucket: Bucket) -> bytes:
+    """`size` bytes of an object. Raises ObjectStoreError, also where it is gone or shorter."""
+    try:
+        piece = bucket.get(each.key, if_match=each.etag, start=start, size=size).data
+    except FileNotFoundError as exc:
+        raise ObjectStoreError(f"{bucket}/{each.key} is gone: run the same command again") from exc
+    if len(piece) != size:
+        raise ObjectStoreError(f"{bucket}/{each.key} ended too early: try again")
+    return piece
 
 
 def _is_there(path: Path, each: Listed) -> bool:
