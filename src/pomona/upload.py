@@ -131,7 +131,8 @@ def upload(
     catalog = find_images(source, Extracting(uploading.source, uploading.include), running)
     objects = {each.key: each for each in bucket.list_all(address.folder)}
     if not dry_run:
-        _end_old_uploads(bucket, address)
+        keys = {address.key(decode_path(path)) for path in catalog["path"].to_pylist()}
+        _end_old_uploads(bucket, address, keys)
     parts = [
         Part(shard, [objects.get(address.key(decode_path(path))) for path in _paths(shard)])
         for shard in shards(make_plan(catalog))
@@ -170,10 +171,13 @@ def _paths(shard: Shard) -> list[str]:
     return paths
 
 
-def _end_old_uploads(bucket: Bucket, address: Address) -> None:
-    """Removes the parts of uploads that were killed; those of this day may be somebody's still."""
+def _end_old_uploads(bucket: Bucket, address: Address, keys: set[str]) -> None:
+    """Removes the parts of uploads to these keys that were killed.
+
+    Other keys are other programs', and those of this day may be somebody's still.
+    """
     try:
-        bucket.abort_uploads(address.folder, older_than_s=DAY_S)
+        bucket.abort_uploads(address.folder, keys.__contains__, older_than_s=DAY_S)
     except ObjectStoreError:  # the right to is not everybody's
         return
 

@@ -14,14 +14,16 @@ from PIL import ExifTags, Image
 import pomona as api
 from conftest import Here, Pomona, contents, draw_photos, tables, wait_for
 from drawn import encode
-from pomona.download import download, is_safe
+from pomona.download import Fetching, download, fetch, is_safe
+from pomona.errors import ObjectStoreError
 from pomona.packing import Packing, make_pack
 from pomona.runs import Running
 from pomona.s3 import etag
 from pomona.s3.address import Address
-from pomona.s3.objects import open_bucket
+from pomona.s3.objects import Listed, open_bucket
 from pomona.sources.decode import decode
 from pomona.sources.pack import MANIFEST
+from pomona.storage import LocalFolder
 from pomona.upload import Uploaded, Uploading, upload
 from s3_server import Place, Proxy, bucket, proxy, s3_server
 
@@ -136,6 +138,21 @@ def test_content_is_compared_where_etags_say_nothing(
     assert send(source, to).sent == 0
 
 
+def test_uploads_of_other_programs_are_left_alone(
+    bucket: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pomona.upload.DAY_S", 0.0)
+    source, client = draw_photos(tmp_path / "photos", 2), bucket.server.client()
+    own = f"shared/{min(files(source))}"
+    for key in (own, "shared/backup.tar"):
+        client.create_multipart_upload(Bucket=bucket.name, Key=key)
+    assert send(source, bucket.at("shared")).sent == 2
+    uploads = client.list_multipart_uploads(Bucket=bucket.name)["Uploads"]
+    [left] = uploads
+    client.abort_multipart_upload(Bucket=bucket.name, Key=left["Key"], UploadId=left["UploadId"])
+    assert left["Key"] == "shared/backup.tar"
+
+
 def test_what_cannot_be_sent_is_named(pomona: Pomona, bucket: Place, tmp_path: Path) -> None:
     source = draw_photos(tmp_path / "photos", 4)
     good = next(source.rglob("*.jpg"))
@@ -183,6 +200,7 @@ def test_a_download_that_was_killed_goes_on_and_then_fetches_nothing(
         (("upload", "photos", "s3://no-such-bucket-here"), 1, "no-such-bucket-here"),
         (("download", "photos", "elsewhere"), 2, "photos is no address: give s3://BUCKET"),
         (("download", "s3://BUCKET/nothing", "elsewhere"), 1, "there is nothing at s3://"),
+        (("download", "s3://BUCKET/a", "s3://b/elsewhere"), 2, "s3://b/elsewhere is no folder on"),
         (("download", "s3://no-such-bucket-here", "elsewhere"), 1, "no-such-bucket-here"),
         (("pack", "photos", "s3://no-such-bucket-here/pack"), 1, "no-such-bucket-here"),
     ],
@@ -195,7 +213,7 @@ def test_bad_input(
     ended = here(*(arg.replace("BUCKET", bucket.name) for arg in args))
     assert ended.status == status, ended
     assert said in ended.complaint
-    assert not (tmp_path / "elsewhere").exists()
+    assert not list(tmp_path.glob("**/elsewhere"))
 
 
 @pytest.mark.parametrize(
@@ -221,6 +239,14 @@ def test_keys_that_can_be_no_file_are_refused(
     assert "2 keys can be no file in" in ended.complaint
     assert not list((tmp_path / "elsewhere").iterdir())
     assert (folder / "a.txt").read_text() == "x"
+
+
+def test_an_object_that_goes_meanwhile_is_told_as_that(bucket: Place, tmp_path: Path) -> None:
+    address = Address.parse(bucket.at("gone"))
+    work = Fetching(open_bucket(address), address, LocalFolder(tmp_path), dry_run=False)
+    with pytest.raises(ObjectStoreError, match=r"gone/a is gone: run the same command again"):
+        fetch([Listed("gone/a", 5, "etag")], work)
+    assert not (tmp_path / "a").exists()
 
 
 def test_large_objects_come_in_pieces(

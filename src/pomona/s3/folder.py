@@ -181,7 +181,7 @@ class S3Folder:
         """Removes what dead commands left: temporaries, and uploads that did not become whole."""
         self.delete(*self.names("_pomona/tmp"))
         with contextlib.suppress(ObjectStoreError):  # the right to is not everybody's
-            self.bucket.abort_uploads(self.root.folder)
+            self.bucket.abort_uploads(self.root.folder, lambda key: True)
 
     def delete(self, *names: str) -> None:
         """Removes files, or folders (names without a suffix) with all in them, if they are there.

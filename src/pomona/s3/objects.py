@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -202,8 +202,13 @@ class Bucket:
             pages = at.client.get_paginator("list_objects_v2")
             yield from pages.paginate(Bucket=self.name, Prefix=prefix, Delimiter=delimiter)
 
-    def abort_uploads(self, prefix: str, older_than_s: float = 0.0) -> int:
-        """Removes the parts of uploads under a prefix that did not become whole; how many."""
+    def abort_uploads(
+        self, prefix: str, is_own: Callable[[str], bool], older_than_s: float = 0.0
+    ) -> int:
+        """Removes the parts of uploads under a prefix that did not become whole; how many.
+
+        is_own: whether a key's are; those of others are left alone.
+        """
         at, ended = _connection(self, os.getpid()), 0
         with at.told():
             pages = at.client.get_paginator("list_multipart_uploads")
@@ -211,7 +216,8 @@ class Bucket:
                 now = seconds(page["ResponseMetadata"]["HTTPHeaders"].get("date"))
                 for upload in page.get("Uploads", []):
                     # Dates of HTTP are of whole seconds.
-                    if now - upload["Initiated"].timestamp() > older_than_s - 1:
+                    is_old = now - upload["Initiated"].timestamp() > older_than_s - 1
+                    if is_old and is_own(upload["Key"]):
                         with contextlib.suppress(at.client.exceptions.NoSuchUpload):
                             at.client.abort_multipart_upload(
                                 Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"]
