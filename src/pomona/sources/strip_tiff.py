@@ -7,10 +7,11 @@ zeros, and gets what is reached from its directories by a tag that says how its 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pomona.errors import ImageError
+from pomona.sources.strip_parts import corrupt, is_profile, orientation, truncated
 
 MAX_DIRECTORIES, MAX_ENTRIES = 10_000, 4_096
 ORIENTATION, XMP, COMPRESSION, PROFILE = 274, 700, 259, 34675
@@ -73,15 +74,8 @@ class _Entry:
     inside: bool
 
 
-def strip_tiff(
-    data: bytes,
-    orientation: Callable[[bytes, bytes], int],
-    is_profile: Callable[[bytes], bool],
-) -> bytes:
-    """orientation: of an image, by its EXIF and its XMP; is_profile: whether bytes are an ICC one.
-
-    Raises ImageError (stage "strip").
-    """
+def strip_tiff(data: bytes) -> bytes:
+    """Raises ImageError (stage "strip")."""
     layout = _Layout(">" if data[:2] == b"MM" else "<", 43 in data[2:4])
     header = 16 if layout.big else 8
     [at] = struct.unpack_from(layout.word, data, header - layout.room)
@@ -90,7 +84,7 @@ def strip_tiff(
     directories: dict[int, bytes] = {}
     while at:
         if len(directories) == MAX_DIRECTORIES or at in directories:
-            raise _corrupt("too many directories")
+            raise corrupt("too many directories")
         entries, after = _read(data, at, layout)
         [following] = struct.unpack_from(layout.word, data, after)
         stays = [
@@ -105,14 +99,10 @@ def strip_tiff(
         dropped.append((at, after + layout.room))
         raws = {entry.tag: entry.raw for entry in stays}
         if ORIENTATION not in raws and not directories:
-            raws |= _turned(data, entries, layout, orientation)
+            raws |= _turned(data, entries, layout)
         directories[at] = _directory(raws, following, layout)
         at = following
     return _assemble(data, kept, dropped, directories)
-
-
-def _corrupt(detail: str) -> ImageError:
-    return ImageError("strip", "corrupt", detail)
 
 
 def _read(data: bytes, at: int, layout: _Layout) -> tuple[list[_Entry], int]:
@@ -121,9 +111,9 @@ def _read(data: bytes, at: int, layout: _Layout) -> tuple[list[_Entry], int]:
     first = at + struct.calcsize(layout.count)
     layout.left -= count
     if layout.left < 0:
-        raise _corrupt("too many entries")
+        raise corrupt("too many entries")
     if not 0 < count <= MAX_ENTRIES or first + count * layout.entry + layout.room > len(data):
-        raise _corrupt("a directory that is none")
+        raise corrupt("a directory that is none")
     entries = []
     for place in range(first, first + count * layout.entry, layout.entry):
         raw = data[place : place + layout.entry]
@@ -133,14 +123,14 @@ def _read(data: bytes, at: int, layout: _Layout) -> tuple[list[_Entry], int]:
         if size > layout.room:
             [start] = struct.unpack(layout.word, raw[-layout.room :])
         if (kind not in _SIZES and tag in _KEPT) or start + size > len(data):
-            raise _corrupt("values outside of the file")
+            raise corrupt("values outside of the file")
         entries.append(_Entry(tag, kind, many, raw, start, start + size, size <= layout.room))
     return entries, first + count * layout.entry
 
 
 def _numbers(data: bytes, entry: _Entry, layout: _Layout) -> tuple[int, ...]:
     if entry.kind not in _WHOLE:
-        raise _corrupt("offsets that are no numbers")
+        raise corrupt("offsets that are no numbers")
     return struct.unpack_from(f"{layout.order}{entry.count}{_WHOLE[entry.kind]}", data, entry.start)
 
 
@@ -161,14 +151,14 @@ def _pixels(data: bytes, entries: list[_Entry], layout: _Layout) -> Iterator[tup
         elif len(starts) == 1:
             raise ImageError("strip", "unsupported", "TIFF that does not say how long its strip is")
         else:
-            raise _corrupt("strips without their sizes")
+            raise corrupt("strips without their sizes")
         if len(starts) != len(lengths):
-            raise _corrupt("not as many strips as sizes")
+            raise corrupt("not as many strips as sizes")
         if wanted not in (None, sum(lengths)):
-            raise _corrupt("strips of other sizes than its rows")
+            raise corrupt("strips of other sizes than its rows")
         for start, length in zip(starts, lengths, strict=True):
             if start + length > len(data):
-                raise ImageError("strip", "truncated")
+                raise truncated()
             yield start, start + length
 
 
@@ -201,12 +191,7 @@ def _metadata(
                 yield from _metadata(data, further, layout, depth + 1)
 
 
-def _turned(
-    data: bytes,
-    entries: list[_Entry],
-    layout: _Layout,
-    orientation: Callable[[bytes, bytes], int],
-) -> dict[int, bytes]:
+def _turned(data: bytes, entries: list[_Entry], layout: _Layout) -> dict[int, bytes]:
     """The orientation of an image that says it in XMP alone."""
     for entry in entries:
         if entry.tag == XMP and (turn := orientation(b"", data[entry.start : entry.end])) != 1:
@@ -232,14 +217,14 @@ def _assemble(
 ) -> bytes:
     """Zeros, with what is kept; refused where that shares bytes with what is not."""
     if sum(end - start for start, end in kept + dropped) > MAX_SHARED * len(data):
-        raise _corrupt("its parts share bytes")
+        raise corrupt("its parts share bytes")
     taken = bytearray(len(data))
     for start, end in dropped:
         taken[start:end] = b"\1" * (end - start)
     stripped = bytearray(len(data))
     for start, end in kept:
         if taken.find(1, start, end) >= 0:
-            raise _corrupt("its pixels and its metadata share bytes")
+            raise corrupt("its pixels and its metadata share bytes")
         stripped[start:end] = data[start:end]
     for place, table in directories.items():
         stripped[place : place + len(table)] = table
