@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
@@ -179,3 +180,101 @@ def test_damaged_files_are_refused_or_tell_nothing() -> None:
     assert outcomes["good"] - outcomes["same"] <= outcomes["good"] // 100, outcomes
     known = {"refused by strip", "stripped", "good", "same"}
     assert outcomes.keys() - known <= {f"bad {start!r}" for start in (b"BM", b"II", b"MM", b"RI")}
+
+
+def goes(data: bytes) -> bytes:
+    """Stripped; what it told has gone, and its pixels have stayed."""
+    stripped = strip_metadata(data)
+    assert tells(data)
+    assert not tells(stripped)
+    assert same_pixels(data, stripped)
+    assert strip_metadata(stripped) == stripped
+    return stripped
+
+
+def refused(data: bytes) -> tuple[str, str]:
+    with pytest.raises(ImageError) as caught:
+        strip_metadata(data)
+    return caught.value.stage, caught.value.reason
+
+
+def extension(name: bytes, *blocks: bytes) -> bytes:
+    parts = b"".join(bytes([len(block)]) + block for block in blocks)
+    return b"!\xff\x0b" + name + parts + b"\0"
+
+
+def test_of_a_gifs_extensions_stays_what_they_are_for() -> None:
+    plain, told = seeds()["gif"], SECRET.encode()
+    at = plain.index(b"!\xf9")
+    begun, control, rest = plain[:at], plain[at : at + 7], plain[at + 8 :]
+    loop = extension(b"NETSCAPE2.0", b"\1\0\0")
+    pieces = [PROFILE[at : at + 255] for at in range(0, len(PROFILE), 255)]
+    profile = extension(b"ICCRGBG1012", *pieces)
+    told_block = bytes([len(told)]) + told + b"\0"
+    stripped = goes(
+        begun + extension(b"NETSCAPE2.0", b"\1\0\0", told) + extension(b"ICCRGBG1012", told * 4)
+        + extension(b"ANIMEXTS1.0", told) + profile + control + told_block + rest
+    )  # fmt: skip
+    kept = begun.partition(b"!\xfe")[0] + loop + profile + control + b"\0"
+    assert stripped.startswith(kept)
+    assert refused(begun + b"!\xf9" + told_block + rest) == ("strip", "corrupt")
+
+
+@pytest.mark.parametrize("kind", ["bmp", "bmp palette", "bmp 16-bit", "bmp run-length"])
+def test_a_bmps_bytes_before_its_pixels_tell_nothing(kind: str) -> None:
+    data = seeds()[kind]
+    [start] = struct.unpack_from("<I", data, 10)
+    told = SECRET.encode()[:16]
+    goes(data[:6] + b"zqzq" + struct.pack("<I", start + len(told)) + data[14:start] + told
+         + data[start:])  # fmt: skip
+
+
+@pytest.mark.parametrize("header", [64, 108, 124])
+def test_a_bmps_long_header_tells_nothing(header: int) -> None:
+    data, further = seeds()["bmp"], header - 40
+    told = bytearray((SECRET.encode() * 3)[:further])
+    start = struct.pack("<II", 54 + further, header)
+    data = data[:10] + start + data[18:54] + told + data[54:]
+    goes(data)
+
+
+def test_a_bmp_of_another_kind_is_refused() -> None:
+    data = bytearray(seeds()["bmp"])
+    for compression in (4, 5):
+        data[30] = compression
+        assert refused(bytes(data)) == ("strip", "unsupported")
+    data[30], data[14] = 0, 41
+    assert refused(bytes(data)) == ("strip", "corrupt")
+
+
+def with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
+    return data[:33] + chunk(name, content) + data[33:]
+
+
+def test_of_a_png_the_profile_stays_without_what_follows_it() -> None:
+    plain = encode(gradients(HEIGHT, WIDTH), "PNG")
+    packed = b"n\0\0" + zlib.compress(PROFILE, 1) + SECRET.encode()
+    stripped = goes(with_chunk(plain, b"iCCP", packed))
+    with Image.open(io.BytesIO(stripped)) as image:
+        assert image.info["icc_profile"] == PROFILE
+
+
+def test_a_png_keeps_no_chunk_that_its_kind_does_not_use() -> None:
+    plain = encode(gradients(HEIGHT, WIDTH), "PNG")
+    goes(with_chunk(plain, b"hIST", SECRET.encode()))
+    goes(with_chunk(plain, b"PLTE", SECRET.encode()[:39]))
+
+
+@pytest.mark.parametrize("name", [b"pHYs", b"tRNS", b"gAMA", b"cHRM", b"bKGD", b"sBIT", b"cLLI"])
+def test_a_png_with_a_chunk_of_another_length_is_refused(name: bytes) -> None:
+    plain = encode(gradients(HEIGHT, WIDTH), "PNG")
+    assert refused(with_chunk(plain, name, SECRET.encode())) == ("strip", "corrupt")
+    once = with_chunk(plain, b"pHYs", bytes(9))
+    assert same_pixels(once, strip_metadata(once))
+    assert refused(with_chunk(once, b"pHYs", b"zqzqzqzqz")) == ("strip", "corrupt")
+
+
+def test_a_webp_with_pixels_twice_is_refused() -> None:
+    plain = encode(gradients(HEIGHT, WIDTH), "WEBP")
+    body = plain[8:] + b"VP8 " + struct.pack("<I", len(SECRET)) + SECRET.encode()
+    assert refused(b"RIFF" + struct.pack("<I", len(body)) + body) == ("strip", "corrupt")

@@ -51,22 +51,37 @@ def strip_metadata(data: bytes) -> bytes:
 
 # PNG (W3C PNG, third edition, 11)
 
-_PNG_KEPT = frozenset(
-    b"IHDR PLTE IDAT IEND tRNS cHRM gAMA sRGB sBIT bKGD hIST pHYs cICP mDCV cLLI acTL fcTL fdAT"
-    .split()
-)  # fmt: skip
+# Chunk → how long its content may be, for those that are kept.
+_PNG_LENGTHS: dict[bytes, range | tuple[int, ...]] = {
+    b"IHDR": (13,), b"PLTE": range(3, 769, 3), b"IDAT": range(1 << 31), b"IEND": (0,),
+    b"tRNS": range(1, 257), b"cHRM": (32,), b"gAMA": (4,), b"sRGB": (1,), b"sBIT": range(1, 5),
+    b"bKGD": (1, 2, 6), b"pHYs": (9,), b"cICP": (4,), b"mDCV": (24,), b"cLLI": (8,),
+    b"acTL": (8,), b"fcTL": (26,), b"fdAT": range(4, 1 << 31),
+}  # fmt: skip
+_PNG_REPEATED = frozenset([b"IDAT", b"fcTL", b"fdAT"])
+# Colour type → how long its tRNS may be; a PLTE is needed by the one of palettes alone.
+_PNG_TRANSPARENT = {0: range(2, 3), 2: range(6, 7), 3: range(1, 257)}
+_PNG_PALETTE = 3
 
 
 def _strip_png(data: bytes) -> bytes:
     kept: list[bytes] = []
     exif, raw_exif, xmp = b"", b"", b""
+    colours, seen = 0, set[bytes]()
     for name, content, piece in _chunks(data):
-        if name in _PNG_KEPT:
-            kept.append(piece)
+        if name in _PNG_LENGTHS:
+            if len(content) not in _PNG_LENGTHS[name]:
+                raise corrupt("a chunk of another length than its kind has")
+            if name in seen:
+                raise corrupt("a chunk that comes twice")
+            if name == b"IHDR":
+                colours = content[9]
+            if _is_needed(name, content, colours):
+                kept.append(piece)
         elif name == b"iCCP":
-            packed = content.partition(b"\0")[2][1:]
-            if is_profile(_inflate(packed, MAX_PROFILE_BYTES)):
-                kept.append(_chunk(name, b"ICC profile\0\0" + packed))
+            profile = _inflate(content.partition(b"\0")[2][1:], MAX_PROFILE_BYTES)
+            if is_profile(profile):
+                kept.append(_chunk(name, b"ICC profile\0\0" + zlib.compress(profile, 9)))
         elif name == b"eXIf":
             exif = content
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
@@ -79,9 +94,21 @@ def _strip_png(data: bytes) -> bytes:
                 raw_exif = _raw_profile(text)
         elif not name[0] & 0x20:
             raise corrupt("a critical chunk that is not known")
+        seen |= {name} - _PNG_REPEATED
     turned = minimal_exif(orientation(exif or raw_exif, xmp))
     extra = [_chunk(b"eXIf", turned)] if turned else []
     return b"".join([data[:8], kept[0], *extra, *kept[1:]])
+
+
+def _is_needed(name: bytes, content: bytes, colours: int) -> bool:
+    """Not palettes and transparent colours of an image that has none; colours: its colour type."""
+    if name == b"PLTE":
+        return colours == _PNG_PALETTE
+    if name != b"tRNS":
+        return True
+    if colours in _PNG_TRANSPARENT and len(content) not in _PNG_TRANSPARENT[colours]:
+        raise corrupt("transparent colours of another length")
+    return colours in _PNG_TRANSPARENT
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
@@ -128,7 +155,7 @@ def _raw_profile(text: bytes) -> bytes:
 
 # WebP (RFC 9649)
 
-_WEBP_KEPT = frozenset([b"VP8 ", b"VP8L", b"ALPH", b"ANIM"])
+_WEBP_PIXELS = frozenset([b"VP8 ", b"VP8L", b"ALPH"])
 _HAS_EXIF, _HAS_XMP, _HAS_PROFILE = 0x08, 0x04, 0x20
 
 
@@ -137,16 +164,18 @@ def _strip_webp(data: bytes) -> bytes:
     if end > len(data):
         raise truncated()
     flags: bytes | None = None
+    seen: set[bytes] = set()
     kept: list[bytes] = []
     profile, exif, xmp = b"", b"", b""
     for name, content in _riff_chunks(data, 12, end):
         if name == b"VP8X" and flags is None and len(content) == 10:
             flags = content
-        elif name in _WEBP_KEPT:
+        elif (name in _WEBP_PIXELS and name not in seen) or (name == b"ANIM" and len(content) == 6):
             kept.append(_riff_chunk(name, content))
+            seen.add(name)
         elif name == b"ANMF":
             frames = _riff_chunks(content, 16, len(content))
-            frame = [_riff_chunk(name, part) for name, part in frames if name in _WEBP_KEPT]
+            frame = [_riff_chunk(name, part) for name, part in frames if name in _WEBP_PIXELS]
             kept.append(_riff_chunk(name, content[:16] + b"".join(frame)))
         elif name == b"ICCP" and not profile:
             profile = content if is_profile(content) else b""
@@ -161,7 +190,7 @@ def _strip_webp(data: bytes) -> bytes:
         turned = minimal_exif(orientation(exif, xmp))
         says = flags[0] & ~(_HAS_EXIF | _HAS_XMP | _HAS_PROFILE)
         says |= (_HAS_EXIF if turned else 0) | (_HAS_PROFILE if profile else 0)
-        first = [_riff_chunk(b"VP8X", bytes([says]) + flags[1:])]
+        first = [_riff_chunk(b"VP8X", bytes([says, 0, 0, 0]) + flags[4:])]
         kept = first + ([_riff_chunk(b"ICCP", profile)] if profile else []) + kept
         after = _riff_chunk(b"EXIF", turned) if turned else b""
     body = b"WEBP" + b"".join(kept) + after

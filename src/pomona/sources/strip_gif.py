@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pomona.sources.strip_parts import MAX_PARTS, corrupt, truncated
+from pomona.sources.strip_parts import MAX_PARTS, corrupt, is_profile, truncated
 
-_GIF_KEPT = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012")
+_CONTROL, _APPLICATION = 0xF9, 0xFF
+_LOOPS, _PROFILE = (b"NETSCAPE2.0", b"ANIMEXTS1.0"), b"ICCRGBG1012"
 
 
 def strip_gif(data: bytes) -> bytes:
@@ -22,12 +23,32 @@ def strip_gif(data: bytes) -> bytes:
             images += 1
         elif kind == b"!":
             at = _end_of_blocks(data, at + 2)
-            label, name = data[start + 1], data[start + 3 : start + 14]
-            if label == 0xF9 or (label == 0xFF and data[start + 2] == 11 and name in _GIF_KEPT):
-                kept.append(data[start:at])
+            kept.append(_extension(data[start:at]))
         else:
             raise corrupt("no block where one ends") if kind else truncated()
     raise corrupt("too many blocks")
+
+
+def _extension(block: bytes) -> bytes:
+    """What stays of it: a frame's timing, how often all is shown, a profile; nothing of others."""
+    label, size, name = block[1], block[2], block[3:14]
+    if label == _CONTROL:
+        if size != 4:
+            raise corrupt("a graphic control extension of another length")
+        return block[:7] + b"\0"
+    if label != _APPLICATION or size != 11:
+        return b""
+    if name in _LOOPS and block[14] == 3:
+        return block[:18] + b"\0"
+    return block if name == _PROFILE and is_profile(_joined(block, 14)) else b""
+
+
+def _joined(block: bytes, at: int) -> bytes:
+    parts = []
+    while size := block[at]:
+        parts.append(block[at + 1 : at + 1 + size])
+        at += 1 + size
+    return b"".join(parts)
 
 
 def _colours(flags: int) -> int:
