@@ -12,11 +12,11 @@ from random import Random
 
 import numpy as np
 import pytest
-from damage import WAYS, seeds, splice
+from damage import WAYS, entries, seeds, splice
 from PIL import ExifTags, Image, ImageCms
 from test_privacy import PIECES, SECRET, telling
 
-from drawn import chunk, encode, gradients, noise, segment
+from drawn import chunk, encode, gradients, noise, segment, tiff
 from pomona.errors import ImageError
 from pomona.sources.decode import decode
 from pomona.sources.strip import strip_metadata
@@ -278,3 +278,62 @@ def test_a_webp_with_pixels_twice_is_refused() -> None:
     plain = encode(gradients(HEIGHT, WIDTH), "WEBP")
     body = plain[8:] + b"VP8 " + struct.pack("<I", len(SECRET)) + SECRET.encode()
     assert refused(b"RIFF" + struct.pack("<I", len(body)) + body) == ("strip", "corrupt")
+
+
+def in_tiff(jpeg: bytes, tables: bytes) -> bytes:
+    """A TIFF of one strip that is a JPEG; its tables are the first of what its data holds."""
+    tags = {
+        256: (WIDTH,), 257: (HEIGHT,), 258: (8,) * 3, 259: (7,), 262: (6,), 277: (3,),
+        278: (HEIGHT,), 273: (len(tables),), 279: (len(jpeg),), 530: (2, 2),
+    }  # fmt: skip
+    data = tables + jpeg
+    if not tables:
+        return tiff(tags, data)
+    made = bytearray(tiff(tags | {347: (0,) * len(tables)}, data))
+    for place, tag, order in entries(bytes(made)):
+        if tag == 347:
+            struct.pack_into(order + "HII", made, place + 2, 7, len(tables), made.find(data))
+    return bytes(made)
+
+
+def test_a_jpeg_in_a_tiff_tells_nothing() -> None:
+    jpeg = encode(gradients(HEIGHT, WIDTH), "JPEG")
+    exif = segment(0xE1, b"Exif\0\0" + SECRET.encode())
+    thumbnail = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\2\2" + SECRET.encode()[:12])
+    tables = jpeg[20 : jpeg.index(b"\xff\xc0")]
+    told = exif + thumbnail + segment(0xFE, SECRET.encode()) + segment(0xEE, SECRET.encode())
+    goes(in_tiff(jpeg[:2] + told + jpeg[2:] + SECRET.encode(), b""))
+    goes(in_tiff(jpeg, jpeg[:2] + told + b"\xff" + tables + b"\xff\xd9" + SECRET.encode()))
+    assert refused(in_tiff(SECRET.encode(), b"")) == ("strip", "corrupt")
+
+
+def test_a_tiff_that_holds_files_of_other_formats_is_refused() -> None:
+    data = bytearray(encode(noise(HEIGHT, WIDTH), "TIFF", compression="tiff_lzw"))
+    for place, tag, order in entries(bytes(data)):
+        if tag == 259:
+            struct.pack_into(order + "H", data, place + 8, 50001)
+    assert refused(bytes(data)) == ("strip", "unsupported")
+
+
+@pytest.mark.parametrize("kind", [1, 2, 7])
+def test_a_tiff_with_a_text_where_numbers_belong_is_refused(kind: int) -> None:
+    values = struct.unpack("<10I", SECRET.encode())
+    tags = {
+        256: (4,), 257: (4,), 258: (8,), 262: (1,), 273: (0,), 279: (16,), 301: values,
+    }  # fmt: skip
+    data = bytearray(tiff(tags, bytes(16)))
+    for place, tag, order in entries(bytes(data)):
+        if tag == 301:
+            struct.pack_into(order + "HI", data, place + 2, kind, len(SECRET))
+    assert refused(bytes(data)) == ("strip", "corrupt")
+
+
+def test_a_tiffs_entries_hold_nothing_behind_short_values() -> None:
+    tags: dict[int, tuple[int, ...]] = {
+        256: (4,), 257: (4,), 258: (8,), 262: (1,), 273: (0,), 279: (16,), 296: (0,),
+    }  # fmt: skip
+    data = bytearray(tiff(tags, bytes(16)))
+    for place, tag, order in entries(bytes(data)):
+        if tag == 296:
+            struct.pack_into(order + "HI4s", data, place + 2, 3, 0, b"zqzq")
+    goes(bytes(data))

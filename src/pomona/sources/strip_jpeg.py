@@ -51,8 +51,32 @@ def _segment(marker: int, content: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
 
 
-def segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Marker, content and bytes of each segment up to the image's end, scans with their pixels."""
+def told(data: bytes, *, tables: bool = False) -> list[tuple[int, int]]:
+    """Where a JPEG within another format has what no pixel needs, from its start to its end.
+
+    tables: it holds tables for others, and no pixels. Raises ImageError (stage "strip").
+    """
+    if data[:2] != b"\xff\xd8":
+        raise corrupt("a JPEG that is none")
+    found, end = [], 2
+    for marker, content, piece in segments(data, tables=tables):
+        start = data.index(piece, end)  # fill bytes may be before it
+        end = start + len(piece)
+        is_jfif = marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) >= 14
+        is_adobe = marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12
+        if is_jfif or is_adobe:
+            found.append((start + 16, end))
+        elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
+            found.append((start + 4, end))
+    found.append((data.index(b"\xd9", end) + 1, len(data)))
+    return [(start, end) for start, end in found if start < end]
+
+
+def segments(data: bytes, *, tables: bool = False) -> Iterator[tuple[int, bytes, bytes]]:
+    """Marker, content and bytes of each segment up to the image's end, scans with their pixels.
+
+    tables: without a scan it is whole, too.
+    """
     at, scans = 2, 0
     for _ in range(MAX_PARTS):
         if data[at : at + 1] != b"\xff":
@@ -63,7 +87,7 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
             raise truncated()
         marker = data[at + 1]
         if marker == 0xD9:
-            if not scans:
+            if not scans and not tables:
                 raise truncated()
             return
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")

@@ -11,13 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pomona.errors import ImageError
+from pomona.sources.strip_jpeg import told
 from pomona.sources.strip_parts import corrupt, is_profile, orientation, truncated
 
 MAX_DIRECTORIES, MAX_ENTRIES = 10_000, 4_096
 ORIENTATION, XMP, COMPRESSION, PROFILE = 274, 700, 259, 34675
 # Directories of their own: of smaller pictures, EXIF, GPS, and EXIF's interoperability.
 _LEADING = (330, 34665, 34853, 40965)
-_OLD_JPEG, _YCBCR, _PLANAR = 6, 6, 2
+_YCBCR, _PLANAR = 6, 2
+_PLAIN, _OLD_JPEG, _JPEG, _TABLES = 1, 6, 7, 347
+# Compressions that have no place for metadata; a WebP or a JPEG 2000 has.
+_COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000)
+# Types of values: bytes, and those of texts or of anything.
+_BYTES, _TEXTS = (1, 6), (2, 7)
 # Where pixels lie → how many bytes of them there.
 _PIXELS = {273: 279, 324: 325}
 # How pixels are stored, by the tags of TIFF 6.0; the last is the ICC profile.
@@ -92,12 +98,15 @@ def strip_tiff(data: bytes) -> bytes:
             for entry in entries
             if entry.tag in _KEPT
             and (entry.tag != PROFILE or is_profile(data[entry.start : entry.end]))
+            and (entry.tag != _TABLES or _compression(data, entries, layout) == _JPEG)
         ]
-        kept += [(entry.start, entry.end) for entry in stays if not entry.inside]
-        kept += _pixels(data, stays, layout)
+        _refuse_texts(stays)
+        used, unused = _split(data, stays, layout)
+        kept += used
+        dropped += unused
         dropped += _metadata(data, entries, layout)
         dropped.append((at, after + layout.room))
-        raws = {entry.tag: entry.raw for entry in stays}
+        raws = {entry.tag: _without_rest(entry, layout) for entry in stays}
         if ORIENTATION not in raws and not directories:
             raws |= _turned(data, entries, layout)
         directories[at] = _directory(raws, following, layout)
@@ -134,13 +143,57 @@ def _numbers(data: bytes, entry: _Entry, layout: _Layout) -> tuple[int, ...]:
     return struct.unpack_from(f"{layout.order}{entry.count}{_WHOLE[entry.kind]}", data, entry.start)
 
 
+def _refuse_texts(entries: list[_Entry]) -> None:
+    """Refuses texts where numbers belong."""
+    for entry in entries:
+        is_text = entry.kind in _TEXTS or (entry.kind in _BYTES and not entry.inside)
+        if is_text and entry.tag not in (_TABLES, PROFILE):
+            raise corrupt(f"a text where tag {entry.tag} has numbers")
+
+
+def _without_rest(entry: _Entry, layout: _Layout) -> bytes:
+    """The entry, without what stands behind a value that is shorter than the room for it."""
+    used = layout.entry - layout.room + (entry.end - entry.start if entry.inside else layout.room)
+    return entry.raw[:used].ljust(layout.entry, b"\0")
+
+
+def _compression(data: bytes, entries: list[_Entry], layout: _Layout) -> int:
+    found = [entry for entry in entries if entry.tag == COMPRESSION]
+    [compression] = _numbers(data, found[-1], layout)[:1] if found else [_PLAIN]
+    if compression == _OLD_JPEG:
+        raise ImageError("strip", "unsupported", "TIFF with JPEG of the old style")
+    if compression not in _COMPRESSIONS:
+        raise ImageError("strip", "unsupported", f"TIFF of compression {compression}")
+    return compression
+
+
+def _split(
+    data: bytes, entries: list[_Entry], layout: _Layout
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Where lies what a directory's pixels need, and what JPEGs of theirs hold beside it."""
+    used = [(entry.start, entry.end) for entry in entries if not entry.inside]
+    pixels = list(_pixels(data, entries, layout))
+    if _compression(data, entries, layout) != _JPEG:
+        return used + pixels, []
+    tables = [(entry.start, entry.end) for entry in entries if entry.tag == _TABLES]
+    if any(entry.inside for entry in entries if entry.tag == _TABLES):
+        raise corrupt("tables of a JPEG that are none")
+    used = [part for part in used if part not in tables]
+    unused = []
+    for start, end in dict.fromkeys(tables + pixels):
+        at = start
+        for first, last in told(data[start:end], tables=(start, end) in tables):
+            used.append((at, start + first))
+            unused.append((start + first, start + last))
+            at = start + last
+        used.append((at, end))
+    return used, unused
+
+
 def _pixels(data: bytes, entries: list[_Entry], layout: _Layout) -> Iterator[tuple[int, int]]:
     """Where a directory's pixels lie."""
     by_tag = {entry.tag: entry for entry in entries}
-    compression = by_tag.get(COMPRESSION)
-    if compression and _numbers(data, compression, layout)[:1] == (_OLD_JPEG,):
-        raise ImageError("strip", "unsupported", "TIFF with JPEG of the old style")
-    plain = compression is None or _numbers(data, compression, layout)[:1] == (1,)
+    plain = _compression(data, entries, layout) == _PLAIN
     wanted = _plain_size(data, by_tag, layout) if plain and 273 in by_tag else None
     for where, sizes in _PIXELS.items():
         if where not in by_tag:
