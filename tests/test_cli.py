@@ -196,8 +196,7 @@ def test_an_image_too_large_is_told_and_taken_once_it_may_be(
     pomona.done("run", photos, out, "--max-pixels", "2400", "--max-error-rate", "1", "--quiet")
     errors = api.open(out).errors().to_pylist()
     assert [row["reason"] for row in errors] == ["too_large"] * 13
-    told = re.compile(r"\d+ × \d+ pixels, more than 2,400")
-    assert all(told.fullmatch(row["detail"]) for row in errors)
+    assert all(row["detail"].endswith(" pixels, more than 2,400") for row in errors)
     flags = ("--max-pixels", "1MP", "--retry-errors=all", "--refit", "--quiet")
     pomona.done("run", photos, out, *flags)
     assert tables(out) == tables(finished)

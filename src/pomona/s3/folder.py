@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import mmap
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from pomona.s3.objects import Bucket
 TAIL_BYTES = 64 * 2**10
 # For so long a look at the lock holds good: it ends after two minutes of silence.
 LOOK_S = 1.0
+# What may be large enough to be put in parts, of a store and of a pack
+_IN_PARTS = re.compile(r"_pomona/[^/]+|[a-z]+/([a-z]+/)?part-[0-9]{5,}[^/]*")
 # Written only as the successor of what was read of it
 SUCCESSIVE = ("pomona.json", "_pomona/plan.parquet")
 
@@ -180,8 +183,12 @@ class S3Folder:
     def sweep(self) -> None:
         """Removes what dead commands left: temporaries, and uploads that did not become whole."""
         self.delete(*self.names("_pomona/tmp"))
+        self._check_lock()
         with contextlib.suppress(ObjectStoreError):  # the right to is not everybody's
-            self.bucket.abort_uploads(self.root.folder, lambda key: True)
+            self.bucket.abort_uploads(self.root.folder, self._is_own)
+
+    def _is_own(self, key: str) -> bool:
+        return bool(_IN_PARTS.fullmatch(key[len(self.root.folder) :]))
 
     def delete(self, *names: str) -> None:
         """Removes files, or folders (names without a suffix) with all in them, if they are there.
