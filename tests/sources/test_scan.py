@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona import schemas
-from pomona.errors import ImageError, SourceError
+from pomona.errors import ImageError, SourceError, UsageError
+from pomona.s3.address import place
 from pomona.sources.fetch import fetch
 from pomona.sources.scan import EXTENSIONS, folder_label, scan, spread_sample
 from unprivileged import unprivileged
@@ -275,10 +276,10 @@ def test_a_source_that_is_no_folder_is_refused_with_a_way_out(
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/photos", "https://example.org/a", "gs://b"])
-def test_an_address_is_refused_with_a_way_out(address: str) -> None:
-    with pytest.raises(SourceError, match=r"is an address: pomona reads folders and s3://; "):
-        scan(Path(address))
+@pytest.mark.parametrize("address", ["https://example.org/a", "gs://b", "s3a://b/c"])
+def test_an_address_of_another_kind_is_refused_with_a_way_out(address: str) -> None:
+    with pytest.raises(UsageError, match=f"{address} is no place for pomona: give a folder, or s3"):
+        place(address)
 
 
 def test_a_folder_whose_name_looks_like_an_address_is_read(

@@ -7,6 +7,7 @@ own tools do.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import time
@@ -207,7 +208,7 @@ class Bucket:
     ) -> int:
         """Removes the parts of uploads under a prefix that did not become whole; how many.
 
-        is_own: whether a key's are; those of others are left alone.
+        is_own: whether a key's are; those of others are left alone. older_than_s: 0: all of them.
         """
         at, ended = _connection(self, os.getpid()), 0
         with at.told():
@@ -215,9 +216,9 @@ class Bucket:
             for page in pages.paginate(Bucket=self.name, Prefix=prefix):
                 now = seconds(page["ResponseMetadata"]["HTTPHeaders"].get("date"))
                 for upload in page.get("Uploads", []):
-                    # Dates of HTTP are of whole seconds.
-                    is_old = now - upload["Initiated"].timestamp() > older_than_s - 1
-                    if is_old and is_own(upload["Key"]):
+                    # A server's clocks may differ by a second or two, which is no age.
+                    age_s = now - upload["Initiated"].timestamp()
+                    if age_s > (older_than_s or -math.inf) and is_own(upload["Key"]):
                         with contextlib.suppress(at.client.exceptions.NoSuchUpload):
                             at.client.abort_multipart_upload(
                                 Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"]
