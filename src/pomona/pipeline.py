@@ -220,6 +220,8 @@ def prepare(out: str | Path, extracting: Extracting, running: Running) -> Job:
             f"{backbone.name} is {len(network.model):,} bytes, {running.engine.name} can send "
             f"{limit:,} to its workers: take a smaller network, or --engine local"
         )
+    if running.engine.name == "local":  # of another's machines only its workers can tell
+        runtime.check_machine(network.runtime, network.precision)
     recipe = features.make_recipe(backbone, network, extracting.fit)
     images = images.absolute()
     if not is_new:
@@ -281,8 +283,6 @@ def _extract(work: Run, job: Job) -> pa.Table:
     store, recipe = work.store, job.recipe
     first = job.catalog.slice(0, 1).to_pylist()[0]
     seen = reach.Image(job.images, first["path"], first["fingerprint"])
-    if not work.engine.remote:
-        runtime.check_machine(job.network.runtime, job.network.precision)
     reach.check(work.engine, store.files, seen, recipe.runtime)
     work.watch.seconds["scan"] += job.scan_seconds
     if store.is_new():
