@@ -140,7 +140,7 @@ def manifest(catalog: str, parts: Sequence[Part], **totals: int) -> dict[str, An
 def _damaged(files: Folder, name: str) -> SourceError:
     return SourceError(
         f"{files}/{name} is damaged: restore it from a copy, "
-        "or give the `pomona pack` again that made it"
+        "or pack the images again into another folder"
     )
 
 
