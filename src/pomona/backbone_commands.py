@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from pomona.errors import BackboneError, UsageError
+from pomona.options import AsJson, NetworkFile, grouped
 
 if TYPE_CHECKING:
-    from pomona.backbones.reading import Reading
     from pomona.backbones.spec import Backbone
 
 STOPPED = 130
@@ -25,54 +25,7 @@ app = typer.Typer(
     invoke_without_command=True,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-InputSize = Annotated[
-    int | None,
-    typer.Option(
-        metavar="PIXELS", help="Side of the squares the network takes. (default: its own)"
-    ),
-]
-Layer = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="FILE.onnx: cut at this node. (default: what enters the classifier)",
-    ),
-]
-Preprocessing = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOW",
-        help="FILE.onnx: imagenet, tf, caffe, unit, none, or MEANS/DEVIATIONS in 0…255.",
-        autocompletion=lambda: ["imagenet", "tf", "caffe", "unit", "none"],
-    ),
-]
-Layout = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ORDER",
-        help="FILE.onnx: nchw or nhwc. (default: by its input's shape)",
-        autocompletion=lambda: ["nchw", "nhwc"],
-    ),
-]
-BackboneSha256 = Annotated[
-    str | None,
-    typer.Option("--backbone-sha256", metavar="DIGEST", help="FILE.onnx: refuse any other file."),
-]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `pomona backbones` lists it.")]
-
-
-def reading(
-    sha256: str | None,
-    layer: str | None,
-    input_size: int | None,
-    preprocessing: str | None,
-    layout: str | None,
-) -> Reading:
-    """What the flags say of a network."""
-    from pomona.backbones.reading import Reading
-
-    return Reading(sha256, layer, input_size, preprocessing, layout)
 
 
 @app.callback()
@@ -189,16 +142,13 @@ def add(
 
 
 @app.command(epilog="Example: pomona backbones export mobilenet_v2 mobilenet_v2.onnx")
+@grouped
 def export(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A network's name, or a FILE.onnx.")],
     file: Annotated[
         Path, typer.Argument(readable=False, metavar="OUT.onnx", help="The file to write.")
     ],
-    input_size: InputSize = None,
-    layer: Layer = None,
-    preprocessing: Preprocessing = None,
-    layout: Layout = None,
-    backbone_sha256: BackboneSha256 = None,
+    network_file: NetworkFile,
     as_json: AsJson = False,
 ) -> None:
     """Write a network with its spec into one ONNX file, to be carried to where there is none.
@@ -209,8 +159,7 @@ def export(
 
     if file.suffix != ".onnx":
         raise UsageError(f"{file} must end in .onnx, by which --backbone knows it")
-    meant = reading(backbone_sha256, layer, input_size, preprocessing, layout)
-    backbone = registry.get(name, meant)
+    backbone = registry.get(name, network_file.reading())
     network = cache.load(backbone)
     content = exported.write(backbone, network)
     try:

@@ -16,7 +16,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,23 +26,39 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from pomona import __version__, backbone_commands
-from pomona.backbone_commands import (
-    STOPPED,
-    AsJson,
-    BackboneSha256,
-    InputSize,
-    Layer,
-    Layout,
-    Preprocessing,
-)
+from pomona.backbone_commands import STOPPED
 from pomona.errors import PomonaError, StoreError, UsageError
-from pomona.progress import LoggedProgress, PlainProgress, Progress, TerminalProgress, duration
-from pomona.s3.address import Access, is_address, place
+from pomona.options import (
+    AsJson,
+    Buckets,
+    DryRun,
+    Images,
+    Include,
+    Labels,
+    Network,
+    NetworkFile,
+    Out,
+    Output,
+    Pca,
+    ReadBuckets,
+    Seed,
+    Source,
+    StoreFolder,
+    Thumbnails,
+    Where,
+    Workers,
+    grouped,
+    size,
+)
+from pomona.progress import duration
+from pomona.s3.address import is_address, place
 from pomona.workers import ARROW_MEMORY, forgo_pandas
 
 if TYPE_CHECKING:
     from pomona.engines import Engine
+    from pomona.progress import Progress
     from pomona.runs import Running, Summary
+    from pomona.s3.address import Access
 
 app = typer.Typer(
     name="pomona",
@@ -57,11 +72,11 @@ app = typer.Typer(
 FAILED, WRONG_USAGE, OVER_ERROR_RATE, TERMINATED = 1, 2, 3, 143
 WORKERS_NEED = ("pomona.features", "pomona.pca")
 
-# What typer raises of arguments that it cannot parse, under a name that its versions share.
 # What Spark itself takes for a secret among its settings (spark.redaction.regex)
 _SECRET = re.compile(
     r"(?is)^((?:--spark-conf=)?[\w.-]*(?:secret|password|token|access\.?key)[\w.-]*)=.*"
 )
+# What typer raises of arguments that it cannot parse, under a name that its versions share
 _Misuse: Any = typer.BadParameter.__base__
 
 
@@ -118,28 +133,6 @@ def _fail(message: object, status: int) -> None:
     sys.exit(status)
 
 
-def _backbone_names() -> list[str]:
-    from pomona.backbones import registry
-
-    return registry.names()
-
-
-def _pixels(text: str | int) -> int:
-    """A number of pixels: 50000000 or 50MP."""
-    number = re.fullmatch(r"(\d+)(MP)?", str(text))
-    if number is None:
-        raise typer.BadParameter(f"{text!r} is no number of pixels: give 50000000 or 50MP")
-    return int(number[1]) * (1_000_000 if number[2] else 1)
-
-
-def _bytes(text: str | int) -> int:
-    """A number of bytes: 128000000, 128MB or 1GB."""
-    number = re.fullmatch(r"(\d+)(MB|GB)?", str(text))
-    if number is None:
-        raise typer.BadParameter(f"{text!r} is no size: give bytes, or 128MB or 1GB")
-    return int(number[1]) * {None: 1, "MB": 10**6, "GB": 10**9}[number[2]]
-
-
 class _Retries(TyperCommand):
     """A command whose `--retry-errors` may go without a value, which Typer does not know."""
 
@@ -150,182 +143,6 @@ class _Retries(TyperCommand):
 
 
 app.add_typer(backbone_commands.app, name="backbones")
-
-# What several commands take
-
-# (readable=False: whether a path can be read is found, and told, where it is read.)
-
-# (A place is a Path, or the text of an s3:// address.)
-
-Source = Annotated[
-    Any,
-    typer.Argument(
-        parser=place,
-        metavar="SOURCE",
-        help="Folder of images, or s3://BUCKET/PREFIX, whose subfolders are labels; or a pack.",
-    ),
-]
-Out = Annotated[
-    Any,
-    typer.Argument(
-        parser=place,
-        metavar="OUT",
-        help="Folder for the results, or s3://BUCKET/PREFIX: new, empty, or a store.",
-    ),
-]
-StoreFolder = Annotated[
-    Any, typer.Argument(parser=place, metavar="STORE", help="A folder or prefix that pomona made.")
-]
-AllowRegion = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="REGION",
-        help="A region of AWS outside the EEA that a bucket may be in; may be repeated.",
-    ),
-]
-Sse = Annotated[
-    str | None,
-    typer.Option(
-        metavar="KIND",
-        help="How a bucket encrypts: AES256, aws:kms or none. (default: AES256 on AWS)",
-        autocompletion=lambda: ["AES256", "aws:kms", "none"],
-    ),
-]
-KmsKey = Annotated[
-    str | None, typer.Option(metavar="ID", help="The key that --sse aws:kms encrypts with.")
-]
-InsecureEndpoint = Annotated[
-    bool, typer.Option("--insecure-endpoint", help="Speak to an http:// endpoint in the clear.")
-]
-Backbone = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="The network, or a FILE.onnx; `pomona backbones` lists them.",
-        autocompletion=_backbone_names,
-    ),
-]
-Fit = Annotated[
-    str,
-    typer.Option(
-        metavar="FIT",
-        help="stretch: the whole image; crop: the central square.",
-        autocompletion=lambda: ["stretch", "crop"],
-    ),
-]
-Runtime = Annotated[
-    str,
-    typer.Option(
-        metavar="RUNTIME",
-        help="What runs the network: onnxruntime, or openvino (pip install pomona\\[openvino]).",
-        autocompletion=lambda: ["onnxruntime", "openvino"],
-    ),
-]
-Precision = Annotated[
-    str,
-    typer.Option(
-        metavar="PRECISION",
-        help="float32, or bfloat16: faster with openvino where the processor has it, "
-        "and as a feature nearly the same (docs/performance.md).",
-        autocompletion=lambda: ["float32", "bfloat16"],
-    ),
-]
-Include = Annotated[
-    list[str] | None,
-    typer.Option(metavar="GLOB", help="Only files whose path or name matches; may be repeated."),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        readable=False,
-        metavar="FILE",
-        help="CSV with path,label[,split] instead of the folders' names.",
-    ),
-]
-Limit = Annotated[
-    int | None, typer.Option(metavar="N", help="At most N images, drawn evenly from the labels.")
-]
-Seed = Annotated[int, typer.Option(help="Seed of what is drawn at random.")]
-Variance = Annotated[
-    float | None,
-    typer.Option(metavar="SHARE", help="As many components as hold this share. (default: 0.9)"),
-]
-Components = Annotated[int | None, typer.Option(metavar="K", help="This many components.")]
-Refit = Annotated[bool, typer.Option("--refit", help="Fit the PCA anew, on all the store holds.")]
-KeepProjection = Annotated[
-    bool, typer.Option("--keep-projection", help="Keep the PCA however much the store has grown.")
-]
-Csv = Annotated[
-    bool | None,
-    typer.Option("--csv/--no-csv", help="Write CSV beside Parquet. (default: as before, or csv)"),
-]
-Thumbnails = Annotated[
-    bool | None,
-    typer.Option(
-        "--thumbnails/--no-thumbnails",
-        help="Show small pictures in the report. (default: as before, or yes)",
-    ),
-]
-Workers = Annotated[
-    int | None, typer.Option(metavar="N", help="Worker processes. (default: one per core)")
-]
-EngineName = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        metavar="NAME",
-        help="Where the work is done: local, on this machine, or spark.",
-        autocompletion=lambda: ["local", "spark"],
-    ),
-]
-Master = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="Spark's master: local[N], spark://HOST:PORT, yarn, k8s://… "
-        "(default: what spark-submit says, or this machine)",
-    ),
-]
-SparkConf = Annotated[
-    list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="A setting of Spark; may be repeated."),
-]
-RetryErrors = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[=all]",
-        help="Try the images again whose error may pass; =all: every one that gave no features.",
-    ),
-]
-Sync = Annotated[
-    bool, typer.Option("--sync", help="Drop images that the source does not have any more.")
-]
-Yes = Annotated[bool, typer.Option("--yes", help="With --sync: drop even most of the store.")]
-ImageTimeout = Annotated[
-    float,
-    typer.Option(metavar="SECONDS", help="An image that takes longer to read is an error row."),
-]
-MaxPixels = Annotated[
-    int,
-    typer.Option(
-        parser=_pixels,
-        metavar="N",
-        show_default=False,
-        help="An image of more pixels, as 50000000 or 50MP, is an error row, refused by its "
-        "header. Decoding takes up to 17 bytes a pixel: 1.7 GB for 100MP, in each worker. "
-        "(default: 100MP)",
-    ),
-]
-MaxErrorRate = Annotated[
-    float,
-    typer.Option(metavar="SHARE", help="Exit status 3 if more images than this gave none."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-LogFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Append what happens, a JSON object a line, to FILE."),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -339,57 +156,10 @@ def _options(
         raise typer.Exit
 
 
-@dataclass(frozen=True)
-class Output:
-    """How a command speaks."""
-
-    quiet: bool = False
-    as_json: bool = False
-    log_file: Path | None = None
-
-    def progress(self) -> Progress:
-        """What tells the user how it goes: on stderr, so that stdout holds the result alone."""
-        shown = Progress()
-        if not self.quiet:
-            console = Console(stderr=True)
-            shown = TerminalProgress(console) if console.is_terminal else PlainProgress(sys.stderr)
-        return shown if self.log_file is None else LoggedProgress.open(shown, self.log_file)
-
-    def result(self, content: dict[str, Any], text: str) -> None:
-        """The command's result on stdout."""
-        if self.as_json:
-            print(json.dumps(content, ensure_ascii=False))
-        elif not self.quiet:
-            Console(soft_wrap=True, highlight=False).print(text, markup=False)
-
-
-def _engine(
-    name: str,
-    workers: int | None,
-    master: str | None = None,
-    settings: list[str] | None = None,
-) -> Engine:
-    from pomona.engines import open_engine
-
-    conf = {}
-    for setting in settings or []:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.startswith("spark."):
-            raise UsageError(f"--spark-conf {setting}: give spark.KEY=VALUE")
-        conf[key] = value
-    return open_engine(name, workers, master=master, conf=conf)
-
-
 @contextmanager
-def _started(
-    name: str,
-    workers: int | None,
-    master: str | None,
-    settings: list[str] | None,
-    modules: Sequence[str] = WORKERS_NEED,
-) -> Iterator[Engine]:
+def _started(where: Where, modules: Sequence[str] = WORKERS_NEED) -> Iterator[Engine]:
     """An engine whose workers import what they need while this process does, within."""
-    engine = _engine(name, workers, master, settings)
+    engine = where.open()
     try:
         engine.start(modules)
         yield engine
@@ -400,22 +170,16 @@ def _started(
 
 @contextmanager
 def _running(
-    output: Output,
-    engine: Engine | None = None,
-    thumbnails: bool | None = None,
-    access: Access | None = None,
+    output: Output, access: Access, engine: Engine, thumbnails: bool | None = None
 ) -> Iterator[Running]:
     """What the pipeline's commands need; tells how to go on after a stop, and logs how it ended.
 
     What it holds ends with the command's result, so that its exit status is known here.
     """
-    from pomona.engines import open_engine
     from pomona.runs import Running
 
     forgo_pandas()
     command = _command()
-    engine = engine or open_engine("local", 1)
-    access = access or Access()
     running = Running(engine, output.progress(), command, thumbnails, access=access)
     progress = running.progress
     try:
@@ -473,186 +237,86 @@ def _in_words(summary: Summary) -> str:
 @app.command(
     cls=_Retries, epilog="Example: pomona run photos out --variance 0.95 --labels labels.csv"
 )
+@grouped
 def run(
     source: Source,
     out: Out,
-    backbone: Backbone = "efficientnet_lite0",
-    input_size: InputSize = None,
-    layer: Layer = None,
-    preprocessing: Preprocessing = None,
-    layout: Layout = None,
-    backbone_sha256: BackboneSha256 = None,
-    variance: Variance = None,
-    components: Components = None,
-    limit: Limit = None,
-    include: Include = None,
-    labels: Labels = None,
-    fit: Fit = "stretch",
-    runtime: Runtime = "onnxruntime",
-    precision: Precision = "float32",
-    workers: Workers = None,
-    engine: EngineName = "local",
-    master: Master = None,
-    spark_conf: SparkConf = None,
-    csv: Csv = None,
+    images: Images,
+    network: Network,
+    network_file: NetworkFile,
+    pca: Pca,
+    where: Where,
+    buckets: Buckets,
+    output: Output,
     thumbnails: Thumbnails = None,
-    refit: Refit = False,
-    keep_projection: KeepProjection = False,
-    seed: Seed = 0,
     dry_run: DryRun = False,
-    retry_errors: RetryErrors = None,
-    sync: Sync = False,
-    yes: Yes = False,
-    image_timeout: ImageTimeout = 60.0,
-    max_pixels: MaxPixels = 100_000_000,
-    max_error_rate: MaxErrorRate = 0.05,
-    allow_region: AllowRegion = None,
-    sse: Sse = None,
-    kms_key: KmsKey = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
 ) -> None:
     """The whole way: images in; features, PCA, CSV and a report out.
 
     Give it again to go on after a stop, or to take in new and changed images.
     """
-    needed = (*WORKERS_NEED, runtime)
-    with _started(engine, workers, master, spark_conf, needed) as runs_on:
+    with _started(where, (*WORKERS_NEED, network.runtime)) as engine:
         from pomona import forecast, pipeline
 
-    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
-    output = Output(quiet, as_json, log_file)
-    reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
-    extracting = pipeline.Extracting(
-        source,
-        tuple(include or ()),
-        labels,
-        limit,
-        seed,
-        backbone,
-        fit,
-        image_timeout,
-        max_pixels,
-        retry_errors,
-        sync,
-        yes,
-        backbone_commands.reading(backbone_sha256, layer, input_size, preprocessing, layout),
-        runtime,
-        precision,
-    )
-    _check_share("--max-error-rate", max_error_rate)
-    with _running(output, runs_on, thumbnails, access=access) as running:
+    access, reducing = buckets.access(), pca.reducing()
+    extracting = images.extracting(source, network, network_file)
+    with _running(output, access, engine, thumbnails) as running:
         if dry_run:
             expected = forecast.forecast(out, extracting, running)
             output.result(dataclasses.asdict(expected), expected.in_words())
             return
         summary = pipeline.run(out, extracting, reducing, running)
-        _finish(output, summary, max_error_rate)
+        _finish(output, summary, images.max_error_rate)
 
 
 @app.command(cls=_Retries, epilog="Example: pomona extract photos out")
+@grouped
 def extract(
     source: Source,
     out: Out,
-    backbone: Backbone = "efficientnet_lite0",
-    input_size: InputSize = None,
-    layer: Layer = None,
-    preprocessing: Preprocessing = None,
-    layout: Layout = None,
-    backbone_sha256: BackboneSha256 = None,
-    limit: Limit = None,
-    include: Include = None,
-    labels: Labels = None,
-    fit: Fit = "stretch",
-    runtime: Runtime = "onnxruntime",
-    precision: Precision = "float32",
-    workers: Workers = None,
-    engine: EngineName = "local",
-    master: Master = None,
-    spark_conf: SparkConf = None,
+    images: Images,
+    network: Network,
+    network_file: NetworkFile,
+    where: Where,
+    buckets: Buckets,
+    output: Output,
     thumbnails: Thumbnails = None,
-    seed: Seed = 0,
-    retry_errors: RetryErrors = None,
-    sync: Sync = False,
-    yes: Yes = False,
-    image_timeout: ImageTimeout = 60.0,
-    max_pixels: MaxPixels = 100_000_000,
-    max_error_rate: MaxErrorRate = 0.05,
-    allow_region: AllowRegion = None,
-    sse: Sse = None,
-    kms_key: KmsKey = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
 ) -> None:
     """The first half alone: images in, features out; `pomona reduce` is the other half."""
-    with _started(engine, workers, master, spark_conf, (*WORKERS_NEED, runtime)) as runs_on:
+    with _started(where, (*WORKERS_NEED, network.runtime)) as engine:
         from pomona import pipeline
 
-    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
-    output = Output(quiet, as_json, log_file)
-    extracting = pipeline.Extracting(
-        source,
-        tuple(include or ()),
-        labels,
-        limit,
-        seed,
-        backbone,
-        fit,
-        image_timeout,
-        max_pixels,
-        retry_errors,
-        sync,
-        yes,
-        backbone_commands.reading(backbone_sha256, layer, input_size, preprocessing, layout),
-        runtime,
-        precision,
-    )
-    _check_share("--max-error-rate", max_error_rate)
-    with _running(output, runs_on, thumbnails, access=access) as running:
+    access, extracting = buckets.access(), images.extracting(source, network, network_file)
+    with _running(output, access, engine, thumbnails) as running:
         summary = pipeline.extract(out, extracting, running)
-        _finish(output, summary, max_error_rate)
+        _finish(output, summary, images.max_error_rate)
 
 
 @app.command(epilog="Example: pomona reduce out --components 50")
+@grouped
 def reduce(
     store: StoreFolder,
-    variance: Variance = None,
-    components: Components = None,
-    refit: Refit = False,
-    keep_projection: KeepProjection = False,
-    csv: Csv = None,
+    pca: Pca,
+    where: Where,
+    buckets: Buckets,
+    output: Output,
     thumbnails: Thumbnails = None,
-    workers: Workers = None,
-    engine: EngineName = "local",
-    master: Master = None,
-    spark_conf: SparkConf = None,
-    allow_region: AllowRegion = None,
-    sse: Sse = None,
-    kms_key: KmsKey = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
 ) -> None:
     """PCA of the features that a store holds: another k without running the network again."""
-    with _started(engine, workers, master, spark_conf) as runs_on:
+    with _started(where) as engine:
         from pomona import pipeline
 
-    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
-    output = Output(quiet, as_json, log_file)
-    reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
-    with _running(output, runs_on, thumbnails, access=access) as running:
-        summary = pipeline.reduce(store, reducing, running)
-        _finish(output, summary)
+    access, reducing = buckets.access(), pca.reducing()
+    with _running(output, access, engine, thumbnails) as running:
+        _finish(output, pipeline.reduce(store, reducing, running))
 
 
 @app.command(epilog="Example: pomona report out")
+@grouped
 def report(
     store: StoreFolder,
+    buckets: Buckets,
+    output: Output,
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.")
     ] = False,
@@ -674,22 +338,15 @@ def report(
         ),
     ] = "png",
     thumbnails: Thumbnails = None,
-    allow_region: AllowRegion = None,
-    sse: Sse = None,
-    kms_key: KmsKey = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
 ) -> None:
     """Write report.html anew from what a store holds."""
     from pomona import pipeline
 
-    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
-    output = Output(quiet, as_json, log_file)
-    with _running(output, thumbnails=thumbnails, access=access) as running:
+    with _running(output, buckets.access(), Where(1).open(), thumbnails) as running:
         page = pipeline.rewrite_report(store, running)
-        drawn = pipeline.draw_figures(store, figures, image_format, access) if figures else []
+        drawn = (
+            pipeline.draw_figures(store, figures, image_format, buckets.access()) if figures else []
+        )
         content: dict[str, Any] = {"report": str(page)}
         if figures:
             content["figures"] = [str(file) for file in drawn]
@@ -714,8 +371,11 @@ def _open_in_browser(page: str, progress: Progress) -> None:
 
 
 @app.command(epilog="Example: pomona forget out 'Training/Pear/0_100.jpg'")
+@grouped
 def forget(
     store: StoreFolder,
+    buckets: Buckets,
+    output: Output,
     paths: Annotated[
         list[str] | None,
         typer.Argument(
@@ -736,13 +396,6 @@ def forget(
         ),
     ] = False,
     workers: Workers = None,
-    allow_region: AllowRegion = None,
-    sse: Sse = None,
-    kms_key: KmsKey = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
 ) -> None:
     """Take every trace of images out of a store: rows, CSV, plan, report and PCA.
 
@@ -750,18 +403,19 @@ def forget(
     """
     from pomona import forget as forgetting
 
-    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
-    output = Output(quiet, as_json, log_file)
     listed = [] if from_file is None else _lines(from_file)
-    with _running(output, _engine("local", workers), access=access) as running:
+    with _running(output, buckets.access(), Where(workers).open()) as running:
         given = {*(paths or ()), *listed}
         summary = forgetting.forget(store, given, running, keep_projection=keep_projection)
         _finish(output, summary)
 
 
 @app.command(epilog="Example: pomona verify out --source photos")
+@grouped
 def verify(
     store: StoreFolder,
+    buckets: ReadBuckets,
+    output: Output,
     source: Annotated[
         Any,
         typer.Option(
@@ -769,18 +423,11 @@ def verify(
         ),
     ] = None,
     workers: Workers = None,
-    allow_region: AllowRegion = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
 ) -> None:
     """Prove a store whole, or say what is not, where, and the way out; nothing is written."""
     from pomona import verify as verifying
 
-    access = Access(tuple(allow_region or ()), insecure_endpoint=insecure_endpoint)
-    output = Output(quiet, as_json, log_file)
-    with _running(output, _engine("local", workers), access=access) as running:
+    with _running(output, buckets.access(), Where(workers).open()) as running:
         verdict = verifying.verify(store, running, source)
         output.result(dataclasses.asdict(verdict), verdict.in_words())
         if verdict.findings:
@@ -788,6 +435,7 @@ def verify(
 
 
 @app.command(epilog="Example: pomona pack photos photos.pack && pomona run photos.pack out")
+@grouped
 def pack(
     source: Source,
     dest: Annotated[
@@ -798,12 +446,14 @@ def pack(
             help="Folder, or s3://BUCKET/PREFIX, for the pack: new, empty, or a pack.",
         ),
     ],
+    buckets: Buckets,
+    output: Output,
     labels: Labels = None,
     include: Include = None,
     size: Annotated[
         int,
         typer.Option(
-            parser=_bytes,
+            parser=size,
             metavar="SIZE",
             show_default=False,
             help="About how large a file of the pack grows, as 128MB or 1GB. (default: 128MB)",
@@ -812,15 +462,8 @@ def pack(
     yes: Annotated[
         bool, typer.Option("--yes", help="Replace a pack of which most images are not in SOURCE.")
     ] = False,
-    workers: Workers = None,
     dry_run: DryRun = False,
-    allow_region: AllowRegion = None,
-    sse: Sse = None,
-    kms_key: KmsKey = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
+    workers: Workers = None,
 ) -> None:
     """Turn many image files into few large ones, their bytes untouched; `run` takes it as SOURCE.
 
@@ -828,21 +471,22 @@ def pack(
     """
     from pomona import packing
 
-    output = Output(quiet, as_json, log_file)
     wanted = packing.Packing(source, tuple(include or ()), labels, size, yes)
-    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
-    with _running(output, _engine("local", workers), access=access) as running:
+    with _running(output, buckets.access(), Where(workers).open()) as running:
         packed = packing.make_pack(dest, wanted, running, dry_run=dry_run)
         output.result(dataclasses.asdict(packed), packed.in_words())
 
 
 @app.command(epilog="Example: pomona upload photos s3://bucket/photos")
+@grouped
 def upload(
     source: Source,
     to: Annotated[
         Any,
         typer.Argument(parser=place, metavar="ADDRESS", help="s3://BUCKET or s3://BUCKET/PREFIX."),
     ],
+    buckets: Buckets,
+    output: Output,
     strip_metadata: Annotated[
         bool,
         typer.Option(
@@ -852,15 +496,8 @@ def upload(
         ),
     ] = True,
     include: Include = None,
-    workers: Workers = None,
     dry_run: DryRun = False,
-    allow_region: AllowRegion = None,
-    sse: Sse = None,
-    kms_key: KmsKey = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
+    workers: Workers = None,
 ) -> None:
     """Send images to a bucket, without their metadata: only what is new or changed, by content.
 
@@ -868,10 +505,8 @@ def upload(
     """
     from pomona import upload as uploading
 
-    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
-    output = Output(quiet, as_json, log_file)
     wanted = uploading.Uploading(source, tuple(include or ()), strip_metadata)
-    with _running(output, _engine("local", workers), access=access) as running:
+    with _running(output, buckets.access(), Where(workers).open()) as running:
         uploaded = uploading.upload(to, wanted, running, dry_run=dry_run)
         output.result(dataclasses.asdict(uploaded), uploaded.in_words())
         if uploaded.refused:
@@ -882,20 +517,18 @@ def upload(
 
 
 @app.command(epilog="Example: pomona download s3://bucket/out out")
+@grouped
 def download(
     source: Annotated[
         Any,
         typer.Argument(parser=place, metavar="ADDRESS", help="s3://BUCKET or s3://BUCKET/PREFIX."),
     ],
     folder: Annotated[Any, typer.Argument(parser=place, metavar="DIR", help="Where the files go.")],
+    buckets: ReadBuckets,
+    output: Output,
     include: Include = None,
-    workers: Workers = None,
     dry_run: DryRun = False,
-    allow_region: AllowRegion = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
+    workers: Workers = None,
 ) -> None:
     """Fetch the objects under an address as files: only what is new or changed, by content.
 
@@ -903,9 +536,7 @@ def download(
     """
     from pomona import download as downloading
 
-    access = Access(tuple(allow_region or ()), insecure_endpoint=insecure_endpoint)
-    output = Output(quiet, as_json, log_file)
-    with _running(output, _engine("local", workers), access=access) as running:
+    with _running(output, buckets.access(), Where(workers).open()) as running:
         given = tuple(include or ())
         downloaded = downloading.download(source, folder, running, given, dry_run=dry_run)
         output.result(dataclasses.asdict(downloaded), downloaded.in_words())
@@ -917,6 +548,7 @@ def download(
 
 
 @app.command(name="import-features", epilog="Example: pomona import-features features.parquet out")
+@grouped
 def import_features(
     file: Annotated[
         Path,
@@ -926,20 +558,13 @@ def import_features(
         ),
     ],
     out: Out,
-    allow_region: AllowRegion = None,
-    sse: Sse = None,
-    kms_key: KmsKey = None,
-    insecure_endpoint: InsecureEndpoint = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    log_file: LogFile = None,
+    buckets: Buckets,
+    output: Output,
 ) -> None:
     """Make a store of features that were computed elsewhere; then `pomona reduce` it."""
     from pomona import imported
 
-    access = Access(tuple(allow_region or ()), sse, kms_key, insecure_endpoint)
-    output = Output(quiet, as_json, log_file)
-    with _running(output, access=access) as running:
+    with _running(output, buckets.access(), Where(1).open()) as running:
         summary = imported.import_features(file, out, running)
         _finish(output, summary)
 
@@ -950,7 +575,7 @@ def sample(
     varieties: Annotated[int, typer.Option(help="How many kinds of fruit.")] = 12,
     per_variety: Annotated[int, typer.Option(help="How many images of each.")] = 25,
     seed: Seed = 0,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw photographs of fruit to try pomona on: one folder a variety, Training and Test."""
@@ -1010,8 +635,3 @@ def _lines(file: Path) -> list[str]:
     except OSError as exc:
         raise UsageError(f"cannot read {file}: {exc.strerror}; check --from") from exc
     return [line for line in text.split("\n") if line]
-
-
-def _check_share(flag: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise UsageError(f"{flag} {share:g}: a share between 0 and 1 is needed")
