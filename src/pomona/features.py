@@ -38,7 +38,7 @@ from pomona.sources.reader import IMAGE_TIMEOUT_S, CarefulReader, Reader
 from pomona.sources.source import Source
 from pomona.stopwatch import Stopwatch
 from pomona.storage import Folder
-from pomona.store import Store, matrix, origin, part_name
+from pomona.store import Store, made_of, matrix, origin, part_name
 
 TABLES = ("metadata", "errors", "features")
 # Images that are decoded one after another, then run: each work finds its own in the caches.
@@ -126,13 +126,17 @@ class _Known:
     was wrong with a file of its fingerprint. A file that is missing or damaged says nothing.
     """
 
-    def __init__(self, store: Store, part: int, recipe: Recipe) -> None:
+    def __init__(self, store: Store, shard: Shard, recipe: Recipe) -> None:
+        self._metadata: dict[str, dict[str, Any]] = {}
+        self._errors: dict[str, dict[str, Any]] = {}
+        self._features: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
+        if shard.is_new:
+            return
         self._metadata, self._errors = store.each(
-            lambda table: {row["path"]: row for row in _rows(store, part, table)},
+            lambda table: {row["path"]: row for row in _rows(store, shard.part, table)},
             ("metadata", "errors"),
         )
-        self._features: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
-        name = part_name("features", part)
+        name = part_name("features", shard.part)
         if (store.footer(name) or {}).get("recipe") == recipe.digest:
             with contextlib.suppress(StoreDamagedError):
                 table = store.read_table(name)
@@ -174,6 +178,8 @@ def _rows(store: Store, part: int, table: str) -> list[dict[str, Any]]:
 
 def is_extracted(store: Store, shard: Shard, recipe: Recipe) -> bool:
     """Whether the shard's files are what the plan says, with a row for each image."""
+    if shard.is_new:
+        return False
     wanted = part_footer(shard, recipe)
     footers = [store.footer(part_name(table, shard.part)) or {} for table in TABLES]
     if any({key: footer.get(key) for key in wanted} != wanted for footer in footers):
@@ -188,7 +194,7 @@ def part_footer(shard: Shard, recipe: Recipe) -> dict[str, str]:
 
 
 def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
-    """Brings a shard's files to its generation: metadata/, errors/ and, last, features/.
+    """Brings a shard's files to its generation: metadata/, errors/ and, on a disk last, features/.
 
     An image whose fingerprint, or else whose content, is what the store's files were made of
     keeps its row; the others run through the network. One that gives no features becomes a row
@@ -196,7 +202,7 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
     """
     watch = Stopwatch()
     store = Store(work.files)
-    known = _Known(store, shard.part, work.recipe)
+    known = _Known(store, shard, work.recipe)
     rows = shard.images.to_pylist()
     batches = Batches(len(rows), work.network, work.recipe, watch)
     errors: dict[int, dict[str, Any]] = {}
@@ -209,6 +215,8 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
                 image["sha256"], data = known.sha256(image), b""
                 found = known.recall(image)
                 if found is None:
+                    if not images.is_ready(image["path"]):
+                        batches.flush()
                     with watch.timed("fetch"):
                         data = images.fetch(image["path"], image["fingerprint"])
                         image["sha256"] = hashlib.sha256(data).hexdigest()
@@ -226,7 +234,8 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
                     del decoded  # before the next one takes its memory
             except ImageError as exc:
                 errors[row] = _error(exc)
-    batches.flush()
+    with store.files.before_writing():
+        batches.flush()
     for row in np.flatnonzero(~np.isfinite(batches.features).all(axis=1)).tolist():
         if row not in errors:
             errors[row] = _error(ImageError("network", "not_finite"))
@@ -277,7 +286,7 @@ def count_unknown(
 
     besides: paths that do not count.
     """
-    known = _Known(store, shard.part, recipe)
+    known = _Known(store, shard, recipe)
     images = [image for image in shard.images.to_pylist() if image["path"] not in besides]
     for image in images:
         image["sha256"] = known.sha256(image)
@@ -302,14 +311,14 @@ def write_part(
     errors: dict[int, dict[str, Any]],
     features: npt.NDArray[np.float32],
 ) -> None:
-    """Writes a part's metadata/, errors/ and, last, features/.
+    """Writes a part's metadata/, errors/ and features/.
 
     rows: the shard's images with what is known of each; errors: row → its error;
     features: float32[rows, width].
     """
-    # What was made of the files to be replaced goes first; `pca.project_part` writes it again.
-    csv = [part_name(f"csv/{name}", shard.part, "csv") for name in ("metadata", "errors", "pca")]
-    store.files.delete(part_name("pca", shard.part), *csv)
+    if not shard.is_new:
+        # What was made of the files to be replaced goes first; `pca.project_part` writes it again.
+        store.files.delete(*made_of(shard.part))
     footer = part_footer(shard, recipe)
     failed = [{**errors[row], **_identity(rows[row])} for row in sorted(errors)]
     good = np.array([row for row in range(len(rows)) if row not in errors], np.int64)
@@ -317,13 +326,14 @@ def write_part(
     numbers = pa.FixedSizeListArray.from_arrays(features[good].ravel(), recipe.width)
     columns = ["path", "label", "split", "width", "height", "sha256"]
     table = metadata.select(columns).take(pa.array(good)).append_column("features", numbers)
-    errors_table = pa.Table.from_pylist(failed, schemas.ERRORS)
+    tables = {
+        "metadata": metadata,
+        "errors": pa.Table.from_pylist(failed, schemas.ERRORS),
+        "features": table.cast(schemas.features(recipe.width)),
+    }
     store.each(
-        lambda named: store.write_table(part_name(named[0], shard.part), named[1], footer),
-        (("metadata", metadata), ("errors", errors_table)),
+        lambda name: store.write_table(part_name(name, shard.part), tables[name], footer), TABLES
     )
-    features_table = table.cast(schemas.features(recipe.width))
-    store.write_table(part_name("features", shard.part), features_table, footer)
 
 
 def _identity(image: dict[str, Any]) -> dict[str, Any]:

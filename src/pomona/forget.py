@@ -25,7 +25,7 @@ from pomona.plan import shards
 from pomona.runs import Run, Running, Summary, open_run
 from pomona.schemas import decode_path, encode_path
 from pomona.storage import Folder
-from pomona.store import FORGETTING, MANIFEST, PLAN, PROJECTION, Store, origin, part_name
+from pomona.store import FORGETTING, MANIFEST, PLAN, PROJECTION, Store, made_of, origin, part_name
 
 TOLD = 3
 
@@ -165,9 +165,7 @@ def drop_rows(item: Erasure, files: Folder, attempt: int = 1) -> None:
     A file of the generation before is then of the one after; what was not done stays not done.
     """
     store = Store(files)
-    store.files.delete(part_name("pca", item.part))
-    for name in ("metadata", "errors", "pca"):
-        store.files.delete(part_name(f"csv/{name}", item.part, "csv"))
+    store.files.delete(*made_of(item.part))
     for table in reversed(TABLES):
         name = part_name(table, item.part)
         if not store.files.exists(name):

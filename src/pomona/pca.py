@@ -21,7 +21,16 @@ from threadpoolctl import threadpool_limits
 from pomona import schemas
 from pomona.projection import Projection
 from pomona.storage import Folder
-from pomona.store import PREFIXES, PROJECTION, Store, matrix, origin, part_name, spread
+from pomona.store import (
+    CSV_TABLES,
+    PREFIXES,
+    PROJECTION,
+    Store,
+    matrix,
+    origin,
+    part_name,
+    spread,
+)
 
 MOMENTS = "_pomona/moments"
 MODEL_INFO = "model_info/model_info.json"
@@ -200,37 +209,48 @@ class Projecting:
 
 def is_projected(store: Store, part: int, work: Projecting) -> bool:
     """Whether pca/ and csv/ hold what `project_part` would write."""
-    if work.csv and not store.files.exists(part_name("csv/errors", part, "csv")):
+    csv = (part_name(f"csv/{table}", part, "csv") for table in _csv_tables(work))
+    if not all(map(store.files.exists, csv)):
         return False
     if work.projection is None:
         return True
     done = store.footer(part_name("pca", part)) or {}
-    return (
-        done.get("projection") == work.projection.id
-        and origin(done) == origin(store.footer(part_name("features", part)))
-        and (not work.csv or store.files.exists(part_name("csv/pca", part, "csv")))
-    )
+    made_by, features = done.get("projection"), part_name("features", part)
+    return made_by == work.projection.id and origin(done) == origin(store.footer(features))
+
+
+def _csv_tables(work: Projecting) -> list[str]:
+    """What is written as CSV too."""
+    has_pca = work.projection is not None
+    return [table for table in CSV_TABLES if work.csv and (has_pca or table != "pca")]
 
 
 def project_part(part: int, work: Projecting, attempt: int = 1) -> int:
     """Writes pca/ of a part, after its CSV files if they are wanted; returns how many rows."""
-    store = Store(work.files)
-    if work.csv:
-        for name in ("metadata", "errors"):
-            table = store.read_table(part_name(name, part))
-            store.write_csv(part_name(f"csv/{name}", part, "csv"), table)
-    if work.projection is None:
+    store, projection, csv = Store(work.files), work.projection, _csv_tables(work)
+    needed = [table for table in csv if table != "pca"] + ["features"] * (projection is not None)
+    read = store.each(lambda table: store.read_with_footer(part_name(table, part)), needed)
+    tables = {name: table for name, (table, _) in zip(needed, read, strict=True)}
+    if projection is not None:
+        tables["pca"] = _project(tables["features"], projection)
+
+    def write_csv(name: str) -> None:
+        table = tables[name]
+        rows = spread(table, name, PREFIXES[name]) if name == "pca" else table
+        store.write_csv(part_name(f"csv/{name}", part, "csv"), rows)
+
+    store.each(write_csv, csv)
+    if projection is None:
         return 0
-    name = part_name("features", part)
-    features, footer = store.read_table(name), store.footer(name)
+    footer = {**origin(read[-1][1]), "projection": projection.id}
+    store.write_table(part_name("pca", part), tables["pca"], footer)
+    return int(tables["pca"].num_rows)
+
+
+def _project(features: pa.Table, projection: Projection) -> pa.Table:
+    """Table of `schemas.pca` of one of `schemas.features`."""
     projected = pa.FixedSizeListArray.from_arrays(
-        work.projection.apply(matrix(features, "features")).ravel(), work.projection.k
+        projection.apply(matrix(features, "features")).ravel(), projection.k
     )
     table = features.select(["path", "label", "split"]).append_column("pca", projected)
-    table = table.cast(schemas.pca(work.projection.k))
-    if work.csv:
-        store.write_csv(part_name("csv/pca", part, "csv"), spread(table, "pca", PREFIXES["pca"]))
-    store.write_table(
-        part_name("pca", part), table, {**origin(footer), "projection": work.projection.id}
-    )
-    return int(table.num_rows)
+    return table.cast(schemas.pca(projection.k))

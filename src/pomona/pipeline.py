@@ -308,7 +308,10 @@ def _extract(work: Run, job: Job) -> pa.Table:
         work.progress.note(f"{len(again):,} images that gave no features are tried again")
         features.drop_errors(store, plan, again)
     with work.watch.timed("extract"):
-        found = list(shards(plan))
+        there = store.parts_with_files()
+        found = [
+            dataclasses.replace(shard, is_new=shard.part not in there) for shard in shards(plan)
+        ]
         done = _extracted(store, found, recipe)
         todo = [shard for shard, is_done in zip(found, done, strict=True) if not is_done]
         network = dataclasses.replace(job.network, threads=work.engine.threads)

@@ -23,12 +23,14 @@ from pomona import schemas
 class Shard:
     """Some images that are worked on and stored together.
 
-    images: table of `schemas.CATALOG`, sorted by path.
+    images: table of `schemas.CATALOG`, sorted by path; is_new: whether the store is known to hold
+    nothing of this part, so that nobody need look.
     """
 
     part: int
     images: pa.Table
     generation: str
+    is_new: bool = False
 
 
 def shard_size(images: int) -> int:

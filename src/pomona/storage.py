@@ -34,7 +34,8 @@ class Folder(Protocol):
     """Where a store lies; picklable, without credentials. Names are relative, `/`-separated.
 
     root: the place itself, and `path` that of a name, a Path on disk, elsewhere an address;
-    requests: how many reads at once are worth it: 1 where one waits for nothing.
+    requests: how many at once are worth it: 1 where one waits for nothing; before_writing: of what
+    is done within, a write soon afterwards need not wait for its own look at the lock.
     """
 
     @property
@@ -58,6 +59,8 @@ class Folder(Protocol):
     def names(self, folder: str) -> list[str]: ...
 
     def top(self) -> list[str]: ...
+
+    def before_writing(self) -> AbstractContextManager[None]: ...
 
     def write(self, name: str, data: bytes | memoryview) -> None: ...
 
@@ -153,6 +156,10 @@ class LocalFolder:
             raise StoreError(f"{self} is a file: give a folder for the store") from exc
         except OSError as exc:
             raise StoreError(f"cannot read {self}: {exc.strerror}; choose another folder") from exc
+
+    def before_writing(self) -> AbstractContextManager[None]:
+        """A look at a lock on disk takes no time."""
+        return contextlib.nullcontext()
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Puts `data` under `name` in one step that a power cut leaves done or undone.

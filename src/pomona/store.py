@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -52,15 +53,28 @@ FOLDERS = {
     "csv/errors": "csv",
     "csv/pca": "csv",
 }
+CSV_TABLES = ("metadata", "errors", "pca")
 
 # What Arrow raises of a file that is not what was written
 _DAMAGED = (pa.ArrowException, ValueError, OSError)
 _PART = re.compile(r".*/part-([0-9]+)\.(?:parquet|csv)")
 
 
+def _own(metadata: dict[bytes, bytes] | None) -> dict[str, str]:
+    """What pomona put into a file's key-value metadata."""
+    pairs = (metadata or {}).items()
+    return {key.decode()[7:]: value.decode() for key, value in pairs if key.startswith(b"pomona.")}
+
+
 def part_name(table: str, part: int, suffix: str = "parquet") -> str:
     """The name of a table's part, the same for ever."""
     return f"{table}/part-{part:05d}.{suffix}"
+
+
+def made_of(part: int) -> list[str]:
+    """The names of the files that are made of a part's metadata/, errors/ and features/."""
+    csv = [part_name(f"csv/{table}", part, "csv") for table in CSV_TABLES]
+    return [part_name("pca", part), *csv]
 
 
 def origin(footer: dict[str, str] | None) -> dict[str, str]:
@@ -241,12 +255,18 @@ class Store:
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Raises FileNotFoundError, StoreDamagedError, or StoreError where it cannot be read."""
+        return self.read_with_footer(name, columns)[0]
+
+    def read_with_footer(
+        self, name: str, columns: list[str] | None = None
+    ) -> tuple[pa.Table, dict[str, str]]:
+        """A table and what `write_table` put into its footer; raises as `read_table`."""
         try:
             with self.files.open(name) as file:
                 table = pq.read_table(
                     file, columns=columns, use_threads=False, page_checksum_verification=True
                 )
-                return table.replace_schema_metadata()
+                return table.replace_schema_metadata(), _own(table.schema.metadata)
         except FileNotFoundError:
             raise
         except _DAMAGED as exc:
@@ -300,12 +320,20 @@ class Store:
     def remove_strays(self, plan: pa.Table) -> int:
         """Removes the files of parts that the plan does not know; returns how many."""
         parts, strays = plan["part"].unique().to_pylist(), []
-        for folder, suffix in FOLDERS.items():
+        for (folder, suffix), names in zip(FOLDERS.items(), self._all_names(), strict=True):
             known = {part_name(folder, part, suffix) for part in parts}
-            names = (name for name in self.files.names(folder) if _PART.fullmatch(name))
             strays += [name for name in names if name not in known]
         self.files.delete(*strays)
         return len(strays)
+
+    def parts_with_files(self) -> set[int]:
+        """The parts of which there is any file."""
+        names = itertools.chain.from_iterable(self._all_names())
+        return {int(_PART.fullmatch(name)[1]) for name in names}  # type: ignore[index]
+
+    def _all_names(self) -> list[list[str]]:
+        """The names of the parts' files in each of `FOLDERS`."""
+        return self.each(self.part_names, FOLDERS)
 
     def rows_by_part(self, table: str, plan: pa.Table) -> dict[int, int]:
         """How many rows each of the plan's parts holds of a table."""
@@ -346,11 +374,7 @@ class Store:
                 metadata = pq.read_metadata(file)
         except _DAMAGED:
             return None
-        pairs = (metadata.metadata or {}).items()
-        own = {
-            key.decode()[7:]: value.decode() for key, value in pairs if key.startswith(b"pomona.")
-        }
-        return {**own, "rows": str(metadata.num_rows)}
+        return {**_own(metadata.metadata), "rows": str(metadata.num_rows)}
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         self.files.write(

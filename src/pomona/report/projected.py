@@ -59,24 +59,25 @@ def load(store: Store, projection: Projection, metadata: pa.Table) -> Projected:
 
     The sample is the same whenever the store is.
     """
-    names = [
-        name
-        for name in store.part_names("pca")
-        if (store.footer(name) or {}).get("projection") == projection.id
-    ]
     columns = [field.name for field in IDENTITY]
-    identity = pa.concat_tables(
-        [pa.schema(IDENTITY).empty_table(), *(store.read_table(name, columns) for name in names)]
-    )
+    names = store.part_names("pca")
+    read = store.each(lambda name: store.read_with_footer(name, columns), names)
+    parts = {
+        name: table
+        for name, (table, footer) in zip(names, read, strict=True)
+        if footer.get("projection") == projection.id
+    }
+    identity = pa.concat_tables([pa.schema(IDENTITY).empty_table(), *parts.values()])
     chosen = spread_sample(identity, min(MOST_IMAGES, MOST_NUMBERS // projection.k), seed=0)
     array = np.empty((chosen.num_rows, projection.k), np.float32)
-    at = 0
-    for name in names:
-        table = store.read_table(name)
-        if chosen.num_rows < identity.num_rows:
-            table = table.filter(pc.is_in(table["path"], chosen["path"]))
-        array[at : at + table.num_rows] = matrix(table, "pca")
-        at += table.num_rows
+    is_chosen = [pc.is_in(table["path"], chosen["path"]) for table in parts.values()]
+    ends = np.cumsum([0, *(pc.sum(rows).as_py() or 0 for rows in is_chosen)])
+
+    def fill(part: tuple[str, pa.ChunkedArray, int, int]) -> None:
+        name, rows, start, end = part
+        array[start:end] = matrix(store.read_table(name).filter(rows), "pca")
+
+    store.each(fill, zip(parts, is_chosen, ends[:-1], ends[1:], strict=True))
     found = pc.index_in(chosen["path"], value_set=metadata["path"])
     images = chosen.append_column("sha256", metadata["sha256"].take(found))
     return Projected(images.combine_chunks(), array, identity.num_rows)

@@ -21,6 +21,7 @@ from PIL import Image
 
 from pomona.errors import ImageError, PomonaError, StoreError
 from pomona.recipe import Recipe
+from pomona.sources.ahead import Ahead, Wanted
 from pomona.sources.decode import MAX_PIXELS, resize
 from pomona.sources.reader import Reader
 from pomona.sources.source import Source, open_source
@@ -110,15 +111,21 @@ def _make(
 ) -> Iterator[tuple[str, bytes]]:
     """Pictures of (path, SHA-256), made by one process, or a new one where it died."""
     worker: Worker | None = None
+    ordered = list(_in_turn(items))
+    ahead = _fetched_ahead(drawing.source, ordered)
     try:
-        for number, item in enumerate(_in_turn(items)):
+        for number, item in enumerate(ordered):
             if time.monotonic() > deadline:
                 break
             if number % TOGETHER == 0:
-                drawing.source.expect(path for path, _ in sorted(items[number : number + TOGETHER]))
+                drawing.source.expect(path for path, _ in ordered[number : number + TOGETHER])
                 pickled = pickle.dumps((draw, drawing), protocol=5)
             worker = worker or Worker.start()
-            worker.give(pickled, item)
+            try:
+                data = ahead and ahead.take(item[0], None, TIMEOUT_S)
+            except (ImageError, TimeoutError):
+                continue
+            worker.give(pickled, (*item, data))
             try:
                 reply = worker.connection.recv()
             except (EOFError, ConnectionResetError):
@@ -132,6 +139,16 @@ def _make(
     finally:
         if worker:
             worker.end()
+        if ahead:
+            ahead.close()
+
+
+def _fetched_ahead(source: Source, items: list[tuple[str, str]]) -> Ahead | None:
+    """What fetches the items' bytes from afar; None: whoever wants them fetches them."""
+    if source.ahead == 1:
+        return None
+    wanted = (Wanted(path, None, 0) for path, _ in items)
+    return Ahead(source.fetch, wanted, source.ahead)
 
 
 def _in_turn(items: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -140,12 +157,15 @@ def _in_turn(items: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         yield from sorted(items[first : first + TOGETHER])
 
 
-def draw(item: tuple[str, str], drawing: Drawing, attempt: int = 1) -> bytes | None:
-    """The thumbnail of a file, if it still has this SHA-256 and can be decoded."""
-    path, sha256 = item
+def draw(item: tuple[str, str, bytes | None], drawing: Drawing, attempt: int = 1) -> bytes | None:
+    """The thumbnail of a file, if it still has this SHA-256 and can be decoded.
+
+    item: its path, that digest, and its bytes where they are here already.
+    """
+    path, sha256, data = item
     with Reader(drawing.source, TIMEOUT_S, drawing.max_pixels, drawing.side) as images:
         try:
-            data = images.fetch(path)
+            data = images.fetch(path) if data is None else data
             if hashlib.sha256(data).hexdigest() != sha256:
                 return None
             pixels = images.decode(data).pixels

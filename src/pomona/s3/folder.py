@@ -9,8 +9,10 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import PurePosixPath
+from threading import Lock
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -45,6 +47,10 @@ class S3Folder:
         self.bucket, self.root, self._held = bucket, address, held
         self._read: dict[str, str | None] = {}
         self._looked = -LOOK_S
+        self._looking = Lock()
+
+    def __reduce__(self) -> tuple[type[S3Folder], tuple[object, ...]]:
+        return S3Folder, (self.bucket, self.root, self._held)
 
     def __str__(self) -> str:
         return str(self.root)
@@ -105,6 +111,14 @@ class S3Folder:
         start = len(self.root.folder)
         # A key that ends in a slash is what some tools make for a folder.
         return sorted({key[start:] for key in found if key[start:] and not key.endswith("/")})
+
+    @contextmanager
+    def before_writing(self) -> Iterator[None]:
+        """Looks at the lock beside what is done within, so that a write soon after need not."""
+        with ThreadPoolExecutor(1) as thread:
+            look = thread.submit(self._check_lock)
+            yield
+            look.result()
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Puts `data` under `name` in one step.
@@ -211,10 +225,15 @@ class S3Folder:
 
     def _check_lock(self) -> None:
         """Raises StoreBusyError where the lock of this folder is not ours any more."""
-        now = _clock()
-        if self._held is None or now - self._looked < LOOK_S:
+        if self._held is None:
             return
-        name, token = self._held
+        with self._looking:  # what is written at the same time looks once
+            now = _clock()
+            if now - self._looked >= LOOK_S:
+                self._look(*self._held)
+                self._looked = now
+
+    def _look(self, name: str, token: str) -> None:
         found = lock.find(self.bucket, self.key(name))
         holder = None if found is None else lease.Holder.from_bytes(found.data)
         if holder is None or holder.token != token:
@@ -222,7 +241,6 @@ class S3Folder:
                 f"{self} was taken over by {holder or 'another command'}: this one writes nothing "
                 "more; wait until that has ended, then run the same command again"
             )
-        self._looked = now
 
 
 def _clock() -> float:

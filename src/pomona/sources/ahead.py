@@ -42,6 +42,10 @@ class Ahead:
         self._bytes = 0
         self._ask()
 
+    def is_ready(self, path: str) -> bool:
+        """Whether `take` need not wait for an image that is coming."""
+        return path not in self._coming or self._coming[path][0].done()
+
     def take(self, path: str, fingerprint: str | None, timeout_s: float) -> bytes:
         """The bytes of an image, or what `fetch` raised. Raises TimeoutError."""
         if path not in self._coming:

@@ -35,10 +35,12 @@ STDERR = 2
 class ReadsImages(Protocol):
     """A context manager; `fetch` and `decode` raise ImageError.
 
-    expect: tells what will be fetched, in this order.
+    expect: tells what will be fetched, in this order; is_ready: whether `fetch` need not wait.
     """
 
     def expect(self, wanted: Iterable[Wanted]) -> None: ...
+
+    def is_ready(self, path: str) -> bool: ...
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes: ...
 
@@ -72,6 +74,9 @@ class Reader:
             self._ahead = Ahead(self.source.fetch, wanted, self.source.ahead)
         else:
             self.source.expect(image.path for image in wanted)
+
+    def is_ready(self, path: str) -> bool:
+        return self._ahead is None or self._ahead.is_ready(path)
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
         if self._ahead is None:
@@ -181,6 +186,9 @@ class CarefulReader:
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """One after the other: nothing is fetched ahead."""
+
+    def is_ready(self, path: str) -> bool:
+        return True
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
         data: bytes = self._apart("fetch", path, fingerprint)
