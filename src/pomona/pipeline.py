@@ -159,13 +159,13 @@ def rewrite_report(out: str | Path, running: Running) -> str:
     """The report anew from what the store holds; returns where it lies."""
     store = Store(out, running.access)
     _ = store.manifest  # where there is none, there is nothing to lock
-    with store.lock(running.command):
+    with running.engine, store.lock(running.command):
         check_forgotten(store)
         manifest = store.manifest
         if running.thumbnails not in (None, manifest.get("thumbnails")):
             manifest["thumbnails"] = running.thumbnails
             store.write_json(MANIFEST, manifest)
-        report.write(store, manifest)
+        report.write(store, manifest, engine=running.engine)
     return str(store.files.path(REPORT))
 
 
@@ -323,6 +323,8 @@ def _extract(work: Run, job: Job) -> pa.Table:
             job.extracting.image_timeout_s,
             job.extracting.max_pixels,
         )
+        if todo:
+            report.prepare()
         results = work.map(
             "extract",
             features.extract,

@@ -144,7 +144,8 @@ class Run:
             manifest["runs"] = [*manifest["runs"], self._entry(recipe)]
             so_far = time.perf_counter() - self._began
             with self.watch.timed("report"):
-                report.write(self.store, manifest, max(PICTURES_S, PICTURES_SHARE * so_far))
+                pictures_s = max(PICTURES_S, PICTURES_SHARE * so_far)
+                report.write(self.store, manifest, pictures_s, self.engine)
             manifest["runs"][-1] = self._entry(recipe)
             self.store.write_json(MANIFEST, manifest)
         return self._summary(manifest)

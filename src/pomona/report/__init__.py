@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
+from pomona.engines import Engine
 from pomona.storage import encode_text
 from pomona.store import REPORT, THUMBNAILS, Store
 
@@ -12,10 +15,29 @@ FORMATS = ("png", "svg")
 PICTURES_S = 60.0
 
 
-def write(store: Store, manifest: dict[str, Any], pictures_s: float = PICTURES_S) -> None:
+def prepare() -> None:
+    """Gets ready to `write`, in a thread: for whoever waits for workers in the meantime."""
+    threading.Thread(target=_prepare, name="prepare report").start()
+
+
+def _prepare() -> None:
+    # What fails here fails again, and is told, where it is needed.
+    with contextlib.suppress(Exception):
+        from pomona.report.page import templates
+
+        templates()
+
+
+def write(
+    store: Store,
+    manifest: dict[str, Any],
+    pictures_s: float = PICTURES_S,
+    engine: Engine | None = None,
+) -> None:
     """Writes report.html of a store from its tables and this manifest.
 
-    pictures_s: how long pictures may be made that the store does not have yet.
+    pictures_s: how long pictures may be made that the store does not have yet; engine: whose
+    workers make them if they are on this machine, else one is started.
     """
     from pomona.report import thumbnails
     from pomona.report.page import numbers, pictures, render
@@ -26,7 +48,9 @@ def write(store: Store, manifest: dict[str, Any], pictures_s: float = PICTURES_S
         store.files.delete(THUMBNAILS)
     else:
         wanted, source, recipe = pictures(found), manifest["source"], store.recipe
-        images = thumbnails.provide(store, source, recipe, wanted, pictures_s, found["most_pixels"])
+        images = thumbnails.provide(
+            store, source, recipe, wanted, pictures_s, found["most_pixels"], engine
+        )
     store.files.write(REPORT, encode_text(render(found, images)))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import PurePath
 from typing import Any
 
@@ -48,16 +49,7 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes] | None = None) 
 
     images: what `pictures` asks for, WebP by path; None: the page is to show none.
     """
-    environment = Environment(
-        loader=PackageLoader("pomona", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        bytes=in_bytes, count=count, duration=duration, percent=percent, whole="{:,}".format
-    )
+    environment = templates()
     encoded = to_base64(images or {})
     script = Markup(_source(environment, "page.js"))  # noqa: S704 - pomona's own file
     drawn = found["map"]
@@ -72,6 +64,24 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes] | None = None) 
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         map_json=Markup(scatter.to_json(drawn, encoded)) if drawn else None,  # noqa: S704 - has no <
     )
+
+
+@cache
+def templates() -> Environment:
+    """The page's templates, compiled, which takes longer than to fill them."""
+    environment = Environment(
+        loader=PackageLoader("pomona", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        bytes=in_bytes, count=count, duration=duration, percent=percent, whole="{:,}".format
+    )
+    for name in environment.list_templates(extensions=["j2"]):
+        environment.get_template(name)
+    return environment
 
 
 def _source(environment: Environment, name: str) -> str:

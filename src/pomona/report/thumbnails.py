@@ -10,7 +10,6 @@ import base64
 import contextlib
 import hashlib
 import io
-import pickle
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from pomona.engines import Engine
+from pomona.engines.local import LocalEngine
 from pomona.errors import ImageError, PomonaError, StoreError
 from pomona.recipe import Recipe
 from pomona.sources.ahead import Ahead, Wanted
@@ -26,7 +27,6 @@ from pomona.sources.decode import MAX_PIXELS, resize
 from pomona.sources.reader import Reader
 from pomona.sources.source import Source, open_source
 from pomona.store import THUMBNAILS, Store
-from pomona.workers import Worker
 
 SIDE = 72
 QUALITY = 70
@@ -61,12 +61,14 @@ def provide(
     wanted: Mapping[str, str],
     limit_s: float,
     most_pixels: int = 0,
+    engine: Engine | None = None,
 ) -> dict[str, bytes]:
     """WebP files by path, those kept and, as long as `limit_s` lasts, those made now.
 
     wanted: path → SHA-256 of the file, the most important first; no other stays in the store. A
     path is missing where its file is away, changed, or cannot be read any more. most_pixels: of
-    the largest image that the store took in, which may be more than the usual limit.
+    the largest image that the store took in, which may be more than the usual limit; engine: as
+    `report.write` takes it.
     """
     found = dict(_kept(store, wanted))
     kept = len(found)
@@ -82,7 +84,10 @@ def provide(
                 max(MAX_PIXELS, most_pixels),
                 recipe.side,
             )
-            found.update(_make(missing, drawing, deadline))
+            with contextlib.ExitStack() as stack:
+                if not isinstance(engine, LocalEngine):
+                    engine = stack.enter_context(LocalEngine(1))
+                found.update(_make(missing, drawing, deadline, engine))
     if not found:
         store.files.delete(THUMBNAILS)
     elif len(found) > kept or _rows(store) != kept:
@@ -107,54 +112,36 @@ def _rows(store: Store) -> int:
 
 
 def _make(
-    items: list[tuple[str, str]], drawing: Drawing, deadline: float
+    items: list[tuple[str, str]], drawing: Drawing, deadline: float, engine: LocalEngine
 ) -> Iterator[tuple[str, bytes]]:
-    """Pictures of (path, SHA-256), made by one process, or a new one where it died."""
-    worker: Worker | None = None
-    ordered = list(_in_turn(items))
-    ahead = _fetched_ahead(drawing.source, ordered)
-    try:
-        for number, item in enumerate(ordered):
-            if time.monotonic() > deadline:
-                break
-            if number % TOGETHER == 0:
-                drawing.source.expect(path for path, _ in ordered[number : number + TOGETHER])
-                pickled = pickle.dumps((draw, drawing), protocol=5)
-            worker = worker or Worker.start()
-            try:
-                data = ahead and ahead.take(item[0], None, TIMEOUT_S)
-            except (ImageError, TimeoutError):
-                continue
-            worker.give(pickled, (*item, data))
-            try:
-                reply = worker.connection.recv()
-            except (EOFError, ConnectionResetError):
-                worker.end()
-                worker = None
-                continue
-            if reply.error:
-                raise reply.error
-            if reply.result is not None:
-                yield item[0], reply.result
-    finally:
-        if worker:
-            worker.end()
-        if ahead:
-            ahead.close()
-
-
-def _fetched_ahead(source: Source, items: list[tuple[str, str]]) -> Ahead | None:
-    """What fetches the items' bytes from afar; None: whoever wants them fetches them."""
-    if source.ahead == 1:
-        return None
-    wanted = (Wanted(path, None, 0) for path, _ in items)
-    return Ahead(source.fetch, wanted, source.ahead)
-
-
-def _in_turn(items: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Some after the others, each time in the order that they lie in a pack."""
+    """Pictures of (path, SHA-256), those that are wanted most first."""
     for first in range(0, len(items), TOGETHER):
-        yield from sorted(items[first : first + TOGETHER])
+        some = sorted(items[first : first + TOGETHER])  # as they lie in a pack
+        drawing.source.expect(path for path, _ in some)
+        given = _given(some, drawing.source, deadline)
+        for (path, *_), result in engine.map(draw, given, drawing):
+            if isinstance(result, bytes):
+                yield path, result
+            elif result is not None and result.error:
+                raise result.error
+
+
+def _given(
+    items: list[tuple[str, str]], source: Source, deadline: float
+) -> Iterator[tuple[str, str, bytes | None]]:
+    """What `draw` takes, as long as there is time; with its bytes where they come from afar."""
+    wanted = (Wanted(path, None, 0) for path, _ in items)
+    ahead = Ahead(source.fetch, wanted, source.ahead) if source.ahead > 1 else None
+    for path, sha256 in items:
+        if time.monotonic() > deadline:
+            break
+        try:
+            data = ahead.take(path, None, TIMEOUT_S) if ahead else None
+        except (ImageError, TimeoutError):
+            continue
+        yield path, sha256, data
+    if ahead:
+        ahead.close()
 
 
 def draw(item: tuple[str, str, bytes | None], drawing: Drawing, attempt: int = 1) -> bytes | None:
@@ -163,6 +150,8 @@ def draw(item: tuple[str, str, bytes | None], drawing: Drawing, attempt: int = 1
     item: its path, that digest, and its bytes where they are here already.
     """
     path, sha256, data = item
+    if attempt > 1:  # it is worth one crash
+        return None
     with Reader(drawing.source, TIMEOUT_S, drawing.max_pixels, drawing.side) as images:
         try:
             data = images.fetch(path) if data is None else data
