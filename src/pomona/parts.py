@@ -19,6 +19,7 @@ from pomona.features import TABLES, part_footer
 from pomona.plan import Shard
 from pomona.projection import Projection
 from pomona.recipe import Recipe
+from pomona.sources.ahead import Ahead, Wanted
 from pomona.sources.source import Source
 from pomona.storage import Folder
 from pomona.store import PREFIXES, Store, matrix, origin, part_name, spread
@@ -223,16 +224,19 @@ def _read_csv(data: bytes, schema: pa.Schema) -> pa.Table:
 def _check_source(shard: Shard, metadata: pa.Table, source: Source) -> Iterator[Finding]:
     """Reads the images again whose content is known; those that are gone are not told of here."""
     changed, unreadable = [], []
-    source.expect(metadata["path"].to_pylist())
-    for row in metadata.select(["path", "sha256"]).to_pylist():
-        if row["sha256"] is None:
-            continue
-        try:
-            if hashlib.sha256(source.fetch(row["path"])).hexdigest() != row["sha256"]:
-                changed.append(row["path"])
-        except ImageError as exc:
-            if exc.reason != "not_found":
-                unreadable.append(row["path"])
+    known = metadata.filter(pc.is_valid(metadata["sha256"])).to_pylist()
+    source.expect(row["path"] for row in known)
+    wanted = (Wanted(row["path"], None, row["size_bytes"] or 0) for row in known)
+    with contextlib.closing(Ahead(source.fetch, wanted, source.ahead)) as ahead:
+        for row in known:
+            try:
+                data = ahead.take(row["path"], None)
+            except ImageError as exc:
+                if exc.reason != "not_found":
+                    unreadable.append(row["path"])
+            else:
+                if hashlib.sha256(data).hexdigest() != row["sha256"]:
+                    changed.append(row["path"])
     where = part_name("metadata", shard.part)
     if changed:
         what = f"{len(changed):,} images have another content now, as {changed[0]}"

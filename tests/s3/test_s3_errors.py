@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from conftest import Pomona
+from pomona.errors import ObjectStoreError
 from pomona.s3.address import Address
 from pomona.s3.objects import open_bucket
 from s3_server import REGION, Place, bucket, fresh_connections, s3_server
@@ -40,6 +42,24 @@ def test_each_is_told_in_one_line(case: str, bucket: Place, photos: Path) -> Non
         ended = Pomona(env=env)(*args)
         assert ended.status == 1
         assert complaint in ended.complaint
+
+
+def test_renewed_credentials_are_found_in_the_same_session(
+    bucket: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = Address.parse(bucket.at())
+    with fresh_connections():
+        with monkeypatch.context() as wrong:
+            wrong.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+            with pytest.raises(ObjectStoreError, match="does not accept the credentials"):
+                open_bucket(address)
+        open_bucket(address).put("found", b"again")
+        with monkeypatch.context() as wrong:
+            wrong.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+            fresh = replace(open_bucket(address), kms_key="another")
+            with pytest.raises(ObjectStoreError, match="does not accept the credentials"):
+                fresh.get("found")
+        assert fresh.get("found").data == b"again"
 
 
 def test_what_is_not_there(bucket: Place, photos: Path, pomona: Pomona) -> None:

@@ -34,6 +34,8 @@ MAX_BYTES = 5 * 2**30
 # Before what was cut off is asked for again: up to this, doubled each time.
 _PAUSE_S = 0.1
 _CONNECTING = RLock()
+# Why a bucket is refused that other credentials or settings may open
+_RENEWABLE = ("credentials", "expired", "denied", "settings")
 
 
 @dataclass(frozen=True)
@@ -397,12 +399,18 @@ def _client(session: Any, region: str, endpoint: str | None) -> Any:
     return session.create_client("s3", region_name=region, endpoint_url=endpoint, config=config)
 
 
-def _told_of(
-    bucket: str, endpoint: str, key: str | None = None
-) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _told_of(bucket: str, endpoint: str, key: str | None = None) -> Iterator[None]:
     from pomona.s3.trouble import told
 
-    return told(bucket, endpoint, key)
+    try:
+        with told(bucket, endpoint, key):
+            yield
+    except ObjectStoreError as exc:
+        if exc.reason in _RENEWABLE:  # the next command of this session looks for them anew
+            _find.cache_clear()
+            _connect.cache_clear()
+        raise
 
 
 def _read(body: Any, *, is_last: bool) -> bytes | None:

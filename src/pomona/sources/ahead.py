@@ -46,8 +46,8 @@ class Ahead:
         """Whether `take` need not wait for an image that is coming."""
         return path not in self._coming or self._coming[path][0].done()
 
-    def take(self, path: str, fingerprint: str | None, timeout_s: float) -> bytes:
-        """The bytes of an image, or what `fetch` raised. Raises TimeoutError."""
+    def take(self, path: str, fingerprint: str | None, timeout_s: float | None = None) -> bytes:
+        """The bytes of an image, or what `fetch` raised. Raises TimeoutError after `timeout_s`."""
         if path not in self._coming:
             return self._fetch(path, fingerprint)
         future, size = self._coming.pop(path)
