@@ -32,6 +32,12 @@ class Shard:
     generation: str
     is_new: bool = False
 
+    def __reduce__(self) -> tuple[type[Shard], tuple[object, ...]]:
+        # On its way to a worker a slice would drag the whole plan along: take copies its rows.
+        rows = pa.array(np.arange(self.images.num_rows))
+        own = self.images.take(rows).combine_chunks()
+        return Shard, (self.part, own, self.generation, self.is_new)
+
 
 def shard_size(images: int) -> int:
     """How many images make a shard, given how many there are in all.
@@ -96,14 +102,12 @@ def _even_parts(rows: int, size: int) -> npt.NDArray[np.int32]:
 
 
 def shards(plan: pa.Table) -> Iterator[Shard]:
-    """The plan's shards, by part number."""
+    """The plan's shards, by part number; their images are slices of it, not copies."""
     parts = plan["part"].to_numpy()
     edges = np.flatnonzero(np.diff(parts, prepend=-1, append=-1))
     images = plan.drop_columns(["part"])
     for start, end in pairwise(edges):
-        # take copies the rows: a slice would drag the whole plan along to a worker.
-        own = images.slice(start, end - start).take(pa.array(np.arange(end - start)))
-        own = own.combine_chunks()
+        own = images.slice(start, end - start)
         digest = hashlib.sha256("\n".join(_row_texts(own).to_pylist()).encode())
         yield Shard(int(parts[start]), own, digest.hexdigest())
 
