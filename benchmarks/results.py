@@ -25,7 +25,8 @@ AS_FAST = (
 )
 SLOWER = (
     ("the network alone, in memory", "speed", "`local`, all in / bare limit"),
-    ("Daft, the same network", "speed", "`local` / Daft, all in"),
+    ("Daft, the same network, tuned", "speed", "`local` / Daft, tuned, all in"),
+    ("Daft, the same network", "speed", "`local` / Daft, with its defaults, all in"),
     ("Keras on Spark, batches", "original", "`local` / Keras on Spark, batches"),
     ("Keras on Spark, one by one", "original", "`local` / Keras on Spark, one image at a time"),
 )

@@ -51,7 +51,8 @@ def measure(setting: Setting) -> list[Measure]:
         flags = ("--engine", "spark", "--limit", sizes.spark)
         ways["spark"] = lambda: _pomona(setting, float32, *flags)
     if available("daft"):
-        ways["daft"] = lambda: _daft(setting, float32, best)
+        ways["daft"] = lambda: _daft(setting, float32, "tuned", best)
+        ways["daft, plain"] = lambda: _daft(setting, float32, "plain", best)
     found: dict[str, list[Found]] = {name: [] for name in ways}
     at_best = []
     for pair in range(sizes.pairs):
@@ -81,12 +82,13 @@ def _pomona(setting: Setting, limit: Limit, *flags: object) -> Found:
     return Found((before + limit.speed()) / 2, ran.all_in, ran.steady, ran)
 
 
-def _daft(setting: Setting, limit: Limit, best: int) -> Found:
-    """As fast as it was seen to be: two processes, the network in batches of its best size."""
+def _daft(setting: Setting, limit: Limit, way: str, best: int) -> Found:
+    """Tuned: two processes, the network in batches of its best size; plain: of fewer images."""
     before = limit.speed()
-    given = (setting.copies(setting.sizes.images), network_file(setting))
+    images = setting.sizes.images if way == "tuned" else setting.sizes.local
+    given = (setting.copies(images), network_file(setting))
     with children("daft_images", [given], folder=setting.folder) as [daft]:
-        done = daft.measure(batch=best)
+        done = daft.measure(way=way, batch=best)
     speed = done["images"] / done["seconds"]
     return Found((before + limit.speed()) / 2, speed, speed)
 
@@ -143,8 +145,10 @@ def _tell(
             Measure("bfloat16's features to float32's, least cosine", [cosine], goal="≥ 0.99"),
         ]
     if "daft" in found:
-        daft = [each.all_in for each in found["daft"]]
-        told.append(ratio("`local` / Daft, all in", [each.all_in for each in local], daft, "≥ 1.3"))
+        mine = [each.all_in for each in local]
+        tuned, plain = ([each.all_in for each in found[way]] for way in ("daft", "daft, plain"))
+        told.append(ratio("`local` / Daft, tuned, all in", mine, tuned, "≥ 1.3"))
+        told.append(ratio("`local` / Daft, with its defaults, all in", mine, plain))
     told += _where_time_goes([each.ran for each in local if each.ran])
     for name, each in found.items():
         told.append(figure(f"{name}, all in", [one.all_in for one in each], "images/s"))
