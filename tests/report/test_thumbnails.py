@@ -13,6 +13,7 @@ from PIL import Image
 
 import pomona as api
 from conftest import Pomona, draw_photos
+from pomona.engines.local import LocalEngine
 from pomona.recipe import Recipe
 from pomona.report import write
 from pomona.report.thumbnails import SIDE, provide
@@ -118,6 +119,16 @@ def test_a_codec_that_crashes_costs_one_picture(
     paths = wanted(source)
     made = provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60)
     assert paths.keys() - made.keys() == {"Training/Pear/a crash.jpg"}
+
+
+def test_a_worker_that_is_killed_costs_no_picture(source: Path, tmp_path: Path) -> None:
+    paths = wanted(source)
+    with LocalEngine(1) as engine:
+        engine.start([])
+        engine._pool[0].process.kill()
+        made = provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60, engine=engine)
+    assert made.keys() == paths.keys()
+    assert engine.facts["retries"] == 1
 
 
 def test_no_time_and_damage_cost_pictures_alone(source: Path, tmp_path: Path) -> None:

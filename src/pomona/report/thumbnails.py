@@ -31,6 +31,8 @@ from pomona.store import THUMBNAILS, Store
 SIDE = 72
 QUALITY = 70
 TIMEOUT_S = 10.0
+# A picture is worth so many workers: the first one may have died of something else.
+CRASHES = 2
 # So many are taken from a pack with few requests.
 TOGETHER = 256
 SCHEMA = pa.schema(
@@ -150,7 +152,7 @@ def draw(item: tuple[str, str, bytes | None], drawing: Drawing, attempt: int = 1
     item: its path, that digest, and its bytes where they are here already.
     """
     path, sha256, data = item
-    if attempt > 1:  # it is worth one crash
+    if attempt > CRASHES:
         return None
     with Reader(drawing.source, TIMEOUT_S, drawing.max_pixels, drawing.side) as images:
         try:
