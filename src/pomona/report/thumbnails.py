@@ -135,10 +135,11 @@ def _given(
     wanted = (Wanted(path, None, 0) for path, _ in items)
     ahead = Ahead(source.fetch, wanted, source.ahead) if source.ahead > 1 else None
     for path, sha256 in items:
-        if time.monotonic() > deadline:
+        left_s = deadline - time.monotonic()
+        if left_s < 0:
             break
         try:
-            data = ahead.take(path, None, TIMEOUT_S) if ahead else None
+            data = ahead.take(path, None, left_s) if ahead else None
         except (ImageError, TimeoutError):
             continue
         yield path, sha256, data
