@@ -35,7 +35,7 @@ MAX_BYTES = 5 * 2**30
 _PAUSE_S = 0.1
 _CONNECTING = RLock()
 # Why a bucket is refused that other credentials or settings may open
-_RENEWABLE = ("credentials", "expired", "denied", "settings")
+_RENEWABLE = ("credentials", "expired", "settings")
 
 
 @dataclass(frozen=True)
@@ -407,7 +407,8 @@ def _told_of(bucket: str, endpoint: str, key: str | None = None) -> Iterator[Non
         with told(bucket, endpoint, key):
             yield
     except ObjectStoreError as exc:
-        if exc.reason in _RENEWABLE:  # the next command of this session looks for them anew
+        # The next command of this session looks for them anew; one key that is denied is no reason.
+        if exc.reason in _RENEWABLE or (exc.reason == "denied" and key is None):
             _find.cache_clear()
             _connect.cache_clear()
         raise
