@@ -70,14 +70,16 @@ def load(store: Store, projection: Projection, metadata: pa.Table) -> Projected:
     identity = pa.concat_tables([pa.schema(IDENTITY).empty_table(), *parts.values()])
     chosen = spread_sample(identity, min(MOST_IMAGES, MOST_NUMBERS // projection.k), seed=0)
     array = np.empty((chosen.num_rows, projection.k), np.float32)
-    is_chosen = [pc.is_in(table["path"], chosen["path"]) for table in parts.values()]
-    ends = np.cumsum([0, *(pc.sum(rows).as_py() or 0 for rows in is_chosen)])
+    is_chosen = pc.is_in(identity["path"], chosen["path"]).to_numpy()
+    edges = np.cumsum([0, *(table.num_rows for table in parts.values())])
+    places = np.concatenate([[0], np.cumsum(is_chosen)])
 
-    def fill(part: tuple[str, pa.ChunkedArray, int, int]) -> None:
-        name, rows, start, end = part
-        array[start:end] = matrix(store.read_table(name).filter(rows), "pca")
+    def fill(part: tuple[str, int, int]) -> None:
+        name, start, end = part
+        rows = matrix(store.read_table(name), "pca")
+        array[places[start] : places[end]] = rows[is_chosen[start:end]]
 
-    store.each(fill, zip(parts, is_chosen, ends[:-1], ends[1:], strict=True))
+    store.each(fill, zip(parts, edges[:-1], edges[1:], strict=True))
     found = pc.index_in(chosen["path"], value_set=metadata["path"])
     images = chosen.append_column("sha256", metadata["sha256"].take(found))
     return Projected(images.combine_chunks(), array, identity.num_rows)
