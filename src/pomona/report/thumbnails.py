@@ -133,18 +133,21 @@ def _given(
 ) -> Iterator[tuple[str, str, bytes | None]]:
     """What `draw` takes, as long as there is time; with its bytes where they come from afar."""
     wanted = (Wanted(path, None, 0) for path, _ in items)
-    ahead = Ahead(source.fetch, wanted, source.ahead) if source.ahead > 1 else None
-    for path, sha256 in items:
-        left_s = deadline - time.monotonic()
-        if left_s < 0:
-            break
-        try:
-            data = ahead.take(path, None, left_s) if ahead else None
-        except (ImageError, TimeoutError):
-            continue
-        yield path, sha256, data
-    if ahead:
-        ahead.close()
+    with contextlib.ExitStack() as stack:
+        ahead = None
+        if source.ahead > 1:
+            ahead = stack.enter_context(
+                contextlib.closing(Ahead(source.fetch, wanted, source.ahead))
+            )
+        for path, sha256 in items:
+            left_s = deadline - time.monotonic()
+            if left_s < 0:
+                return
+            try:
+                data = ahead.take(path, None, left_s) if ahead else None
+            except (ImageError, TimeoutError):
+                continue
+            yield path, sha256, data
 
 
 def draw(item: tuple[str, str, bytes | None], drawing: Drawing, attempt: int = 1) -> bytes | None:
