@@ -48,7 +48,7 @@ from pomona.options import (
     Where,
     Workers,
     grouped,
-    size,
+    parse_size,
 )
 from pomona.progress import duration
 from pomona.s3.address import is_address, place
@@ -453,7 +453,7 @@ def pack(
     size: Annotated[
         int,
         typer.Option(
-            parser=size,
+            parser=parse_size,
             metavar="SIZE",
             show_default=False,
             help="About how large a file of the pack grows, as 128MB or 1GB. (default: 128MB)",

@@ -72,7 +72,7 @@ def _backbone_names() -> list[str]:
     return registry.names()
 
 
-def pixels(text: str | int) -> int:
+def parse_pixels(text: str | int) -> int:
     """A number of pixels: 50000000 or 50MP."""
     number = re.fullmatch(r"(\d+)(MP)?", str(text))
     if number is None:
@@ -80,7 +80,7 @@ def pixels(text: str | int) -> int:
     return int(number[1]) * (1_000_000 if number[2] else 1)
 
 
-def size(text: str | int) -> int:
+def parse_size(text: str | int) -> int:
     """A number of bytes: 128000000, 128MB or 1GB."""
     number = re.fullmatch(r"(\d+)(MB|GB)?", str(text))
     if number is None:
@@ -169,7 +169,7 @@ class Images:
     max_pixels: Annotated[
         int,
         typer.Option(
-            parser=pixels,
+            parser=parse_pixels,
             metavar="N",
             show_default=False,
             help="An image of more pixels, as 50000000 or 50MP, is an error row, refused by its "
