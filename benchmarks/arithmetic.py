@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from benchmarks.measuring import WORKERS, Measure
-from pomona.plan import shard_size
+from pomona.plan import part_numbers
 from pomona.progress import duration
 
 IMAGES = 10_000_000
@@ -34,12 +37,15 @@ def core_hours(speed: Mapping[str, Measure], pca: Mapping[str, Measure]) -> str:
             *(f"{IMAGES / one / 3600:.1f}" for one in each.values()),
         ],
     ]
+    sizes = np.bincount(part_numbers(IMAGES)).tolist()
     for nodes in NODES:
         slots = nodes * CORES
         on = f"{nodes} nodes × {CORES} cores"
+        longest = busiest(sizes, slots)
+        busy = IMAGES / (longest * slots)
         rows += [
-            [f"{on}: waves of {shards():,} shards", *[str(waves(slots))] * len(each)],
-            [f"{on}: extraction", *(duration(extraction_s(one, slots)) for one in each.values())],
+            [f"{on}: busy, of {len(sizes):,} shards", *[f"{busy:.0%}"] * len(each)],
+            [f"{on}: extraction", *(duration(longest / one) for one in each.values())],
             [f"{on}: objects read in a second", *(f"{one * slots:,.0f}" for one in each.values())],
             [
                 f"{on}: prefixes that takes",
@@ -52,19 +58,12 @@ def core_hours(speed: Mapping[str, Measure], pca: Mapping[str, Measure]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def shards() -> int:
-    """How many there are of all images."""
-    return math.ceil(IMAGES / shard_size(IMAGES))
-
-
-def waves(slots: int) -> int:
-    """How many shards one after another the busiest slot works on."""
-    return math.ceil(shards() / slots)
-
-
-def extraction_s(images_per_second: float, slots: int) -> float:
-    """Seconds of extraction: all slots begin a shard, and end it, at the same time."""
-    return waves(slots) * (IMAGES / shards()) / images_per_second
+def busiest(sizes: list[int], slots: int) -> int:
+    """Images of the slot that has the most, where each takes the next shard when it is done."""
+    done = [0] * slots
+    for size in sizes:
+        heapq.heapreplace(done, done[0] + size)
+    return max(done)
 
 
 def pca_s(pca: Mapping[str, Measure], slots: int) -> float:

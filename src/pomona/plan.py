@@ -18,6 +18,13 @@ import pyarrow.compute as pc
 
 from pomona import schemas
 
+SMALLEST = 32
+MOST_SHARDS = 4096
+# The last eighth of the images is cut into quarters of shards, so that no worker waits for long at
+# the end for another one: MORE times as many shards as without.
+LAST, CUT = 1 / 8, 4
+MORE = 1 + (CUT - 1) * LAST
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -40,12 +47,13 @@ class Shard:
 
 
 def shard_size(images: int) -> int:
-    """How many images make a shard, given how many there are in all.
+    """How many images make a shard, but for the last ones, given how many there are in all.
 
     A power of two: of 64 shards or more none is left alone at the end for long (32 to 256
-    images); beyond a million images shards grow, so that there are never over 4,096.
+    images); beyond 700,000 images shards grow, so that there are never over `MOST_SHARDS`.
     """
-    return _power_of_two(images / 4096, at_least=_power_of_two(images / 64, 32, at_most=256))
+    at_least = _power_of_two(images / 64, SMALLEST, at_most=256)
+    return _power_of_two(images * MORE / (MOST_SHARDS - 2), at_least)
 
 
 def _power_of_two(least: float, at_least: int, at_most: int = 2**31) -> int:
@@ -74,7 +82,7 @@ def make_plan(
 
 
 def _in_parts(catalog: pa.Table, first: int) -> pa.Table:
-    parts = first + _even_parts(catalog.num_rows, shard_size(catalog.num_rows))
+    parts = first + part_numbers(catalog.num_rows)
     return catalog.append_column(schemas.PLAN.field("part"), pa.array(parts))
 
 
@@ -93,6 +101,15 @@ def _update(previous: pa.Table, catalog: pa.Table, at: pa.Array) -> pa.Table:
     either = pa.concat_tables([previous.drop_columns(["part"]), catalog])
     take = np.where(source >= 0, source + previous.num_rows, np.arange(previous.num_rows))
     return either.take(pa.array(take)).append_column(schemas.PLAN.field("part"), previous["part"])
+
+
+def part_numbers(images: int) -> npt.NDArray[np.int32]:
+    """int32[images]: the part of each image of a sorted catalog, counted from 0."""
+    size = shard_size(images)
+    smaller = max(SMALLEST, size // CUT)
+    last = int(images * LAST) if smaller < size else 0
+    parts = _even_parts(images - last, size)
+    return np.append(parts, _even_parts(last, smaller) + parts[-1:].max(initial=-1) + 1)
 
 
 def _even_parts(rows: int, size: int) -> npt.NDArray[np.int32]:
