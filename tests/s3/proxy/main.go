@@ -7,13 +7,14 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log"
 	"math/rand"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"sync"
@@ -46,11 +47,14 @@ type proxy struct {
 	counts   Counts
 	draws    *rand.Rand
 	released chan struct{}
-	forward  *httputil.ReverseProxy
+	server   string
 }
 
 const slowDown = `<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>`
+
+const refusal = "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n" +
+	"Content-Length: %d\r\n\r\n%s"
 
 func (p *proxy) set(settings Settings) {
 	p.mutex.Lock()
@@ -100,60 +104,121 @@ func (p *proxy) reach() {
 	p.mutex.Unlock()
 }
 
-func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	fault, held, settings, released := p.next(r.Method)
-	time.Sleep(time.Duration(settings.LatencyMs * float64(time.Millisecond)))
-	if held && settings.When == "before" {
-		p.reach()
-		fault = "gone"
-	}
-	switch fault {
-	case "refuse":
-		w.Header().Set("Content-Type", "application/xml")
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprint(w, slowDown)
-		return
-	case "reset":
-		reset(w)
-		return
-	case "stall":
-		select {
-		case <-time.After(time.Duration(settings.StallS * float64(time.Second))):
-		case <-released:
+// serve answers the requests of a connection, one after another, over one of its own to the server.
+func (p *proxy) serve(front net.Conn) {
+	defer front.Close()
+	asked := bufio.NewReader(front)
+	var back *backend
+	for {
+		request, err := http.ReadRequest(asked)
+		if err != nil {
+			return
 		}
-		reset(w)
-		return
-	case "gone":
-		<-released
-		reset(w)
-		return
-	case "reset after":
-		p.forward.ServeHTTP(&unheard{header: http.Header{}}, r)
-		reset(w)
-		return
+		fault, held, settings, released := p.next(request.Method)
+		time.Sleep(time.Duration(settings.LatencyMs * float64(time.Millisecond)))
+		if held && settings.When == "before" {
+			p.reach()
+			fault = "gone"
+		}
+		switch fault {
+		case "refuse":
+			if !waits(request) {
+				_, _ = io.Copy(io.Discard, request.Body)
+			}
+			fmt.Fprintf(front, refusal, len(slowDown), slowDown)
+			return
+		case "reset":
+			reset(front)
+			return
+		case "stall":
+			select {
+			case <-time.After(time.Duration(settings.StallS * float64(time.Second))):
+			case <-released:
+			}
+			reset(front)
+			return
+		case "gone":
+			<-released
+			reset(front)
+			return
+		}
+		if back == nil {
+			if back, err = p.dial(); err != nil {
+				log.Print(err)
+				reset(front)
+				return
+			}
+			defer back.Close()
+		}
+		if waits(request) {
+			request.Header.Del("Expect")
+			fmt.Fprint(front, "HTTP/1.1 100 Continue\r\n\r\n")
+		}
+		unheard := held || fault == "reset after"
+		last, err := back.answer(request, front, unheard)
+		if held {
+			p.reach()
+			<-released
+		}
+		if unheard || err != nil {
+			reset(front)
+			return
+		}
+		if last {
+			return
+		}
 	}
-	if held {
-		p.forward.ServeHTTP(&unheard{header: http.Header{}}, r)
-		p.reach()
-		<-released
-		reset(w)
-		return
-	}
-	p.forward.ServeHTTP(w, r)
 }
 
-// unheard takes an answer that nobody gets.
-type unheard struct{ header http.Header }
+// waits says whether the request's body comes only when it is asked for.
+func waits(request *http.Request) bool {
+	return request.Header.Get("Expect") == "100-continue"
+}
 
-func (u *unheard) Header() http.Header            { return u.header }
-func (u *unheard) WriteHeader(int)                {}
-func (u *unheard) Write(data []byte) (int, error) { return len(data), nil }
+// backend is a connection to the server.
+type backend struct {
+	net.Conn
+	answers *bufio.Reader
+	out     *bufio.Writer
+}
 
-func reset(w http.ResponseWriter) {
-	connection, _, err := w.(http.Hijacker).Hijack()
+func (p *proxy) dial() (*backend, error) {
+	connection, err := net.Dial("tcp", p.server)
 	if err != nil {
-		return
+		return nil, err
 	}
+	return &backend{connection, bufio.NewReader(connection), bufio.NewWriter(connection)}, nil
+}
+
+// answer lets the server answer a request, and says whether it is the last one of this connection;
+// unheard: nobody gets the answer.
+func (b *backend) answer(request *http.Request, front net.Conn, unheard bool) (bool, error) {
+	if request.Header.Get("User-Agent") == "" {
+		request.Header.Set("User-Agent", "") // else Go names itself
+	}
+	if err := request.Write(b.out); err != nil {
+		return true, err
+	}
+	if err := b.out.Flush(); err != nil {
+		return true, err
+	}
+	response, err := http.ReadResponse(b.answers, request)
+	if err != nil {
+		return true, err
+	}
+	defer response.Body.Close()
+	if unheard {
+		_, err = io.Copy(io.Discard, response.Body)
+		return true, err
+	}
+	out := bufio.NewWriterSize(front, 1<<16)
+	if err := response.Write(out); err != nil {
+		return true, err
+	}
+	return response.Close, out.Flush()
+}
+
+func reset(connection net.Conn) {
 	if tcp, ok := connection.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
@@ -179,18 +244,18 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	forward := &httputil.ReverseProxy{
-		// The host stays as the client signed it.
-		Director:  func(r *http.Request) { r.URL.Scheme, r.URL.Host = backend.Scheme, backend.Host },
-		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
-		ErrorLog:  log.New(os.Stderr, "", 0),
-	}
-	p := &proxy{forward: forward, released: make(chan struct{})}
+	p := &proxy{server: backend.Host, released: make(chan struct{})}
 	p.set(Settings{})
 	front, back := listen(), listen()
 	fmt.Printf("http://%s\nhttp://%s\n", front.Addr(), back.Addr())
 	go func() { log.Fatal(http.Serve(back, http.HandlerFunc(p.control))) }()
-	log.Fatal(http.Serve(front, p))
+	for {
+		connection, err := front.Accept()
+		if err != nil {
+			log.Fatal(err)
+		}
+		go p.serve(connection)
+	}
 }
 
 func listen() net.Listener {
