@@ -72,7 +72,7 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 	$(LOCK) $(UPGRADE) --group build --group spark --output-file requirements/spark.txt
 	$(LOCK) $(UPGRADE) --group build --group test --group spark --group check --output-file requirements/dev.txt
 	$(LOCK) $(UPGRADE) --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
-	$(LOCK) $(UPGRADE) --group build --group test-keras --group spark --extra keras --output-file requirements/keras.txt
+	$(LOCK) $(UPGRADE) --group build --group test-keras --group spark --extra keras --extra openvino --output-file requirements/keras.txt
 	$(LOCK) $(UPGRADE) --group build --group bench --extra openvino --output-file requirements/bench.txt
 
 .tools/versitygw:
