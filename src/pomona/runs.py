@@ -26,7 +26,7 @@ from pomona.recipe import Recipe
 from pomona.s3.address import Access
 from pomona.stopwatch import Stopwatch
 from pomona.store import FORGETTING, MANIFEST, REPORT, Store
-from pomona.workers import peak_memory_mb
+from pomona.workers import peak_memory_mb, release_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -114,6 +114,7 @@ class Run:
         if not items:
             return
         self.worked = True
+        release_memory()
         self.progress.begin(stage, sum(map(images, items)))
         try:
             for item, result in self.engine.map(task, items, payload):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -213,9 +213,10 @@ class Store:
         """The features on the principal components: float32[n, k]."""
         return Vectors(self.read_all("pca", schemas.pca(self.projection.k)), "pca")
 
-    def metadata(self) -> pa.Table:
+    def metadata(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Size, format and digests: one row per image of the source."""
-        return self.read_all("metadata", schemas.METADATA)
+        fields = [schemas.METADATA.field(name) for name in columns or schemas.METADATA.names]
+        return self.read_all("metadata", pa.schema(fields))
 
     def errors(self) -> pa.Table:
         """One row per image that gave no features, with its reason."""
@@ -241,7 +242,9 @@ class Store:
 
     def read_all(self, table: str, schema: pa.Schema) -> pa.Table:
         """All parts of a table, in their order, as `schema`."""
-        parts = self.each(lambda name: self.read_table(name).cast(schema), self.part_names(table))
+        parts = self.each(
+            lambda name: self.read_table(name, schema.names).cast(schema), self.part_names(table)
+        )
         return pa.concat_tables([schema.empty_table(), *parts])
 
     def part_names(self, table: str) -> list[str]:
@@ -301,12 +304,12 @@ class Store:
         pyarrow.csv.write_csv(table, sink)
         self.files.write(name, memoryview(sink.getvalue()))
 
-    def plan(self) -> pa.Table:
+    def plan(self, columns: Sequence[str] = schemas.PLAN.names) -> pa.Table:
         """The images of the store and the part that each is in; empty for a new store."""
         try:
-            return self.read_table(PLAN)
+            return self.read_table(PLAN, list(columns))
         except (FileNotFoundError, StoreDamagedError):
-            return self.plan_of_metadata()
+            return self.plan_of_metadata().select(columns)
 
     def plan_of_metadata(self) -> pa.Table:
         """The plan again from metadata/, which has a row for each image of its part."""

@@ -135,6 +135,13 @@ def peak_memory_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def release_memory() -> None:
+    """Gives back to the system what this process has freed, which its allocator keeps for later."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+
+
 def forgo_pandas() -> None:
     """Spares this process half a second: pyarrow's first array imports pandas, if it is there.
 

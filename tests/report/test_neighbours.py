@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from pomona import schemas
-from pomona.report.neighbours import NEAREST, compare, copies, find_nearest
+from pomona.report.neighbours import NEAREST, compare, copies, find_nearest, repeated
 from pomona.report.projected import Projected
 
 COLUMNS = ("path", "label", "split", "sha256")
@@ -110,9 +111,13 @@ def test_copies_are_counted_apart_and_not_as_near_duplicates() -> None:
     metadata = pa.table(
         {name: table[name] if name in COLUMNS else pa.nulls(40) for name in schemas.METADATA.names}
     ).cast(schemas.METADATA)
-    told = copies(metadata)
+    told = copies(metadata, repeated(metadata["sha256"]))
     assert (told["images"], told["contents"]) == (3, 1)
     assert (told["label_contents"], told["split_contents"]) == (1, 1)
     [content] = told["shown"]
     assert [image["path"] for image in content["images"]] == ["7.jpg", "8.jpg", "9.jpg"]
-    assert copies(metadata.slice(10))["contents"] == 0
+    alone = metadata.slice(10)
+    assert len(repeated(alone["sha256"])) == 0
+    assert copies(alone, repeated(alone["sha256"]))["contents"] == 0
+    # Of the same beginning, but not the same.
+    assert copies(alone, pc.utf8_slice_codeunits(alone["sha256"], 0, 16))["contents"] == 0

@@ -145,17 +145,29 @@ def _odd(own: Projected, nearest: Nearest, labels: npt.NDArray[np.int64]) -> dic
     return {"judged": int(judged.sum()), "odd_count": len(odd), "odd": shown, "nearest": NEAREST}
 
 
-def copies(metadata: pa.Table) -> dict[str, Any]:
-    """Images with the same bytes, in all the store: those under different labels come first."""
-    counts = pc.value_counts(pc.drop_null(metadata["sha256"]))
-    several = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-    rows = metadata.filter(pc.is_in(metadata["sha256"], several))
+def repeated(digests: pa.ChunkedArray) -> pa.Array:
+    """The beginnings of SHA-256 that occur more than once; whole they take thrice the memory."""
+    counts = pc.value_counts(pc.drop_null(_beginnings(digests)))
+    return counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+
+
+def _beginnings(digests: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.utf8_slice_codeunits(digests, 0, 16)
+
+
+def copies(images: pa.Table, beginnings: pa.Array) -> dict[str, Any]:
+    """Images with the same bytes, in all the store: those under different labels come first.
+
+    beginnings: what `repeated` says of these images.
+    """
+    rows = images.filter(pc.is_in(_beginnings(images["sha256"]), beginnings))
     groups: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for image in rows.select(["path", "label", "split", "sha256"]).to_pylist():
         groups[image["sha256"]].append(image)
-    contents = sorted(groups.values(), key=lambda group: -_different(group, "label"))
+    same = [group for group in groups.values() if len(group) > 1]
+    contents = sorted(same, key=lambda group: -_different(group, "label"))
     return {
-        "images": rows.num_rows,
+        "images": sum(map(len, contents)),
         "contents": len(contents),
         "label_contents": sum(_different(group, "label") > 1 for group in contents),
         "split_contents": sum(_different(group, "split") > 1 for group in contents),

@@ -14,17 +14,20 @@ from functools import cache
 from pathlib import PurePath
 from typing import Any
 
-import pyarrow.compute as pc
+import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pomona import schemas
 from pomona.backbones import registry
 from pomona.backbones.spec import Backbone
+from pomona.plan import label_count
 from pomona.progress import duration
 from pomona.report import counts, neighbours, projected, scatter, variance
 from pomona.report.judgement import count, percent, sentences
 from pomona.report.thumbnails import SIDE, to_base64
 from pomona.store import Store
+from pomona.workers import release_memory
 
 RUNS_SHOWN = 20
 LEGEND_SHOWN = 24
@@ -91,34 +94,32 @@ def _source(environment: Environment, name: str) -> str:
 
 def numbers(store: Store, manifest: dict[str, Any]) -> dict[str, Any]:
     """What the page shows, by section, from a store's tables and this manifest."""
-    plan, metadata, errors = store.plan(), store.metadata(), store.errors()
+    errors = store.errors()
     projection = store.find_projection() if manifest["pca"] else None
-    rows = projected.load(store, projection, metadata) if projection else None
+    of_plan = _of_plan(store, errors.num_rows)
+    of_files, beginnings = _of_files(store)
+    release_memory()
+    images = schemas.METADATA.empty_table()
+    if projection or len(beginnings):
+        images = store.metadata(["path", "label", "split", "sha256"])
+    copies = neighbours.copies(images, beginnings)
+    rows = projected.load(store, projection, images) if projection else None
+    del images
     runs = manifest["runs"][::-1]
     extracting = [run for run in runs if run["images"]]
-    totals = {
-        "images": plan.num_rows,
-        "errors": errors.num_rows,
-        "features": sum(store.rows_by_part("features", plan).values()),
-        "labels": pc.count_distinct(plan["label"]).as_py(),
-    }
+    totals = of_plan["totals"]
     found = {
         "name": PurePath(manifest["source"]).name or manifest["source"],
         "source": manifest["source"],
         "store": str(store.files),
-        "totals": totals,
-        "unlabelled": plan["label"].null_count,
+        **of_plan,
         "variance": variance.curve(projection) if projection else None,
         "added": variance.added_since(store, projection) if projection else None,
         "map": scatter.draw(rows, projection) if rows and projection else None,
         "ends": scatter.find_ends(rows, projection) if rows and projection else [],
-        "copies": neighbours.copies(metadata),
+        "copies": copies,
         "neighbours": neighbours.compare(rows) if rows else None,
-        "labels": counts.by_label(plan),
-        "formats": counts.by_kind(metadata["format"]),
-        "sizes": counts.by_kind(counts.sizes(metadata)),
-        "file_sizes": counts.file_sizes(metadata),
-        "most_pixels": counts.most_pixels(metadata),
+        **of_files,
         "errors": counts.by_reason(errors),
         "recipe": {name: value for name, value in manifest["recipe"].items() if value is not None},
         "backbone": _backbone(manifest["recipe"]["backbone"]),
@@ -131,6 +132,34 @@ def numbers(store: Store, manifest: dict[str, Any]) -> dict[str, Any]:
     done = totals["features"] + totals["errors"]
     is_stopped = not totals["images"] == done == manifest["totals"]["images"]
     return {**found, "judgements": sentences(found, is_stopped)}
+
+
+def _of_plan(store: Store, errors: int) -> dict[str, Any]:
+    """The sections that count what was planned; errors: how many images have one."""
+    plan = store.plan(["label", "split", "part"])
+    totals = {
+        "images": plan.num_rows,
+        "errors": errors,
+        "features": sum(store.rows_by_part("features", plan).values()),
+        "labels": label_count(plan),
+    }
+    return {
+        "totals": totals,
+        "unlabelled": plan["label"].null_count,
+        "labels": counts.by_label(plan),
+    }
+
+
+def _of_files(store: Store) -> tuple[dict[str, Any], pa.Array]:
+    """The sections that count the images' files, and what `neighbours.repeated` says of these."""
+    files = store.metadata(["size_bytes", "width", "height", "format", "sha256"])
+    sections = {
+        "formats": counts.by_kind(files["format"]),
+        "sizes": counts.by_kind(counts.sizes(files)),
+        "file_sizes": counts.file_sizes(files),
+        "most_pixels": counts.most_pixels(files),
+    }
+    return sections, neighbours.repeated(files["sha256"])
 
 
 def pictures(found: Mapping[str, Any]) -> dict[str, str]:
