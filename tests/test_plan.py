@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona import schemas
-from pomona.plan import Shard, make_plan, part_numbers, shard_size, shards
+from pomona.plan import BUNDLE, Shard, bundles, make_plan, part_numbers, shard_size, shards
 
 Image = tuple[str | None, str]  # label, fingerprint
 
@@ -243,3 +243,29 @@ def test_a_generation_is_the_same_after_a_slow_way_round() -> None:
         writer.write_table(plan, max_chunksize=17)
     again = pa.ipc.open_stream(sink.getvalue()).read_all()
     assert generations(again) == generations(plan)
+
+
+# Bundles
+
+
+@given(st.lists(st.integers(0, 3000), max_size=60), st.integers(1, 8))
+@settings(deadline=None)
+def test_bundles_hold_each_shard_once_in_their_order(sizes: list[int], workers: int) -> None:
+    found = list(bundles(sizes, int, workers))
+    assert [size for bundle in found for size in bundle] == sizes
+    assert all(bundle for bundle in found)
+    assert all(sum(bundle) <= BUNDLE for bundle in found if len(bundle) > 1)
+
+
+def test_bundles_get_smaller_towards_the_end() -> None:
+    sizes = np.bincount(part_numbers(8710)).tolist()
+    found = [sum(bundle) for bundle in bundles(sizes, int, workers=2)]
+    assert found[0] > 1000
+    assert found[-4:] == [64, 64, 64, 64]
+    # Nobody is left with more than the others have to do meanwhile.
+    assert all(size <= max(65, sum(found[at + 1 :])) for at, size in enumerate(found[:-1]))
+
+
+def test_of_many_workers_each_gets_a_shard_at_a_time() -> None:
+    sizes = np.bincount(part_numbers(8710)).tolist()
+    assert list(bundles(sizes, int, workers=64)) == [[size] for size in sizes]

@@ -47,7 +47,7 @@ class Nowhere:
         pass
 
     def map(self, task: Any, items: Iterable[Any], payload: object) -> Iterator[Any]:
-        self.images += sum(shard.images.num_rows for shard in items)
+        self.images += sum(len(shard.images) for shards in items for shard in shards)
         yield from ()
 
     def __enter__(self) -> Nowhere:

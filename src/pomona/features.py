@@ -7,7 +7,8 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from pomona.recipe import Recipe
 from pomona.sources.ahead import Wanted
 from pomona.sources.decode import MAX_PIXELS, Pixels, array_to_rgb, decode, resize, to_rgb
 from pomona.sources.fetch import fetch
-from pomona.sources.reader import IMAGE_TIMEOUT_S, CarefulReader, Reader
+from pomona.sources.reader import IMAGE_TIMEOUT_S, CarefulReader, Reader, ReadsImages
 from pomona.sources.source import Source
 from pomona.stopwatch import Stopwatch
 from pomona.storage import Folder
@@ -73,17 +74,17 @@ class Extraction:
     max_pixels: int = MAX_PIXELS
 
 
-@dataclass(frozen=True)
+@dataclass
 class Extracted:
-    """What became of a shard's images, and where the worker's time went.
+    """What became of shards' images, and where the worker's time went.
 
     ran: how many went through the network; the others are as the store had them.
     """
 
-    features: int
-    errors: int
-    ran: int
-    seconds: dict[str, float]
+    features: int = 0
+    errors: int = 0
+    ran: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Batches:
@@ -193,24 +194,65 @@ def part_footer(shard: Shard, recipe: Recipe) -> dict[str, str]:
     return {"generation": shard.generation, "recipe": recipe.digest}
 
 
-def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
-    """Brings a shard's files to its generation: metadata/, errors/ and, on a disk last, features/.
+def extract(shards: Sequence[Shard], work: Extraction, attempt: int = 1) -> Extracted:
+    """Brings shards' files to their generations: metadata/, errors/ and, on a disk last, features/.
 
     An image whose fingerprint, or else whose content, is what the store's files were made of
     keeps its row; the others run through the network. One that gives no features becomes a row
-    of errors/. Where a worker died of this shard, the next attempt reads it carefully.
+    of errors/. Where a worker died of these shards, the next attempt reads them carefully.
     """
-    watch = Stopwatch()
+    watch, done = Stopwatch(), Extracted()
     store = Store(work.files)
-    known = _Known(store, shard, work.recipe)
-    rows = shard.images.to_pylist()
-    batches = Batches(len(rows), work.network, work.recipe, watch)
-    errors: dict[int, dict[str, Any]] = {}
-    ran = []
+    parts = store.each(lambda shard: _Part(store, shard, work.recipe), shards)
     reader = Reader(work.source, work.image_timeout_s, work.max_pixels, work.recipe.side)
-    with reader if attempt == 1 else CarefulReader(reader) as images:
-        images.expect(_to_fetch(rows, known))
-        for row, image in enumerate(rows):
+    with (
+        reader if attempt == 1 else CarefulReader(reader) as images,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        images.expect(image for part in parts for image in part.to_fetch())
+        writing: Future[None] | None = None
+        for part in parts:
+            batches = Batches(len(part.rows), work.network, work.recipe, watch)
+            done.ran += part.run(images, batches, watch)
+            with store.files.before_writing():
+                batches.flush()
+            part.check(batches.features)
+            with watch.timed("write"):
+                if writing:
+                    writing.result()
+                if part is parts[-1]:
+                    part.write(batches.features)
+                else:  # while the next one runs
+                    writing = thread.submit(part.write, batches.features)
+            done.errors += len(part.errors)
+            done.features += len(part.rows) - len(part.errors)
+    done.seconds.update(watch.seconds)
+    return done
+
+
+class _Part:
+    """A shard in work. rows: its images with what is known of each; errors: row → its error."""
+
+    def __init__(self, store: Store, shard: Shard, recipe: Recipe) -> None:
+        self._store, self._shard, self._recipe = store, shard, recipe
+        self._known = _Known(store, shard, recipe)
+        self.rows: list[dict[str, Any]] = shard.images.to_pylist()
+        self.errors: dict[int, dict[str, Any]] = {}
+
+    def to_fetch(self) -> Iterator[Wanted]:
+        """The images of which the store does not know by their fingerprint what becomes of them."""
+        for image in self.rows:
+            copy = {**image, "sha256": self._known.sha256(image)}
+            if self._known.recall(copy) is None:
+                yield Wanted(image["path"], image["fingerprint"], image["size_bytes"] or 0)
+
+    def run(self, images: ReadsImages, batches: Batches, watch: Stopwatch) -> int:
+        """Brings what is known, or was read, of each image into rows, errors and batches.
+
+        Returns how many of them go through the network.
+        """
+        known, ran = self._known, 0
+        for row, image in enumerate(self.rows):
             try:
                 image["sha256"], data = known.sha256(image), b""
                 found = known.recall(image)
@@ -222,34 +264,28 @@ def extract(shard: Shard, work: Extraction, attempt: int = 1) -> Extracted:
                         image["sha256"] = hashlib.sha256(data).hexdigest()
                     found = known.recall(image)
                 if isinstance(found, dict):
-                    errors[row] = found
+                    self.errors[row] = found
                 elif found is not None:
                     batches.features[row] = found
                 else:
-                    ran.append(row)
+                    ran += 1
                     with watch.timed("decode"):
                         decoded = images.decode(data)
                     image.update(width=decoded.width, height=decoded.height, format=decoded.format)
                     batches.add(row, decoded.pixels)
                     del decoded  # before the next one takes its memory
             except ImageError as exc:
-                errors[row] = _error(exc)
-    with store.files.before_writing():
-        batches.flush()
-    for row in np.flatnonzero(~np.isfinite(batches.features).all(axis=1)).tolist():
-        if row not in errors:
-            errors[row] = _error(ImageError("network", "not_finite"))
-    with watch.timed("write"):
-        write_part(store, shard, work.recipe, rows, errors, batches.features)
-    return Extracted(len(rows) - len(errors), len(errors), len(ran), dict(watch.seconds))
+                self.errors[row] = _error(exc)
+        return ran
 
+    def check(self, features: npt.NDArray[np.float32]) -> None:
+        """Makes an error of each row that is no finite numbers. features: float32[rows, width]."""
+        for row in np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist():
+            if row not in self.errors:
+                self.errors[row] = _error(ImageError("network", "not_finite"))
 
-def _to_fetch(rows: list[dict[str, Any]], known: _Known) -> Iterator[Wanted]:
-    """The images of which the store does not know by their fingerprints what becomes of them."""
-    for image in rows:
-        copy = {**image, "sha256": known.sha256(image)}
-        if known.recall(copy) is None:
-            yield Wanted(image["path"], image["fingerprint"], image["size_bytes"] or 0)
+    def write(self, features: npt.NDArray[np.float32]) -> None:
+        write_part(self._store, self._shard, self._recipe, self.rows, self.errors, features)
 
 
 def find_errors(store: Store, plan: pa.Table, catalog: pa.Table, which: str) -> set[str]:
@@ -317,7 +353,7 @@ def write_part(
     features: float32[rows, width].
     """
     if not shard.is_new:
-        # What was made of the files to be replaced goes first; `pca.project_part` writes it again.
+        # What was made of the files to be replaced goes first; `pca.project` writes it again.
         store.files.delete(*made_of(shard.part))
     footer = part_footer(shard, recipe)
     failed = [{**errors[row], **_identity(rows[row])} for row in sorted(errors)]

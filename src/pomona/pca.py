@@ -8,8 +8,9 @@ number of workers can measure their own rows and the driver needs only what they
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,19 +136,19 @@ def measure_group(group: Group, files: Folder, attempt: int = 1) -> int:
     """Writes the moments of a group's features into the store; returns of how many rows."""
     store = Store(files)
     width = store.recipe.width
+    names = [part_name("features", part) for part in group.parts]
     total = Moments(0, np.zeros(width), np.zeros((width, width)))
-    for part in group.parts:
-        table = store.read_table(part_name("features", part), ["features"])
+    for table in store.in_turn(lambda name: store.read_table(name, ["features"]), names):
         total = merge(total, measure(matrix(table, "features")))
     store.files.write(_moments_name(group.number), total.to_bytes())
     return total.n
 
 
 def merge_groups(store: Store, found: list[Group]) -> Moments:
-    """The moments of all groups, merged by their numbers, two at a time in memory; then removed."""
-    total = Moments.from_bytes(store.files.read(_moments_name(found[0].number)))
-    for group in found[1:]:
-        total = merge(total, Moments.from_bytes(store.files.read(_moments_name(group.number))))
+    """The moments of all groups, merged by their numbers, a few in memory at once; then removed."""
+    names = [_moments_name(group.number) for group in found]
+    each = (Moments.from_bytes(data) for data in store.in_turn(store.files.read, names))
+    total = functools.reduce(merge, each)
     store.files.delete(MOMENTS)
     return total
 
@@ -200,7 +201,7 @@ def describe(store: Store, projection: Projection) -> None:
 
 @dataclass(frozen=True)
 class Projecting:
-    """What `project_part` needs beside a part: where, onto what, and whether CSV is wanted."""
+    """What `project` needs beside parts: where, onto what, and whether CSV is wanted."""
 
     files: Folder
     projection: Projection | None
@@ -208,7 +209,7 @@ class Projecting:
 
 
 def is_projected(store: Store, part: int, work: Projecting) -> bool:
-    """Whether pca/ and csv/ hold what `project_part` would write."""
+    """Whether pca/ and csv/ hold what `project` would write."""
     csv = (part_name(f"csv/{table}", part, "csv") for table in _csv_tables(work))
     if not all(map(store.files.exists, csv)):
         return False
@@ -225,9 +226,14 @@ def _csv_tables(work: Projecting) -> list[str]:
     return [table for table in CSV_TABLES if work.csv and (has_pca or table != "pca")]
 
 
-def project_part(part: int, work: Projecting, attempt: int = 1) -> int:
-    """Writes pca/ of a part, after its CSV files if they are wanted; returns how many rows."""
-    store, projection, csv = Store(work.files), work.projection, _csv_tables(work)
+def project(parts: Sequence[int], work: Projecting, attempt: int = 1) -> None:
+    """Writes pca/ of parts, after their CSV files if they are wanted."""
+    store = Store(work.files)
+    store.each(lambda part: _project_part(store, part, work), parts)
+
+
+def _project_part(store: Store, part: int, work: Projecting) -> None:
+    projection, csv = work.projection, _csv_tables(work)
     needed = [table for table in csv if table != "pca"] + ["features"] * (projection is not None)
     read = store.each(lambda table: store.read_with_footer(part_name(table, part)), needed)
     tables = {name: table for name, (table, _) in zip(needed, read, strict=True)}
@@ -240,11 +246,9 @@ def project_part(part: int, work: Projecting, attempt: int = 1) -> int:
         store.write_csv(part_name(f"csv/{name}", part, "csv"), rows)
 
     store.each(write_csv, csv)
-    if projection is None:
-        return 0
-    footer = {**origin(read[-1][1]), "projection": projection.id}
-    store.write_table(part_name("pca", part), tables["pca"], footer)
-    return int(tables["pca"].num_rows)
+    if projection is not None:
+        footer = {**origin(read[-1][1]), "projection": projection.id}
+        store.write_table(part_name("pca", part), tables["pca"], footer)
 
 
 def _project(features: pa.Table, projection: Projection) -> pa.Table:

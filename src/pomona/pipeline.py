@@ -13,9 +13,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +26,7 @@ from pomona.backbones import cache, registry, runtime
 from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import Network
 from pomona.errors import EngineError, SourceError, StoreDamagedError, StoreError, UsageError
-from pomona.plan import Shard, make_plan, present, shards
+from pomona.plan import Shard, bundles, make_plan, present, shards
 from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.runs import Run, Running, Summary, check_forgotten, open_run
@@ -36,6 +37,8 @@ from pomona.sources.reader import IMAGE_TIMEOUT_S
 from pomona.sources.scan import spread_sample
 from pomona.sources.source import Source, open_source
 from pomona.store import MANIFEST, PLAN, REPORT, Store
+
+Item = TypeVar("Item")
 
 FITS = ("stretch", "crop")
 RETRIES = ("retryable", "all")
@@ -328,9 +331,9 @@ def _extract(work: Run, job: Job) -> pa.Table:
         results = work.map(
             "extract",
             features.extract,
-            todo,
+            _in_tasks(work, todo, _images, wait=job.images.ahead > 1),
             extraction,
-            images=lambda shard: shard.images.num_rows,
+            images=lambda shards: sum(map(_images, shards)),
             errors=lambda result: result.errors,
         )
         for _, result in results:
@@ -338,6 +341,19 @@ def _extract(work: Run, job: Job) -> pa.Table:
             for what, seconds in result.seconds.items():
                 work.worker_seconds[what] += seconds
     return plan
+
+
+def _images(shard: Shard) -> int:
+    return len(shard.images)
+
+
+def _in_tasks(
+    work: Run, items: Iterable[Item], images: Callable[[Item], int], *, wait: bool = False
+) -> list[list[Item]]:
+    """What each task gets: one, or a bundle where wait or the store says that answers take long."""
+    if wait or work.store.files.requests > 1:
+        return list(bundles(items, images, work.engine.workers))
+    return [[item] for item in items]
 
 
 def _extracted(store: Store, found: list[Shard], recipe: Recipe) -> list[bool]:
@@ -401,7 +417,13 @@ def reduce_features(work: Run, plan: pa.Table, reducing: Reducing) -> None:
         projecting = pca.Projecting(store.files.absolute(), projection, work.csv)
         done = store.each(lambda part: pca.is_projected(store, part, projecting), rows)
         todo = [part for part, is_done in zip(rows, done, strict=True) if not is_done]
-        for _ in work.map("project", pca.project_part, todo, projecting, images=rows.__getitem__):
+        for _ in work.map(
+            "project",
+            pca.project,
+            _in_tasks(work, todo, rows.__getitem__),
+            projecting,
+            images=lambda parts: sum(map(rows.__getitem__, parts)),
+        ):
             pass
 
 

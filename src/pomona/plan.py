@@ -7,9 +7,11 @@ the plan knows of these images; a part's files are done when their footers carry
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,11 @@ import pyarrow.compute as pc
 
 from pomona import schemas
 
+Item = TypeVar("Item")
+
 SMALLEST = 32
+# Where a worker waits for each answer, a task takes a bundle of shards, of so many images at most.
+BUNDLE = 1024
 MOST_SHARDS = 4096
 # The last eighth of the images is cut into quarters of shards, so that no worker waits for long at
 # the end for another one: MORE times as many shards as without.
@@ -127,6 +133,26 @@ def shards(plan: pa.Table) -> Iterator[Shard]:
         own = images.slice(start, end - start)
         digest = hashlib.sha256("\n".join(_row_texts(own).to_pylist()).encode())
         yield Shard(int(parts[start]), own, digest.hexdigest())
+
+
+def bundles(
+    items: Iterable[Item], images: Callable[[Item], int], workers: int
+) -> Iterator[list[Item]]:
+    """Shards, or parts, in their order, as bundles for one task each; images: of one of them.
+
+    Towards the end they get smaller, so that no worker is left alone with many.
+    """
+    left = deque(items)
+    images_left = sum(map(images, left))
+    while left:
+        most = min(BUNDLE, images_left // (2 * workers))
+        bundle = [left.popleft()]
+        size = images(bundle[0])
+        while left and size + images(left[0]) <= most:
+            bundle.append(left.popleft())
+            size += images(bundle[-1])
+        images_left -= size
+        yield bundle
 
 
 def _row_texts(images: pa.Table) -> pa.ChunkedArray:

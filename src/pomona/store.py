@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -352,6 +353,20 @@ class Store:
             return [ask(item) for item in items]
         with ThreadPoolExecutor(self.files.requests) as threads:
             return list(threads.map(ask, items))
+
+    def in_turn(self, ask: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+        """What `ask` says of each item, the next one asked meanwhile where answers take long."""
+        if self.files.requests == 1:
+            yield from map(ask, items)
+            return
+        with ThreadPoolExecutor(1) as thread:
+            coming: deque[Future[Answer]] = deque()
+            for item in items:
+                coming.append(thread.submit(ask, item))
+                if len(coming) > 1:
+                    yield coming.popleft().result()
+            for last in coming:
+                yield last.result()
 
     def begin(self, source: str, recipe: Recipe) -> None:
         """Writes the manifest of a store that holds nothing yet."""

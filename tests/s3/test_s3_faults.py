@@ -28,7 +28,8 @@ class World:
     def __init__(self, bucket: Place, proxy: Proxy, folder: Path) -> None:
         self.bucket, self.proxy = bucket, proxy
         self.pomona = Pomona(env=bucket.server.env(proxy.endpoint))
-        source = draw_photos(folder / "source", 40)
+        # Enough that a task takes several shards.
+        source = draw_photos(folder / "source", 300)
         (source / "Training/Pear/cut.jpg").write_bytes(b"\xff\xd8\xff no image")
         bucket.upload(source, "source")
         grown = shutil.copytree(source, folder / "grown")
@@ -112,6 +113,8 @@ def test_a_network_that_fails_loses_nothing(world: World) -> None:
     counts = world.proxy.counts
     assert min(counts["Refused"], counts["Resets"]) > 3
     world.proxy.set()
+    # The run had five seconds for pictures, of which one that stalls takes ten.
+    world.pomona.done("report", world.bucket.at(out))
     assert world.kept(out) == expected
     assert "whole" in world.pomona.done("verify", world.bucket.at(out)).stdout
 

@@ -22,6 +22,7 @@ from s3_server import ACCESS_KEY, SECRET_KEY, Place, bucket, s3_server
 
 __all__ = ["bucket", "s3_server"]
 
+PLANTED = Pomona(env={"PYTHONPATH": str(Path(__file__).parents[1] / "planted")})
 FOLDERS = ("features", "pca", "metadata", "errors", "csv", "model_info")
 
 
@@ -48,7 +49,8 @@ class Story:
 
     def __init__(self, folder: Path, bucket: Place) -> None:
         self.folder, self.bucket = folder, bucket
-        self.source = draw_photos(folder / "photos", 70)
+        # Enough that a task takes several shards.
+        self.source = draw_photos(folder / "photos", 300)
 
     def run(self, **settings: Any) -> None:
         given = {"workers": 2, "progress": False, **settings}
@@ -119,13 +121,27 @@ def test_a_store_in_a_bucket_is_used_as_one_on_disk(
     victim = "Training/Pear/photo 0-002.jpg"
     pomona.done("forget", store, victim, "--quiet")
     seen = pomona.done("verify", store)
-    assert "whole: 99 images" in seen.stdout
+    assert "whole: 329 images" in seen.stdout
     opened = open_store(store)
     assert opened.pca().array.shape[1] == 3
     assert victim not in opened.metadata()["path"].to_pylist()
     assert repr(opened) == f"<pomona store {store}>"
     plain = pq.read_table(story.bucket.download("local", tmp_path) / "pca")
     assert len(plain) == len(opened.pca())
+
+
+def test_a_crash_costs_one_image_of_those_that_a_task_takes(bucket: Place, tmp_path: Path) -> None:
+    photos = draw_photos(tmp_path / "photos", 200)
+    crashed = "Test/Plum 2/a crash.jpg"
+    Image.new("RGB", (32, 32), "red").save(photos / crashed, comment=b"crash")
+    source, store = bucket.upload(photos, "crashing"), bucket.at("crashed")
+    PLANTED.done("run", source, store, "--workers", "1", "--max-error-rate", "1", "--quiet")
+    found = open_store(store)
+    [error] = found.errors().to_pylist()
+    assert (error["path"], error["reason"]) == (crashed, "crashed")
+    assert "whole: 201 images" in PLANTED.done("verify", store).stdout
+    [run] = found.manifest["runs"]
+    assert (run["images"], run["retries"]) == (201, 1)
 
 
 def test_odd_keys_are_images_as_all_others(bucket: Place, pomona: Pomona) -> None:
