@@ -161,6 +161,7 @@ def test_groups_hold_every_part_once_and_stay_few(parts: int) -> None:
     assert [group.number for group in found] == list(range(len(found)))
     assert len(found) <= 64
     assert sum(group.rows for group in found) == 10 * parts
+    assert all(group.rows >= 2048 for group in found[:-1])
 
 
 def test_when_a_projection_is_fitted_anew() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +32,15 @@ from pomona.store import (
     part_name,
     spread,
 )
+from pomona.workers import release_memory
 
 MOMENTS = "_pomona/moments"
 MODEL_INFO = "model_info/model_info.json"
 VARIANCE = "model_info/variance.csv"
 GROUPS = 64
-PARTS_PER_GROUP = 8
+# Moments take 8 bytes × width² and time to be written and merged: so many rows are worth it, and
+# half of them are multiplied at once as fast as more.
+ROWS, BLOCK_ROWS = 2048, 1024
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,17 @@ class Group:
 
 
 def groups(rows: Mapping[int, int]) -> list[Group]:
-    """The parts (rows: of each) in groups that depend on nothing else, about `GROUPS` at most."""
-    parts = sorted(rows)
-    size = max(PARTS_PER_GROUP, -(-len(parts) // GROUPS))
-    cut = [tuple(parts[at : at + size]) for at in range(0, len(parts), size)]
-    return [Group(i, group, sum(rows[part] for part in group)) for i, group in enumerate(cut)]
+    """The parts (rows: of each) in groups of `ROWS` or more, about `GROUPS` of them at most."""
+    least = max(ROWS, -(-sum(rows.values()) // GROUPS))
+    found: list[Group] = []
+    parts: list[int] = []
+    for part in sorted(rows):
+        parts.append(part)
+        size = sum(rows[each] for each in parts)
+        if size >= least or part == max(rows):
+            found.append(Group(len(found), tuple(parts), size))
+            parts = []
+    return found
 
 
 def _moments_name(group: int) -> str:
@@ -135,13 +144,24 @@ def _moments_name(group: int) -> str:
 def measure_group(group: Group, files: Folder, attempt: int = 1) -> int:
     """Writes the moments of a group's features into the store; returns of how many rows."""
     store = Store(files)
-    width = store.recipe.width
     names = [part_name("features", part) for part in group.parts]
-    total = Moments(0, np.zeros(width), np.zeros((width, width)))
-    for table in store.in_turn(lambda name: store.read_table(name, ["features"]), names):
-        total = merge(total, measure(matrix(table, "features")))
+    tables = store.in_turn(lambda name: store.read_table(name, ["features"]), names)
+    total = functools.reduce(merge, map(measure, _blocks(tables)))
     store.files.write(_moments_name(group.number), total.to_bytes())
+    release_memory()  # matrices of many sizes leave holes
     return total.n
+
+
+def _blocks(tables: Iterable[pa.Table]) -> Iterator[npt.NDArray[np.float32]]:
+    """float32[n, D]: the tables' features, `BLOCK_ROWS` or more at a time but for the last."""
+    block: list[npt.NDArray[np.float32]] = []
+    for table in tables:
+        block.append(matrix(table, "features"))
+        if sum(map(len, block)) >= BLOCK_ROWS:
+            rows, block = np.concatenate(block), []
+            yield rows
+    if block:
+        yield np.concatenate(block)
 
 
 def merge_groups(store: Store, found: list[Group]) -> Moments:
