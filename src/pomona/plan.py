@@ -145,7 +145,7 @@ def bundles(
     left = deque(items)
     images_left = sum(map(images, left))
     while left:
-        most = min(BUNDLE, images_left // (2 * workers))
+        most = min(BUNDLE, images_left // workers)
         bundle = [left.popleft()]
         size = images(bundle[0])
         while left and size + images(left[0]) <= most:

@@ -35,6 +35,8 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 FORMAT_VERSION = 1
+# So many answers are waited for while one is worked on: each may be as large as a part.
+AHEAD = 3
 MANIFEST = "pomona.json"
 REPORT = "report.html"
 PLAN = "_pomona/plan.parquet"
@@ -355,15 +357,15 @@ class Store:
             return list(threads.map(ask, items))
 
     def in_turn(self, ask: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-        """What `ask` says of each item, the next one asked meanwhile where answers take long."""
+        """What `ask` says of each item, the next ones asked meanwhile where answers take long."""
         if self.files.requests == 1:
             yield from map(ask, items)
             return
-        with ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(AHEAD) as threads:
             coming: deque[Future[Answer]] = deque()
             for item in items:
-                coming.append(thread.submit(ask, item))
-                if len(coming) > 1:
+                coming.append(threads.submit(ask, item))
+                if len(coming) > AHEAD:
                     yield coming.popleft().result()
             for last in coming:
                 yield last.result()

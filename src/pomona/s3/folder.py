@@ -38,7 +38,7 @@ class S3Folder:
     One PUT makes a name, whole or not at all: there are no temporaries.
     """
 
-    requests = 16
+    requests = 32
 
     def __init__(
         self, bucket: Bucket, address: Address, held: tuple[str, str] | None = None

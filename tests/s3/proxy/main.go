@@ -50,6 +50,8 @@ type proxy struct {
 	server   string
 }
 
+const buffered = 1 << 16
+
 const slowDown = `<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>`
 
@@ -107,7 +109,7 @@ func (p *proxy) reach() {
 // serve answers the requests of a connection, one after another, over one of its own to the server.
 func (p *proxy) serve(front net.Conn) {
 	defer front.Close()
-	asked := bufio.NewReader(front)
+	asked := bufio.NewReaderSize(front, buffered)
 	var back *backend
 	for {
 		request, err := http.ReadRequest(asked)
@@ -187,7 +189,8 @@ func (p *proxy) dial() (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &backend{connection, bufio.NewReader(connection), bufio.NewWriter(connection)}, nil
+	in, out := bufio.NewReaderSize(connection, buffered), bufio.NewWriterSize(connection, buffered)
+	return &backend{connection, in, out}, nil
 }
 
 // answer lets the server answer a request, and says whether it is the last one of this connection;
@@ -211,7 +214,7 @@ func (b *backend) answer(request *http.Request, front net.Conn, unheard bool) (b
 		_, err = io.Copy(io.Discard, response.Body)
 		return true, err
 	}
-	out := bufio.NewWriterSize(front, 1<<16)
+	out := bufio.NewWriterSize(front, buffered)
 	if err := response.Write(out); err != nil {
 		return true, err
 	}
