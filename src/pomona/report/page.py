@@ -94,6 +94,7 @@ def _source(environment: Environment, name: str) -> str:
 
 def numbers(store: Store, manifest: dict[str, Any]) -> dict[str, Any]:
     """What the page shows, by section, from a store's tables and this manifest."""
+    release_memory()
     errors = store.errors()
     projection = store.find_projection() if manifest["pca"] else None
     of_plan = _of_plan(store, errors.num_rows)
