@@ -126,15 +126,18 @@ class Group:
 def groups(rows: Mapping[int, int]) -> list[Group]:
     """The parts (rows: of each) in groups of `ROWS` or more, about `GROUPS` of them at most."""
     least = max(ROWS, -(-sum(rows.values()) // GROUPS))
-    found: list[Group] = []
-    parts: list[int] = []
+    cut: list[list[int]] = []
+    size = least
     for part in sorted(rows):
-        parts.append(part)
-        size = sum(rows[each] for each in parts)
-        if size >= least or part == max(rows):
-            found.append(Group(len(found), tuple(parts), size))
-            parts = []
-    return found
+        if size >= least:
+            cut.append([])
+            size = 0
+        cut[-1].append(part)
+        size += rows[part]
+    return [
+        Group(number, tuple(parts), sum(rows[part] for part in parts))
+        for number, parts in enumerate(cut)
+    ]
 
 
 def _moments_name(group: int) -> str:

@@ -217,7 +217,7 @@ class Store:
         return Vectors(self.read_all("pca", schemas.pca(self.projection.k)), "pca")
 
     def metadata(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Size, format and digests: one row per image of the source."""
+        """Size, format and digests: one row per image of the source; columns: these alone."""
         fields = [schemas.METADATA.field(name) for name in columns or schemas.METADATA.names]
         return self.read_all("metadata", pa.schema(fields))
 
@@ -308,7 +308,7 @@ class Store:
         self.files.write(name, memoryview(sink.getvalue()))
 
     def plan(self, columns: Sequence[str] = schemas.PLAN.names) -> pa.Table:
-        """The images of the store and the part that each is in; empty for a new store."""
+        """The images of the store and the part of each: none in a new one; columns: these alone."""
         try:
             return self.read_table(PLAN, list(columns))
         except (FileNotFoundError, StoreDamagedError):
