@@ -17,6 +17,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -107,16 +109,16 @@ func (p *proxy) reach() {
 }
 
 // serve answers the requests of a connection, one after another, over one of its own to the server.
-func (p *proxy) serve(front net.Conn) {
-	defer front.Close()
-	asked := bufio.NewReaderSize(front, buffered)
-	var back *backend
+func (p *proxy) serve(connection net.Conn) {
+	defer connection.Close()
+	front := newPeer(connection)
+	var back *peer
 	for {
-		request, err := http.ReadRequest(asked)
+		request, err := front.readHead()
 		if err != nil {
 			return
 		}
-		fault, held, settings, released := p.next(request.Method)
+		fault, held, settings, released := p.next(request.method())
 		time.Sleep(time.Duration(settings.LatencyMs * float64(time.Millisecond)))
 		if held && settings.When == "before" {
 			p.reach()
@@ -124,46 +126,44 @@ func (p *proxy) serve(front net.Conn) {
 		}
 		switch fault {
 		case "refuse":
-			if !waits(request) {
-				_, _ = io.Copy(io.Discard, request.Body)
+			if !request.waits {
+				_ = front.copyBody(request, io.Discard)
 			}
-			fmt.Fprintf(front, refusal, len(slowDown), slowDown)
+			fmt.Fprintf(connection, refusal, len(slowDown), slowDown)
 			return
 		case "reset":
-			reset(front)
+			reset(connection)
 			return
 		case "stall":
 			select {
 			case <-time.After(time.Duration(settings.StallS * float64(time.Second))):
 			case <-released:
 			}
-			reset(front)
+			reset(connection)
 			return
 		case "gone":
 			<-released
-			reset(front)
+			reset(connection)
 			return
 		}
 		if back == nil {
-			if back, err = p.dial(); err != nil {
+			server, err := net.Dial("tcp", p.server)
+			if err != nil {
 				log.Print(err)
-				reset(front)
+				reset(connection)
 				return
 			}
-			defer back.Close()
-		}
-		if waits(request) {
-			request.Header.Del("Expect")
-			fmt.Fprint(front, "HTTP/1.1 100 Continue\r\n\r\n")
+			defer server.Close()
+			back = newPeer(server)
 		}
 		unheard := held || fault == "reset after"
-		last, err := back.answer(request, front, unheard)
+		last, err := relay(request, front, back, unheard)
 		if held {
 			p.reach()
 			<-released
 		}
 		if unheard || err != nil {
-			reset(front)
+			reset(connection)
 			return
 		}
 		if last {
@@ -172,53 +172,140 @@ func (p *proxy) serve(front net.Conn) {
 	}
 }
 
-// waits says whether the request's body comes only when it is asked for.
-func waits(request *http.Request) bool {
-	return request.Header.Get("Expect") == "100-continue"
-}
-
-// backend is a connection to the server.
-type backend struct {
-	net.Conn
-	answers *bufio.Reader
-	out     *bufio.Writer
-}
-
-func (p *proxy) dial() (*backend, error) {
-	connection, err := net.Dial("tcp", p.server)
-	if err != nil {
-		return nil, err
+// relay lets the server answer a request, and says whether it is the last one of this connection;
+// unheard: nobody gets the answer. Bytes are passed on as they come.
+func relay(request *head, front, back *peer, unheard bool) (bool, error) {
+	_, _ = back.out.Write(request.raw)
+	if !request.waits {
+		if err := front.copyBody(request, back.out); err != nil {
+			return true, err
+		}
 	}
-	in, out := bufio.NewReaderSize(connection, buffered), bufio.NewWriterSize(connection, buffered)
-	return &backend{connection, in, out}, nil
-}
-
-// answer lets the server answer a request, and says whether it is the last one of this connection;
-// unheard: nobody gets the answer.
-func (b *backend) answer(request *http.Request, front net.Conn, unheard bool) (bool, error) {
-	if request.Header.Get("User-Agent") == "" {
-		request.Header.Set("User-Agent", "") // else Go names itself
-	}
-	if err := request.Write(b.out); err != nil {
+	if err := back.out.Flush(); err != nil {
 		return true, err
 	}
-	if err := b.out.Flush(); err != nil {
-		return true, err
+	answer, err := back.readHead()
+	if err == nil && answer.status() == http.StatusContinue {
+		_, _ = front.out.Write(answer.raw)
+		if err := front.out.Flush(); err != nil {
+			return true, err
+		}
+		if err := front.copyBody(request, back.out); err != nil {
+			return true, err
+		}
+		if err := back.out.Flush(); err != nil {
+			return true, err
+		}
+		answer, err = back.readHead()
 	}
-	response, err := http.ReadResponse(b.answers, request)
 	if err != nil {
 		return true, err
 	}
-	defer response.Body.Close()
+	var to io.Writer = front.out
 	if unheard {
-		_, err = io.Copy(io.Discard, response.Body)
-		return true, err
+		to = io.Discard
 	}
-	out := bufio.NewWriterSize(front, buffered)
-	if err := response.Write(out); err != nil {
-		return true, err
+	_, _ = to.Write(answer.raw)
+	if answer.hasBody(request.method()) {
+		if err := back.copyBody(answer, to); err != nil {
+			return true, err
+		}
 	}
-	return response.Close, out.Flush()
+	return answer.closes, front.out.Flush()
+}
+
+// peer is one end of a connection.
+type peer struct {
+	in  *bufio.Reader
+	out *bufio.Writer
+}
+
+func newPeer(connection net.Conn) *peer {
+	return &peer{bufio.NewReaderSize(connection, buffered), bufio.NewWriterSize(connection, buffered)}
+}
+
+// head is what stands before a body, and what it says of it.
+type head struct {
+	raw                    []byte
+	length                 int64
+	chunked, waits, closes bool
+}
+
+func (p *peer) readHead() (*head, error) {
+	found := &head{}
+	for {
+		line, err := p.in.ReadSlice('\n')
+		if err != nil {
+			return nil, err
+		}
+		found.raw = append(found.raw, line...)
+		name, value, _ := strings.Cut(string(line), ":")
+		value = strings.TrimSpace(value)
+		switch {
+		case len(line) <= 2:
+			return found, nil
+		case strings.EqualFold(name, "Content-Length"):
+			if found.length, err = strconv.ParseInt(value, 10, 64); err != nil {
+				return nil, err
+			}
+		case strings.EqualFold(name, "Transfer-Encoding"):
+			found.chunked = strings.EqualFold(value, "chunked")
+		case strings.EqualFold(name, "Expect"):
+			found.waits = strings.EqualFold(value, "100-continue")
+		case strings.EqualFold(name, "Connection"):
+			found.closes = strings.EqualFold(value, "close")
+		}
+	}
+}
+
+func (h *head) method() string {
+	method, _, _ := strings.Cut(string(h.raw[:min(16, len(h.raw))]), " ")
+	return method
+}
+
+func (h *head) status() int {
+	words := strings.Fields(string(h.raw[:min(16, len(h.raw))]))
+	if len(words) < 2 {
+		return 0
+	}
+	status, _ := strconv.Atoi(words[1])
+	return status
+}
+
+func (h *head) hasBody(method string) bool {
+	status := h.status()
+	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// copyBody passes on what follows a head.
+func (p *peer) copyBody(of *head, to io.Writer) error {
+	if !of.chunked {
+		_, err := io.CopyN(to, p.in, of.length)
+		return err
+	}
+	for {
+		line, err := p.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		_, _ = to.Write(line)
+		digits, _, _ := strings.Cut(strings.TrimSpace(string(line)), ";")
+		size, err := strconv.ParseInt(digits, 16, 64)
+		if err != nil {
+			return err
+		}
+		if size > 0 {
+			if _, err := io.CopyN(to, p.in, size+2); err != nil {
+				return err
+			}
+			continue
+		}
+		trailer, err := p.readHead() // it ends as a head does
+		if err == nil {
+			_, err = to.Write(trailer.raw)
+		}
+		return err
+	}
 }
 
 func reset(connection net.Conn) {
