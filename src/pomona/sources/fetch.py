@@ -36,8 +36,8 @@ def fetch(source: str, path: str, expected: str | None = None) -> bytes:
                 raise ImageError("fetch", "changed", "a pipe, a device or a socket now")
             if status.st_size > MAX_BYTES:
                 raise ImageError("fetch", "too_large", f"more than {MAX_BYTES >> 20} MiB")
-            data = file.read(MAX_BYTES)
-            if expected not in (None, fingerprint(os.fstat(file.fileno()))):
+            data = file.read(status.st_size)  # MAX_BYTES would take memory for as many first
+            if fingerprint(os.fstat(file.fileno())) != (expected or fingerprint(status)):
                 raise ImageError("fetch", "changed")
             return data
     except FileNotFoundError as exc:
