@@ -119,6 +119,8 @@ def _open_openvino(network: Network) -> Run:
         model = core.read_model(network.model, b"")
         # A shape that is known is 8 % faster; the last piece of a batch is filled up.
         model.reshape({0: [BATCH_SIZE, side, side, 3]})
+        if network.precision == "bfloat16":
+            _round_filters(openvino, model)
         request = core.compile_model(model, "CPU", settings).create_infer_request()
     except Exception as exc:  # its exceptions share no other base
         raise _cannot_run(network, f"OpenVINO {openvino.__version__}", exc) from exc
@@ -133,6 +135,50 @@ def _open_openvino(network: Network) -> Run:
         return features[:count]
 
     return run
+
+
+def _round_filters(openvino: ModuleType, model: Any) -> None:
+    """Rounds the depthwise filters of an OpenVINO model, before OpenVINO would.
+
+    To the nearest, as it rounds, the nine weights of a filter can all err to the same side, and
+    where an image is flat nothing makes up for it: those of EfficientNet-Lite0's first depthwise
+    convolution alone brought the features' least cosine to 0.992.
+    """
+    for convolution in model.get_ops():
+        if convolution.get_type_name() != "GroupConvolution":
+            continue
+        weights = convolution.input_value(1).get_node()
+        while weights.get_type_name() == "Reshape":
+            weights = weights.input_value(0).get_node()
+        if weights.get_type_name() == "Constant":
+            rounded = openvino.op.Constant(round_filters(weights.data))
+            for target in weights.output(0).get_target_inputs():
+                target.replace_source_output(rounded.output(0))
+
+
+def round_filters(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Filters float32[..., rows, columns] with bfloat16's numbers, each with the sum it had.
+
+    From its largest weight to its smallest, each takes along by how much those before it erred, so
+    that what is left is the smallest one's error.
+    """
+    filters = weights.reshape(-1, weights.shape[-2] * weights.shape[-1])
+    order = np.argsort(-np.abs(filters), axis=1)
+    rounded = np.empty_like(filters)
+    error = np.zeros((len(filters), 1), np.float32)
+    for column in order.T:
+        column = column[:, np.newaxis]
+        exact = np.take_along_axis(filters, column, 1) + error
+        nearest = _to_bfloat16(exact)
+        np.put_along_axis(rounded, column, nearest, 1)
+        error = exact - nearest
+    return rounded.reshape(weights.shape)
+
+
+def _to_bfloat16(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """To the nearest that has the upper 16 bits alone, to the even one of two."""
+    bits = numbers.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
 
 
 def _import_openvino() -> ModuleType:
