@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona import schemas
-from pomona.plan import BUNDLE, Shard, bundles, make_plan, part_numbers, shard_size, shards
+from pomona.plan import BUNDLE, NEAR, Shard, bundles, make_plan, part_numbers, shard_size, shards
 
 Image = tuple[str | None, str]  # label, fingerprint
 
@@ -69,7 +69,17 @@ def test_more_images_never_make_smaller_shards(one: int, other: int) -> None:
 
 @pytest.mark.parametrize(
     ("images", "size"),
-    [(0, 32), (1, 32), (2048, 32), (2049, 64), (8710, 256), (762_000, 256), (10_000_000, 4096)],
+    [
+        (0, 32),
+        (1, 32),
+        (512, 32),
+        (513, 64),
+        (4096, 64),
+        (4097, 128),
+        (8710, 256),
+        (762_000, 256),
+        (10_000_000, 4096),
+    ],
 )
 def test_shard_sizes(images: int, size: int) -> None:
     assert shard_size(images) == size
@@ -78,7 +88,7 @@ def test_shard_sizes(images: int, size: int) -> None:
 # A first plan
 
 
-@pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 63, 65, 300, 2048])
+@pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 63, 65, 300, 512])
 def test_parts_are_even_and_follow_the_paths(count: int) -> None:
     plan = make_plan(catalog_of(numbered(count)))
     assert plan.schema == schemas.PLAN
@@ -91,7 +101,7 @@ def test_parts_are_even_and_follow_the_paths(count: int) -> None:
     assert len(sizes) == -(-count // shard_size(count))
 
 
-@pytest.mark.parametrize(("count", "size", "smaller"), [(2049, 64, 32), (8710, 256, 64)])
+@pytest.mark.parametrize(("count", "size", "smaller"), [(1000, 64, 32), (8710, 256, 64)])
 def test_the_last_eighth_is_cut_smaller(count: int, size: int, smaller: int) -> None:
     sizes = np.bincount(part_numbers(count))
     many, last = sizes[sizes > smaller], sizes[sizes <= smaller]
@@ -264,6 +274,13 @@ def test_bundles_get_smaller_towards_the_end() -> None:
     assert found[-3:] == [128, 64, 64]
     # Nobody is left with more than the others have to do meanwhile.
     assert all(size <= max(65, sum(found[at + 1 :])) for at, size in enumerate(found[:-1]))
+
+
+def test_bundles_are_smaller_on_a_disk() -> None:
+    sizes = np.bincount(part_numbers(1000)).tolist()
+    found = [sum(bundle) for bundle in bundles(sizes, int, workers=2, smaller=NEAR)]
+    assert found[0] == 125
+    assert max(found) <= BUNDLE // NEAR
 
 
 def test_of_many_workers_each_gets_a_shard_at_a_time() -> None:

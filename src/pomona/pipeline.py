@@ -26,7 +26,7 @@ from pomona.backbones import cache, registry, runtime
 from pomona.backbones.reading import Reading
 from pomona.backbones.runtime import Network
 from pomona.errors import EngineError, SourceError, StoreDamagedError, StoreError, UsageError
-from pomona.plan import Shard, bundles, make_plan, present, shards
+from pomona.plan import NEAR, Shard, bundles, make_plan, present, shards
 from pomona.projection import Projection
 from pomona.recipe import Recipe
 from pomona.runs import Run, Running, Summary, check_forgotten, open_run
@@ -350,10 +350,9 @@ def _images(shard: Shard) -> int:
 def _in_tasks(
     work: Run, items: Iterable[Item], images: Callable[[Item], int], *, wait: bool = False
 ) -> list[list[Item]]:
-    """What each task gets: one, or a bundle where wait or the store says that answers take long."""
-    if wait or work.store.files.requests > 1:
-        return list(bundles(items, images, work.engine.workers))
-    return [[item] for item in items]
+    """What each task gets: a bundle, and more where answers take long (`wait`, or the store)."""
+    far = wait or work.store.files.requests > 1
+    return list(bundles(items, images, work.engine.workers, 1 if far else NEAR))
 
 
 def _extracted(store: Store, found: list[Shard], recipe: Recipe) -> list[bool]:

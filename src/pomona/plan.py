@@ -23,8 +23,10 @@ from pomona import schemas
 Item = TypeVar("Item")
 
 SMALLEST = 32
-# Where a worker waits for each answer, a task takes a bundle of shards, of so many images at most.
+# A task takes a bundle of shards, of so many images at most where a worker waits for each answer.
 BUNDLE = 1024
+# On a disk tasks are so much smaller, for their results are what moves the progress bar.
+NEAR = 4
 MOST_SHARDS = 4096
 # The last eighth of the images is cut into quarters of shards, so that no worker waits for long at
 # the end for another one: MORE times as many shards as without.
@@ -55,10 +57,12 @@ class Shard:
 def shard_size(images: int) -> int:
     """How many images make a shard, but for the last ones, given how many there are in all.
 
-    A power of two: of 64 shards or more none is left alone at the end for long (32 to 256
-    images); beyond 700,000 images shards grow, so that there are never over `MOST_SHARDS`.
+    A power of two: of 64 shards or more none is left alone at the end for long (64 to 256
+    images), and few images are spread over many workers (16 shards, of 32 images at least);
+    beyond 700,000 images shards grow, so that there are never over `MOST_SHARDS`.
     """
-    at_least = _power_of_two(images / 64, SMALLEST, at_most=256)
+    few = _power_of_two(images / 16, SMALLEST, at_most=64)
+    at_least = _power_of_two(images / 64, few, at_most=256)
     return _power_of_two(images * MORE / (MOST_SHARDS - 2), at_least)
 
 
@@ -136,16 +140,17 @@ def shards(plan: pa.Table) -> Iterator[Shard]:
 
 
 def bundles(
-    items: Iterable[Item], images: Callable[[Item], int], workers: int
+    items: Iterable[Item], images: Callable[[Item], int], workers: int, smaller: int = 1
 ) -> Iterator[list[Item]]:
     """Shards, or parts, in their order, as bundles for one task each; images: of one of them.
 
-    Towards the end they get smaller, so that no worker is left alone with many.
+    Towards the end they get smaller, so that no worker is left alone with many. smaller: by this
+    all sizes are divided.
     """
     left = deque(items)
     images_left = sum(map(images, left))
     while left:
-        most = min(BUNDLE, images_left // workers)
+        most = min(BUNDLE, images_left // workers) // smaller
         bundle = [left.popleft()]
         size = images(bundle[0])
         while left and size + images(left[0]) <= most:
