@@ -32,16 +32,16 @@ WORKERS = 2
 class Sizes:
     """How much is measured; images, where nothing else is said.
 
-    limit: of the bare limit; local, batched, single: of the original way and pomona beside it;
-    started: of Spark's start, 0 to leave it out; rows, width: of the features for PCA; planned:
-    catalog rows.
+    limit: of the bare limit; plain: of Daft with its defaults; batched, single: of the original
+    way; started: of Spark's start, 0 to leave it out; rows, width: of the features for PCA;
+    planned: catalog rows.
     """
 
     pairs: int = 5
     images: int = 8_710
     limit: int = 1_000
     spark: int = 4_000
-    local: int = 1_500
+    plain: int = 1_500
     batched: int = 300
     single: int = 100
     fixed: int = 300

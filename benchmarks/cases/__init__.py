@@ -12,7 +12,7 @@ CASES = {
     "speed": "Extraction, the default backbone",
     "original": "Extraction, MobileNetV2, beside the way that pomona replaces",
     "fixed": "What a run costs beyond its images",
-    "growth": "More images, with squares of 32 pixels",
+    "growth": "More images, with squares of 128 pixels",
     "pca": "PCA, 50 components",
     "planning": "Planning",
 }

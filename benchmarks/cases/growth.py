@@ -8,7 +8,7 @@ from benchmarks.measuring import Measure, Ran, Setting, figure, pomona
 from pomona.backbones import cache, registry
 from pomona.backbones.reading import Reading
 
-INPUT_SIZE = 32
+INPUT_SIZE = 128
 
 
 def measure(setting: Setting) -> list[Measure]:

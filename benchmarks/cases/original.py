@@ -12,7 +12,7 @@ def measure(setting: Setting) -> list[Measure]:
     sizes = setting.sizes
     keras_model.add(keras_model.build(), setting.folder)
     folders = setting.copies(sizes.batched), setting.copies(sizes.single)
-    photos = setting.copies(sizes.local)
+    photos = setting.copies(sizes.images)
     own: dict[str, tuple[str, ...]] = {"local": ()}
     if offers_bfloat16():
         own["bfloat16"] = BFLOAT16

@@ -85,7 +85,7 @@ def _pomona(setting: Setting, limit: Limit, *flags: object) -> Found:
 def _daft(setting: Setting, limit: Limit, way: str, best: int) -> Found:
     """Tuned: two processes, the network in batches of its best size; plain: of fewer images."""
     before = limit.speed()
-    images = setting.sizes.images if way == "tuned" else setting.sizes.local
+    images = setting.sizes.images if way == "tuned" else setting.sizes.plain
     given = (setting.copies(images), network_file(setting))
     with children("daft_images", [given], folder=setting.folder) as [daft]:
         done = daft.measure(way=way, batch=best)
