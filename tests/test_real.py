@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 
 import pomona
 from conftest import DATA, REAL, tables, unpack_fruits
+from pomona.backbones import runtime
+from pomona.errors import BackboneError
 from pomona.plan import make_plan, shards
 from pomona.sources.pack import PackSource, open_pack
 from pomona.sources.scan import scan
@@ -99,6 +102,20 @@ def test_another_number_of_workers_elsewhere_gives_the_same_bytes(fruits: Path, 
     elsewhere = fruits.parent / "elsewhere"
     pomona_json("run", fruits, elsewhere, "--workers", "3")
     assert tables(elsewhere) == tables(out)
+
+
+def test_bfloat16_means_the_same(fruits: Path, out: Path) -> None:
+    try:
+        runtime.check_machine("openvino", "bfloat16")
+    except BackboneError as exc:
+        pytest.skip(str(exc))
+    rows = pomona.open(out).features()
+    recipe = replace(pomona.open(out).recipe, runtime="openvino", precision="bfloat16")
+    made = pomona.featurize([fruits / path for path in rows.paths[::20]], recipe)
+    expected = rows.array[::20]
+    products = (made * expected).sum(1, np.float64)
+    cosines = products / np.linalg.norm(made, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines.min() > 0.995
 
 
 def test_photographs_that_are_forgotten_leave_no_trace(
