@@ -29,17 +29,21 @@ def fetch(source: str, path: str, expected: str | None = None) -> bytes:
     Raises ImageError (stage "fetch").
     """
     try:
-        # The shortest way: this is done once for each image.
-        with open(f"{source}/{decode_path(path)}", "rb", opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
+        # The shortest way: this is done once for each image. Not blocking: opening a named pipe
+        # would wait for one who writes into it.
+        file = os.open(f"{source}/{decode_path(path)}", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):  # put there since the scan, which takes none
-                raise ImageError("fetch", "changed", "a pipe, a device or a socket now")
+                raise ImageError("fetch", "changed", "a folder, a pipe, a device or a socket now")
             if status.st_size > MAX_BYTES:
                 raise ImageError("fetch", "too_large", f"more than {MAX_BYTES >> 20} MiB")
-            data = file.read(status.st_size)  # MAX_BYTES would take memory for as many first
-            if fingerprint(os.fstat(file.fileno())) != (expected or fingerprint(status)):
+            data = _read(file, status.st_size)
+            if fingerprint(os.fstat(file)) != (expected or fingerprint(status)):
                 raise ImageError("fetch", "changed")
             return data
+        finally:
+            os.close(file)
     except FileNotFoundError as exc:
         raise ImageError("fetch", "not_found") from exc
     except PermissionError as exc:
@@ -48,6 +52,9 @@ def fetch(source: str, path: str, expected: str | None = None) -> bytes:
         raise ImageError("fetch", "io_error", os.strerror(exc.errno) if exc.errno else "") from exc
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Waits for nobody, as opening a named pipe would, for one who writes into it."""
-    return os.open(path, flags | os.O_NONBLOCK)
+def _read(file: int, size: int) -> bytes:
+    """So many bytes of a file, or all that it has: some file systems give a part at a time."""
+    data = os.read(file, size)
+    while 0 < len(data) < size and (more := os.read(file, size - len(data))):
+        data += more
+    return data
