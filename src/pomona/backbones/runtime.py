@@ -150,7 +150,7 @@ def _round_filters(openvino: ModuleType, model: Any) -> None:
         weights = convolution.input_value(1).get_node()
         while weights.get_type_name() == "Reshape":
             weights = weights.input_value(0).get_node()
-        if weights.get_type_name() == "Constant":
+        if weights.get_type_name() == "Constant" and weights.data.dtype == np.float32:
             rounded = openvino.op.Constant(round_filters(weights.data))
             for target in weights.output(0).get_target_inputs():
                 target.replace_source_output(rounded.output(0))

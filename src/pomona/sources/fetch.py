@@ -34,11 +34,12 @@ def fetch(source: str, path: str, expected: str | None = None) -> bytes:
         file = os.open(f"{source}/{decode_path(path)}", os.O_RDONLY | os.O_NONBLOCK)
         try:
             status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):  # put there since the scan, which takes none
-                raise ImageError("fetch", "changed", "a folder, a pipe, a device or a socket now")
+            kind = stat.S_IFMT(status.st_mode)
+            if kind not in (stat.S_IFREG, stat.S_IFDIR):  # put there since the scan
+                raise ImageError("fetch", "changed", "a pipe, a device or a socket now")
             if status.st_size > MAX_BYTES:
                 raise ImageError("fetch", "too_large", f"more than {MAX_BYTES >> 20} MiB")
-            data = _read(file, status.st_size)
+            data = _read(file, status.st_size)  # raises of a folder
             if fingerprint(os.fstat(file)) != (expected or fingerprint(status)):
                 raise ImageError("fetch", "changed")
             return data
