@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 SMALLEST = 32
 # A task takes a bundle of shards, of so many images at most where a worker waits for each answer.
 BUNDLE = 1024
-# On a disk tasks are so much smaller, for their results are what moves the progress bar.
+# On a disk a task is so many times smaller: its result is what moves the progress bar.
 NEAR = 4
 MOST_SHARDS = 4096
 # The last eighth of the images is cut into quarters of shards, so that no worker waits for long at
@@ -57,9 +57,9 @@ class Shard:
 def shard_size(images: int) -> int:
     """How many images make a shard, but for the last ones, given how many there are in all.
 
-    A power of two: of 64 shards or more none is left alone at the end for long (64 to 256
-    images), and few images are spread over many workers (16 shards, of 32 images at least);
-    beyond 700,000 images shards grow, so that there are never over `MOST_SHARDS`.
+    A power of two from 32 on. Shards grow to 64 images as long as there are over 8 of them, for few
+    images have many workers too; to 256 as long as there are over 32, of which none is left alone
+    at the end for long; beyond 700,000 images further, so that there are never over `MOST_SHARDS`.
     """
     few = _power_of_two(images / 16, SMALLEST, at_most=64)
     at_least = _power_of_two(images / 64, few, at_most=256)

@@ -142,7 +142,7 @@ def _round_filters(openvino: ModuleType, model: Any) -> None:
 
     To the nearest, as it rounds, the nine weights of a filter can all err to the same side, and
     where an image is flat nothing makes up for it: those of EfficientNet-Lite0's first depthwise
-    convolution alone brought the features' least cosine to 0.992.
+    convolution, rounded alone, brought the least cosine of a hundred photographs to 0.994.
     """
     for convolution in model.get_ops():
         if convolution.get_type_name() != "GroupConvolution":
