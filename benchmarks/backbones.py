@@ -33,7 +33,7 @@ from benchmarks import keras_model
 from benchmarks.measuring import find_photos
 from pomona.backbones import cache, registry
 from pomona.backbones.reading import Reading
-from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.backbones.runtime import Network
 from pomona.engines import usable_cores
 
 SIDE = keras_model.SIDE
@@ -110,8 +110,8 @@ def run(networks: list[Network], images: NDArray[np.uint8]) -> None:
     """As pomona's workers do: one thread each, in small batches."""
 
     def work(network: Network, part: NDArray[np.uint8]) -> None:
-        for at in range(0, len(part), BATCH_SIZE):
-            network.features(part[at : at + BATCH_SIZE])
+        for at in range(0, len(part), network.batch_size):
+            network.features(part[at : at + network.batch_size])
 
     with ThreadPoolExecutor(len(networks)) as pool:
         list(pool.map(work, networks, np.array_split(images, len(networks))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from benchmarks.measuring import WORKERS, Setting, children
 from pomona.backbones import cache, registry
-from pomona.backbones.runtime import BATCH_SIZE
+from pomona.backbones.runtime import BATCH_SIZES
 from pomona.sources.decode import decode, resize
 
 BATCHES = (1, 2, 4, 8, 16)
@@ -21,15 +22,17 @@ class Limit:
 
     def __init__(self, setting: Setting, runtime: str = "onnxruntime") -> None:
         self._setting, self._runtime = setting, runtime
+        self.batch = BATCH_SIZES["bfloat16" if runtime == "openvino" else "float32"]
         self._squares = _squares(setting)
 
     def speed(self) -> float:
         """Images/s of all processes together, in batches of pomona's own size."""
-        [speed] = self.speeds([BATCH_SIZE])
+        [speed] = self.speeds([self.batch])
         return speed
 
+    @cached_property
     def best_batch(self) -> int:
-        """Of `BATCHES` the fastest."""
+        """Of `BATCHES` the fastest, once measured."""
         speeds = self.speeds(BATCHES)
         return max(zip(speeds, BATCHES, strict=True))[1]
 

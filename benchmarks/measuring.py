@@ -53,7 +53,7 @@ class Sizes:
 
 
 # Only to see that all of it works.
-QUICK = Sizes(1, 96, 8, 96, 96, 8, 4, 12, 0, (96, 128), 600, 64, 20_000)
+QUICK = Sizes(1, 96, 32, 96, 96, 8, 4, 12, 0, (96, 128), 600, 64, 20_000)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from benchmarks.measuring import (
     ratio,
 )
 from pomona.backbones import runtime
-from pomona.backbones.runtime import BATCH_SIZE
 from pomona.errors import BackboneError
 
 BFLOAT16 = ("--runtime", "openvino", "--precision", "bfloat16")
@@ -42,24 +41,30 @@ class Found:
 def measure(setting: Setting) -> list[Measure]:
     sizes = setting.sizes
     float32 = Limit(setting)
-    best = float32.best_batch()
+    limits = {"bare limit": float32}
     ways: dict[str, Callable[[], Found]] = {"local": lambda: _pomona(setting, float32)}
     if offers_bfloat16():
-        bfloat16 = Limit(setting, "openvino")
+        limits["bfloat16's bare limit"] = bfloat16 = Limit(setting, "openvino")
         ways["bfloat16"] = lambda: _pomona(setting, bfloat16, *BFLOAT16)
     if available("pyspark"):
         flags = ("--engine", "spark", "--limit", sizes.spark)
         ways["spark"] = lambda: _pomona(setting, float32, *flags)
     if available("daft"):
-        ways["daft"] = lambda: _daft(setting, float32, "tuned", best)
-        ways["daft, plain"] = lambda: _daft(setting, float32, "plain", best)
+        ways["daft"] = lambda: _daft(setting, float32, "tuned")
+        ways["daft, plain"] = lambda: _daft(setting, float32, "plain")
     found: dict[str, list[Found]] = {name: [] for name in ways}
-    at_best = []
+    of_limits: dict[str, list[float]] = {name: [] for name in limits}
     for pair in range(sizes.pairs):
         for name in sorted(ways, reverse=bool(pair % 2)):
             found[name].append(ways[name]())
-        at_best += float32.speeds([best])
-    return _tell(found, at_best, best, _least_cosine(setting))
+        for name, limit in limits.items():
+            best, own = limit.speeds([limit.best_batch, limit.batch])
+            of_limits[name].append(best / own)
+    batches = [
+        Measure(f"{name}, batches of {limit.best_batch} (best) / of {limit.batch} (pomona's)", each)
+        for (name, each), limit in zip(of_limits.items(), limits.values(), strict=True)
+    ]
+    return _tell(found, batches, _least_cosine(setting))
 
 
 def offers_bfloat16() -> bool:
@@ -82,13 +87,13 @@ def _pomona(setting: Setting, limit: Limit, *flags: object) -> Found:
     return Found((before + limit.speed()) / 2, ran.all_in, ran.steady, ran)
 
 
-def _daft(setting: Setting, limit: Limit, way: str, best: int) -> Found:
+def _daft(setting: Setting, limit: Limit, way: str) -> Found:
     """Tuned: two processes, the network in batches of its best size; plain: of fewer images."""
     before = limit.speed()
     images = setting.sizes.images if way == "tuned" else setting.sizes.plain
     given = (setting.copies(images), network_file(setting))
     with children("daft_images", [given], folder=setting.folder) as [daft]:
-        done = daft.measure(way=way, batch=best)
+        done = daft.measure(way=way, batch=limit.best_batch)
     speed = done["images"] / done["seconds"]
     return Found((before + limit.speed()) / 2, speed, speed)
 
@@ -111,15 +116,12 @@ def _features(folder: Path) -> NDArray[np.float64]:
     return flat.reshape(len(table), -1).astype(np.float64)
 
 
-def _tell(
-    found: dict[str, list[Found]], at_best: list[float], best: int, cosine: float
-) -> list[Measure]:
+def _tell(found: dict[str, list[Found]], batches: list[Measure], cosine: float) -> list[Measure]:
     local = found["local"]
-    limit = [each.limit for each in local]
     told = [
         _share("`local`, steady / bare limit", local, "steady", "≥ 0.95"),
         _share("`local`, all in / bare limit", local, "all_in", "≥ 0.90"),
-        ratio(f"bare limit, batches of {best} (best) / of {BATCH_SIZE} (pomona's)", at_best, limit),
+        *batches,
     ]
     if "spark" in found:
         spark = [each.steady for each in found["spark"]]

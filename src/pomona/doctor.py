@@ -16,7 +16,7 @@ import psutil
 
 from pomona import __version__
 from pomona.backbones import cache, registry, runtime
-from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.backbones.runtime import Network
 from pomona.engines import Failure, usable_cores
 from pomona.engines.local import LocalEngine
 from pomona.errors import BackboneError, EngineError, PomonaError
@@ -102,7 +102,7 @@ def _rates(network: Network) -> Iterator[float]:
 def time_network(worker: int, network: Network, attempt: int = 1) -> float:
     """Images/s of this process alone."""
     side = network.input_size
-    batch = np.zeros((BATCH_SIZE, side, side, 3), np.uint8)
+    batch = np.zeros((network.batch_size, side, side, 3), np.uint8)
     network.features(batch)
     start, images = time.perf_counter(), 0
     while (seconds := time.perf_counter() - start) < SPEED_S:

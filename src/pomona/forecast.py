@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pomona import features, pca
-from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.backbones.runtime import Network
 from pomona.engines import usable_cores
 from pomona.pipeline import Extracting, find_retries, next_plan, prepare
 from pomona.plan import label_count, shards
@@ -84,7 +84,7 @@ def forecast(out: str | Path, extracting: Extracting, running: Running) -> Forec
 def _images_per_second(network: Network) -> float:
     """The speed of one worker, from a few batches on this thread."""
     side = network.input_size
-    batch = np.zeros((BATCH_SIZE, side, side, 3), np.uint8)
+    batch = np.zeros((network.batch_size, side, side, 3), np.uint8)
     network.features(batch)
     start = time.perf_counter()
     for _ in range(4):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pomona.backbones import cache, registry
 from pomona.backbones import runtime as runtimes
-from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.backbones.runtime import BATCH_SIZES, Network
 from pomona.errors import BackboneError, UsageError
 
 WAYS = [
@@ -63,7 +63,7 @@ def test_features_are_finite_rows_of_float32(alone: NDArray[np.float32]) -> None
     assert len(np.unique(alone, axis=0)) == len(alone)
 
 
-@pytest.mark.parametrize("size", sorted({2, 3, 8, 17, BATCH_SIZE}))
+@pytest.mark.parametrize("size", sorted({2, 3, 8, 17, *BATCH_SIZES.values()}))
 def test_an_image_has_the_same_bits_in_any_batch(
     network: Network, images: NDArray[np.uint8], alone: NDArray[np.float32], size: int
 ) -> None:

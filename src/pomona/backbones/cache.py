@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from pomona.backbones.runtime import BATCH_SIZE, Network
+from pomona.backbones.runtime import Network
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError
 
@@ -77,7 +77,7 @@ def is_cached(backbone: Backbone) -> bool:
 def measure(backbone: Backbone) -> float:
     """Images/s of the backbone on one core of this machine; kept beside it in the cache."""
     network = load(backbone)
-    batch = np.zeros((BATCH_SIZE, network.input_size, network.input_size, 3), np.uint8)
+    batch = np.zeros((network.batch_size, network.input_size, network.input_size, 3), np.uint8)
     network.features(batch)
     images, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < MEASURED_S:
