@@ -16,7 +16,14 @@ import pytest
 
 import pomona
 from conftest import contents, draw_photos, tables
+from pomona import features, plan
+from pomona.backbones import cache, registry
 from pomona.errors import SourceError, StoreError, UsageError
+from pomona.features import Extraction
+from pomona.sources.decode import Decoded
+from pomona.sources.reader import Reader
+from pomona.sources.source import LocalSource
+from pomona.storage import LocalFolder
 from pomona.store import THUMBNAILS, Store
 
 
@@ -193,6 +200,38 @@ def test_a_file_that_could_not_be_read_is_read_once_it_is_there(
     run(source, store.files.root)
     assert paths(store, "errors") == []
     assert "Training/Pear/link.jpg" in paths(store, "features")
+
+
+@pytest.mark.parametrize("read_bytes", [0, 20_000, features.READ_BYTES])
+def test_what_is_read_before_it_is_decoded_is_bounded(
+    source: Path, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, read_bytes: int
+) -> None:
+    read: list[int] = []
+    most = 0
+
+    class Watched(Reader):
+        def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
+            nonlocal most
+            read.append(len(data := super().fetch(path, fingerprint)))
+            most = max(most, sum(read))
+            return data
+
+        def decode(self, data: bytes) -> Decoded:
+            read.remove(len(data))
+            return super().decode(data)
+
+    monkeypatch.setattr(features, "Reader", Watched)
+    monkeypatch.setattr(features, "READ_BYTES", read_bytes)
+    sizes = [path.stat().st_size for path in source.rglob("photo*")]
+    shards = list(plan.shards(store.plan()))
+    network = cache.load(registry.get(registry.DEFAULT))
+    again = LocalFolder(tmp_path / "again")
+    features.extract(shards, Extraction(LocalSource(str(source)), again, store.recipe, network))
+    assert most <= read_bytes + max(sizes)
+    assert (most > max(sizes)) == (read_bytes > 0)
+    assert not read
+    for name in store.part_names("features"):
+        assert again.read(name) == store.files.read(name)
 
 
 def test_csv_stays_as_it_was_asked_for(source: Path, tmp_path: Path) -> None:

@@ -42,8 +42,10 @@ from pomona.storage import Folder
 from pomona.store import Store, made_of, matrix, origin, part_name
 
 TABLES = ("metadata", "errors", "features")
-# Images that are decoded one after another, then run: each work finds its own in the caches.
+# Images that are read, then decoded, then run, one after another: each work finds its own in the
+# caches. Fewer where their files, or the network's squares, are large.
 WAITING = 64
+READ_BYTES = 2**22
 WAITING_BYTES = 2**25
 
 
@@ -251,32 +253,60 @@ class _Part:
 
         Returns how many of them go through the network.
         """
-        known, ran = self._known, 0
+        ran = 0
+        read: list[tuple[int, bytes]] = []
+        size = 0
         for row, image in enumerate(self.rows):
+            image["sha256"] = self._known.sha256(image)
+            if self._recall(row, batches.features):
+                continue
+            is_ready = images.is_ready(image["path"])
+            if not is_ready or len(read) == WAITING or size > READ_BYTES:
+                self._decode(read, images, batches, watch)
+                size = 0
+            if not is_ready:
+                batches.flush()
             try:
-                image["sha256"], data = known.sha256(image), b""
-                found = known.recall(image)
-                if found is None:
-                    if not images.is_ready(image["path"]):
-                        batches.flush()
-                    with watch.timed("fetch"):
-                        data = images.fetch(image["path"], image["fingerprint"])
-                        image["sha256"] = hashlib.sha256(data).hexdigest()
-                    found = known.recall(image)
-                if isinstance(found, dict):
-                    self.errors[row] = found
-                elif found is not None:
-                    batches.features[row] = found
-                else:
-                    ran += 1
-                    with watch.timed("decode"):
-                        decoded = images.decode(data)
-                    image.update(width=decoded.width, height=decoded.height, format=decoded.format)
-                    batches.add(row, decoded.pixels)
-                    del decoded  # before the next one takes its memory
+                with watch.timed("fetch"):
+                    data = images.fetch(image["path"], image["fingerprint"])
+                    image["sha256"] = hashlib.sha256(data).hexdigest()
             except ImageError as exc:
                 self.errors[row] = _error(exc)
+                continue
+            if not self._recall(row, batches.features):
+                read.append((row, data))
+                ran, size = ran + 1, size + len(data)
+        self._decode(read, images, batches, watch)
         return ran
+
+    def _recall(self, row: int, features: npt.NDArray[np.float32]) -> bool:
+        """Whether it is known what became of an image; brings it into errors or features."""
+        found = self._known.recall(self.rows[row])
+        if isinstance(found, dict):
+            self.errors[row] = found
+        elif found is not None:
+            features[row] = found
+        return found is not None
+
+    def _decode(
+        self,
+        read: list[tuple[int, bytes]],
+        images: ReadsImages,
+        batches: Batches,
+        watch: Stopwatch,
+    ) -> None:
+        """Empties `read`, rows and their files, into batches and errors."""
+        for row, data in read:
+            try:
+                with watch.timed("decode"):
+                    decoded = images.decode(data)
+            except ImageError as exc:
+                self.errors[row] = _error(exc)
+                continue
+            self.rows[row].update(width=decoded.width, height=decoded.height, format=decoded.format)
+            batches.add(row, decoded.pixels)
+            del decoded  # before the next one takes its memory
+        read.clear()
 
     def check(self, features: npt.NDArray[np.float32]) -> None:
         """Makes an error of each row that is no finite numbers. features: float32[rows, width]."""
