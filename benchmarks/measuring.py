@@ -241,8 +241,8 @@ def command(*args: object) -> float:
 class Ran:
     """A run of pomona. seconds: of the whole command; speeds in images/s; entry: pomona.json's.
 
-    all_in: of the extraction with its workers' start; steady: from the shard with which each
-    worker had brought one to the last; busy: had the workers done nothing but what they time.
+    all_in: of the extraction with its workers' start; steady: of the time from each worker's first
+    result to the last one's; busy: had the workers done nothing but what they time.
     """
 
     seconds: float
@@ -267,9 +267,11 @@ def pomona(verb: str, photos: Path, out: Path, *flags: object) -> Ran:
         for event in events
         if event["event"] == "progress" and event["stage"] == "extract"
     ]
-    (start, before), (end, after) = back[min(WORKERS, len(back)) - 1], back[-1]
+    firsts, (end, after) = back[:WORKERS], back[-1]
+    # As many first results as workers: one each. With its own, a worker begins the next one.
+    before, spent = firsts[-1][1], sum(end - start for start, _ in firsts)
     all_in = entry["images"] / entry["seconds"]["extract"]
-    steady = (after - before) / (end - start) if end > start else all_in
+    steady = (after - before) * WORKERS / spent if after > before else all_in
     busy = entry["images"] * WORKERS / sum(entry["worker_seconds"].values())
     return Ran(seconds, all_in, steady, busy, entry)
 
