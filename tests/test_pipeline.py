@@ -111,6 +111,18 @@ def test_a_lost_file_comes_back(store: Store, source: Path, table: str) -> None:
     assert {name: again[name] for name in compared} == {name: held[name] for name in compared}
 
 
+def test_a_damaged_file_is_told_with_the_way_out_that_mends_it(store: Store, source: Path) -> None:
+    undisturbed = rows(store)
+    name = store.part_names("features")[0]
+    damaged = store.files.path(name)
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with pytest.raises(StoreError, match="is damaged: delete it and give the store's `pomona run`"):
+        store.read_table(name)
+    damaged.unlink()
+    run(source, store.files.root)
+    assert rows(store) == undisturbed
+
+
 def test_a_stop_before_the_manifest_is_made_good(store: Store, source: Path) -> None:
     old = (store.files.root / "pomona.json").read_bytes()
     draw_photos(source, 1, seed=9)

@@ -277,7 +277,7 @@ class Store:
             raise
         except _DAMAGED as exc:
             raise StoreDamagedError(
-                f"{self.files}/{name} is damaged: delete it and run the same command again"
+                f"{self.files}/{name} is damaged: delete it and give the store's `pomona run` again"
             ) from exc
 
     def write_table(self, name: str, table: pa.Table, footer: dict[str, str] | None = None) -> None:
