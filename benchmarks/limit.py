@@ -23,7 +23,7 @@ class Limit:
     def __init__(self, setting: Setting, runtime: str = "onnxruntime") -> None:
         self._setting, self._runtime = setting, runtime
         self.batch = BATCH_SIZES["bfloat16" if runtime == "openvino" else "float32"]
-        self._squares = _squares(setting)
+        self._squares = squares_file(setting)
 
     def speed(self) -> float:
         """Images/s of all processes together, in batches of pomona's own size."""
@@ -59,7 +59,7 @@ def network_file(setting: Setting) -> Path:
     return file
 
 
-def _squares(setting: Setting) -> Path:
+def squares_file(setting: Setting) -> Path:
     """uint8[limit, side, side, 3] as .npy: the photographs as pomona gives them to a network."""
     file = setting.folder / "squares.npy"
     if not file.exists():

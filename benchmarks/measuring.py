@@ -33,8 +33,8 @@ class Sizes:
     """How much is measured; images, where nothing else is said.
 
     limit: of the bare limit; plain: of Daft with its defaults; batched, single: of the original
-    way; started: of Spark's start, 0 to leave it out; rows, width: of the features for PCA;
-    planned: catalog rows.
+    way; worker: of each worker's tasks; started: of Spark's start, 0 to leave it out; rows, width:
+    of the features for PCA; planned: catalog rows.
     """
 
     pairs: int = 5
@@ -44,6 +44,7 @@ class Sizes:
     plain: int = 1_500
     batched: int = 300
     single: int = 100
+    worker: int = 1_100
     fixed: int = 300
     started: int = 4
     growth: tuple[int, ...] = (1_000, 4_000, 16_000, 64_000)
@@ -53,7 +54,7 @@ class Sizes:
 
 
 # Only to see that all of it works.
-QUICK = Sizes(1, 96, 32, 96, 96, 8, 4, 12, 0, (96, 128), 600, 64, 20_000)
+QUICK = Sizes(1, 96, 32, 96, 96, 8, 4, 32, 12, 0, (96, 128), 600, 64, 20_000)
 
 
 @dataclass(frozen=True)
