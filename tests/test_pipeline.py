@@ -214,18 +214,25 @@ def test_a_file_that_could_not_be_read_is_read_once_it_is_there(
     assert "Training/Pear/link.jpg" in paths(store, "features")
 
 
-@pytest.mark.parametrize("read_bytes", [0, 20_000, features.READ_BYTES])
+@pytest.mark.parametrize(
+    ("read_bytes", "waiting"), [(0, 64), (20_000, 64), (2**22, 3), (2**22, 64)]
+)
 def test_what_is_read_before_it_is_decoded_is_bounded(
-    source: Path, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, read_bytes: int
+    source: Path,
+    tmp_path: Path,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    read_bytes: int,
+    waiting: int,
 ) -> None:
     read: list[int] = []
-    most = 0
+    most = files = 0
 
     class Watched(Reader):
         def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
-            nonlocal most
+            nonlocal most, files
             read.append(len(data := super().fetch(path, fingerprint)))
-            most = max(most, sum(read))
+            most, files = max(most, sum(read)), max(files, len(read))
             return data
 
         def decode(self, data: bytes) -> Decoded:
@@ -234,12 +241,14 @@ def test_what_is_read_before_it_is_decoded_is_bounded(
 
     monkeypatch.setattr(features, "Reader", Watched)
     monkeypatch.setattr(features, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(features, "WAITING", waiting)
     sizes = [path.stat().st_size for path in source.rglob("photo*")]
     shards = list(plan.shards(store.plan()))
     network = cache.load(registry.get(registry.DEFAULT))
     again = LocalFolder(tmp_path / "again")
     features.extract(shards, Extraction(LocalSource(str(source)), again, store.recipe, network))
     assert most <= read_bytes + max(sizes)
+    assert files == (1 if read_bytes == 0 else 3 if waiting == 3 else files)
     assert (most > max(sizes)) == (read_bytes > 0)
     assert not read
     for name in store.part_names("features"):

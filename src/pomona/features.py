@@ -276,6 +276,7 @@ class _Part:
             if not self._recall(row, batches.features):
                 read.append((row, data))
                 ran, size = ran + 1, size + len(data)
+            del data  # before the next one takes its memory
         self._decode(read, images, batches, watch)
         return ran
 
