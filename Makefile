@@ -36,7 +36,7 @@ test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, 
 	.venv-keras/bin/python -m pytest $(PARALLEL) tests/keras_networks
 
 # Daft imports TensorFlow where there is one: what needs Keras is measured in Keras's environment.
-bench: .venv-bench/bench .venv-keras/keras  ## Measure pomona beside its limits and others (forty minutes)
+bench: .venv-bench/bench .venv-keras/keras  ## Measure pomona beside its limits and others (an hour)
 	.venv-keras/bin/python -m benchmarks --only original
 	.venv-bench/bin/python -m benchmarks
 

@@ -1,6 +1,6 @@
 """Measures how fast pomona is, and tells it as JSON, as a table and as a chart.
 
-    make bench                                  # all of it, forty minutes on two quiet cores
+    make bench                                  # all of it, an hour on two quiet cores
     python -m benchmarks --only speed pca       # some cases; the results of the others stay
     python -m benchmarks --table                # only the table and the chart, from the results
 

@@ -272,7 +272,7 @@ def pomona(verb: str, photos: Path, out: Path, *flags: object) -> Ran:
     # As many first results as workers: one each. With its own, a worker begins the next one.
     before, spent = firsts[-1][1], sum(end - start for start, _ in firsts)
     all_in = entry["images"] / entry["seconds"]["extract"]
-    steady = (after - before) * WORKERS / spent if after > before else all_in
+    steady = (after - before) * WORKERS / spent if spent and after > before else all_in
     busy = entry["images"] * WORKERS / sum(entry["worker_seconds"].values())
     return Ran(seconds, all_in, steady, busy, entry)
 

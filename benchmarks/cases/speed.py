@@ -54,17 +54,19 @@ def measure(setting: Setting) -> list[Measure]:
         ways["daft, plain"] = lambda: _daft(setting, float32, "plain")
     found: dict[str, list[Found]] = {name: [] for name in ways}
     of_limits: dict[str, list[float]] = {name: [] for name in limits}
+    best = {name: limit.best_batch for name, limit in limits.items()}
     for pair in range(sizes.pairs):
-        for name in sorted(ways, reverse=bool(pair % 2)):
+        order = slice(None, None, -1 if pair % 2 else 1)
+        for name in sorted(ways)[order]:
             found[name].append(ways[name]())
         for name, limit in limits.items():
-            best, own = limit.speeds([limit.best_batch, limit.batch])
-            of_limits[name].append(best / own)
-    batches = [
-        Measure(f"{name}, batches of {limit.best_batch} (best) / of {limit.batch} (pomona's)", each)
+            at_best, own = limit.speeds([best[name], limit.batch][order])[order]
+            of_limits[name].append(at_best / own)
+    of_batches = [
+        Measure(f"{name}, batches of {best[name]} (best) / of {limit.batch} (pomona's)", each)
         for (name, each), limit in zip(of_limits.items(), limits.values(), strict=True)
     ]
-    return _tell(found, batches, _least_cosine(setting))
+    return _tell(found, of_batches, _least_cosine(setting))
 
 
 def offers_bfloat16() -> bool:
@@ -116,12 +118,12 @@ def _features(folder: Path) -> NDArray[np.float64]:
     return flat.reshape(len(table), -1).astype(np.float64)
 
 
-def _tell(found: dict[str, list[Found]], batches: list[Measure], cosine: float) -> list[Measure]:
+def _tell(found: dict[str, list[Found]], of_batches: list[Measure], cosine: float) -> list[Measure]:
     local = found["local"]
     told = [
         _share("`local`, steady / bare limit", local, "steady", "≥ 0.95"),
         _share("`local`, all in / bare limit", local, "all_in", "≥ 0.90"),
-        *batches,
+        *of_batches,
     ]
     if "spark" in found:
         spark = [each.steady for each in found["spark"]]

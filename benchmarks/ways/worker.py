@@ -37,7 +37,7 @@ def prepare() -> Callable[[], dict[str, Any]]:
     mine = bundles(source, int(which), int(images))
     ready = np.load(squares)
     run = OPEN[runtime](model, network.batch_size)
-    network.features(ready[: network.batch_size])
+    features.extract(mine[-1], work)
     run(ready[: network.batch_size])
 
     def measure() -> dict[str, Any]:
@@ -58,13 +58,15 @@ def prepare() -> Callable[[], dict[str, Any]]:
 
 
 def bundles(source: LocalSource, which: int, images: int) -> list[list[Shard]]:
-    """A worker's share of the tasks of a new run, in all of so many images or a few more."""
+    """The first of a worker's tasks of a new run: of so many images at most, or a single task."""
     shards = plan.shards(plan.make_plan(source.scan().catalog))
     new = [dataclasses.replace(shard, is_new=True) for shard in shards]
     every = list(plan.bundles(new, lambda shard: len(shard.images), WORKERS, plan.NEAR))
     mine = every[which::WORKERS]
     totals = itertools.accumulate(sum(len(shard.images) for shard in bundle) for bundle in mine)
-    return [bundle for bundle, total in zip(mine, totals, strict=True) if total <= images] or mine
+    return [bundle for bundle, total in zip(mine, totals, strict=True) if total <= images] or mine[
+        :1
+    ]
 
 
 def run_squares(run: Run, squares: NDArray[np.uint8], count: int, batch: int) -> None:
