@@ -248,7 +248,7 @@ def test_what_is_read_before_it_is_decoded_is_bounded(
     again = LocalFolder(tmp_path / "again")
     features.extract(shards, Extraction(LocalSource(str(source)), again, store.recipe, network))
     assert most <= read_bytes + max(sizes)
-    assert files == (1 if read_bytes == 0 else 3 if waiting == 3 else files)
+    assert files <= waiting
     assert (most > max(sizes)) == (read_bytes > 0)
     assert not read
     for name in store.part_names("features"):

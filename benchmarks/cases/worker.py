@@ -1,7 +1,7 @@
 """What a worker does beside its network, held against the bare network within the same seconds.
 
-`speed` measures whole runs, minutes apart from their limits; on a machine that others use, that
-tells two per cent from five only after many rounds. This leaves out the driver and a run's ends.
+`speed` measures whole runs, half a minute apart from their limits; on a machine that others use,
+that tells two per cent from five after many rounds only. It leaves out the driver and a run's ends.
 """
 
 from __future__ import annotations
