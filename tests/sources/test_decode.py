@@ -5,9 +5,10 @@ import re
 import resource
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -718,6 +719,36 @@ def test_growing_is_linear_between_the_pixels() -> None:
     ramp = np.repeat(np.array([0, 100, 200], np.uint8), 3).reshape(1, 3, 3)
     out = resized(ramp, 9)[4, :, 0].astype(int)
     assert out.tolist() == pytest.approx([0, 0, 33, 67, 100, 133, 167, 200, 200], abs=1)
+
+
+def weights(size: int, side: int) -> npt.NDArray[np.float64]:
+    """Of `size` pixels for each of `side`, float64[side, size]: by area, or else linear."""
+    at = (np.arange(side) + 0.5) * size / side
+    if size > side:
+        edges = np.clip(np.arange(size + 1), (at - size / side / 2)[:, None], None)
+        parts = np.diff(np.minimum(edges, (at + size / side / 2)[:, None])) * side / size
+    else:
+        distance = np.abs(np.clip(at, 0.5, size - 0.5)[:, None] - (np.arange(size) + 0.5))
+        parts = np.clip(1 - distance, 0, None)
+    return np.asarray(parts, np.float64)
+
+
+@pytest.fixture(params=["Intel's", "OpenCV's own"])
+def resizes(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = cv2.ipp.useIPP()
+    cv2.ipp.setUseIPP(before and request.param == "Intel's")
+    yield
+    cv2.ipp.setUseIPP(before)
+
+
+@pytest.mark.usefixtures("resizes")
+@pytest.mark.parametrize("size", [(100, 100), (100, 224), (223, 223), (480, 640)])
+def test_what_is_resized_is_rounded_to_the_nearest(size: tuple[int, int]) -> None:
+    pixels = noise(*size)
+    down, across = weights(size[0], 224), weights(size[1], 224)
+    exact = np.einsum("ai,ijc,bj->abc", down, pixels, across, optimize=True)
+    assert np.abs(resized(pixels) - exact).max() <= 0.52
+    assert not cv2.ipp.useIPP_NotExact()
 
 
 @pytest.mark.parametrize("size", [(256, 300), (300, 256), (256, 256), (256, 1001)])

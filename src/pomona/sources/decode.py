@@ -280,8 +280,8 @@ def array_to_rgb(array: npt.NDArray[np.generic]) -> Pixels:
 def resize(pixels: Pixels, out: Pixels, *, fit: str, crop_fraction: float | None) -> None:
     """Brings uint8[h, w, 3] to the square `out`, uint8[s, s, 3].
 
-    By area where it shrinks, linearly where it grows, each side for itself. `fit` "crop" first
-    cuts out the central square of `crop_fraction` of the short side.
+    By area where it shrinks, linearly where it grows, each side for itself, rounded to the nearest.
+    `fit` "crop" first cuts out the central square of `crop_fraction` of the short side.
     """
     if fit == "crop":
         height, width = pixels.shape[:2]
@@ -290,11 +290,29 @@ def resize(pixels: Pixels, out: Pixels, *, fit: str, crop_fraction: float | None
         pixels = pixels[top : top + side, left : left + side]
     size = out.shape[0]
     height, width = min(pixels.shape[0], size), min(pixels.shape[1], size)
-    if pixels.shape[:2] != (height, width):
-        pixels = np.asarray(
-            cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8
-        )
-    if (height, width) == (size, size):
-        out[:] = pixels
-    else:
-        cv2.resize(pixels, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
+    with _resizing_by_intel():
+        if pixels.shape[:2] != (height, width):
+            pixels = np.asarray(
+                cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+            )
+        if (height, width) == (size, size):
+            out[:] = pixels
+        elif cv2.ipp.useIPP():
+            cv2.resize(pixels, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
+        else:  # of bytes, OpenCV's own code errs by up to 0.78 of a level
+            exact = cv2.resize(pixels.astype(np.float32), (size, size))
+            cv2.convertScaleAbs(exact, dst=out)
+
+
+@contextmanager
+def _resizing_by_intel() -> Iterator[None]:
+    """Has OpenCV resize by Intel's library in this thread, where it is part of it (not on ARM).
+
+    It is left out by default for having other bits. They are as good, or better, in half the time.
+    """
+    before = cv2.ipp.useIPP_NotExact()
+    cv2.ipp.setUseIPP_NotExact(True)
+    try:
+        yield
+    finally:
+        cv2.ipp.setUseIPP_NotExact(before)
