@@ -16,25 +16,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
-from pomona.engines import Engine
+# The plugin is what saves, and spares Pillow the import of all others.
+from PIL import Image, WebPImagePlugin  # noqa: F401
+
+from pomona.engines import Engine, Failure
 from pomona.engines.local import LocalEngine
 from pomona.errors import ImageError, PomonaError, StoreError
 from pomona.recipe import Recipe
 from pomona.sources.ahead import Ahead, Wanted
 from pomona.sources.decode import MAX_PIXELS, resize
-from pomona.sources.reader import Reader
+from pomona.sources.reader import CarefulReader, Reader, ReadsImages
 from pomona.sources.source import Source, open_source
 from pomona.store import THUMBNAILS, Store
 
 SIDE = 72
 QUALITY = 70
 TIMEOUT_S = 10.0
-# A picture is worth so many workers: the first one may have died of something else.
-CRASHES = 2
 # So many are taken from a pack with few requests.
 TOGETHER = 256
+# A worker draws so many at a time, of so many bytes where they are sent to it: one takes as long as
+# it takes to ask for it.
+BATCH, BATCH_BYTES = 16, 2**22
 SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -42,11 +45,16 @@ SCHEMA = pa.schema(
         pa.field("image", pa.binary(), nullable=False),
     ]
 )
+# An image's path, its SHA-256, and its bytes where they are here already.
+Given = tuple[str, str, bytes | None]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Where the images are, and what the network's square is."""
+    """Where the images are, what the network's square is, and until when there is time.
+
+    deadline: by `time.monotonic`, one clock for all processes of a machine.
+    """
 
     source: Source
     input_size: int
@@ -54,6 +62,7 @@ class Drawing:
     crop_fraction: float | None
     max_pixels: int
     side: int | None
+    deadline: float
 
 
 def provide(
@@ -72,11 +81,11 @@ def provide(
     the largest image that the store took in, which may be more than the usual limit; engine: as
     `report.write` takes it.
     """
+    deadline = time.monotonic() + limit_s
     found = dict(_kept(store, wanted))
     kept = len(found)
     missing = [item for item in wanted.items() if item[0] not in found]
     if missing and recipe.input_size is not None:
-        deadline = time.monotonic() + limit_s
         with contextlib.suppress(PomonaError):  # a source that is away costs the pictures
             drawing = Drawing(
                 open_source(source, store.access),
@@ -85,11 +94,12 @@ def provide(
                 recipe.crop_fraction,
                 max(MAX_PIXELS, most_pixels),
                 recipe.side,
+                deadline,
             )
             with contextlib.ExitStack() as stack:
                 if not isinstance(engine, LocalEngine):
                     engine = stack.enter_context(LocalEngine(1))
-                found.update(_make(missing, drawing, deadline, engine))
+                found.update(_make(missing, drawing, engine))
     if not found:
         store.files.delete(THUMBNAILS)
     elif len(found) > kept or _rows(store) != kept:
@@ -114,24 +124,25 @@ def _rows(store: Store) -> int:
 
 
 def _make(
-    items: list[tuple[str, str]], drawing: Drawing, deadline: float, engine: LocalEngine
+    items: list[tuple[str, str]], drawing: Drawing, engine: LocalEngine
 ) -> Iterator[tuple[str, bytes]]:
     """Pictures of (path, SHA-256), those that are wanted most first."""
     for first in range(0, len(items), TOGETHER):
         some = sorted(items[first : first + TOGETHER])  # as they lie in a pack
         drawing.source.expect(path for path, _ in some)
-        given = _given(some, drawing.source, deadline)
-        for (path, *_), result in engine.map(draw, given, drawing):
-            if isinstance(result, bytes):
-                yield path, result
-            elif result is not None and result.error:
+        batches = _batches(_given(some, drawing))
+        for batch, result in engine.map(draw, batches, drawing):
+            if not isinstance(result, Failure):
+                for (path, *_), image in zip(batch, result, strict=True):
+                    if image is not None:
+                        yield path, image
+            elif result.error:
                 raise result.error
 
 
-def _given(
-    items: list[tuple[str, str]], source: Source, deadline: float
-) -> Iterator[tuple[str, str, bytes | None]]:
-    """What `draw` takes, as long as there is time; with its bytes where they come from afar."""
+def _given(items: list[tuple[str, str]], drawing: Drawing) -> Iterator[Given]:
+    """What is drawn as long as there is time; with its bytes where they come from afar."""
+    source = drawing.source
     wanted = (Wanted(path, None, 0) for path, _ in items)
     with contextlib.ExitStack() as stack:
         ahead = None
@@ -140,7 +151,7 @@ def _given(
                 contextlib.closing(Ahead(source.fetch, wanted, source.ahead))
             )
         for path, sha256 in items:
-            left_s = deadline - time.monotonic()
+            left_s = drawing.deadline - time.monotonic()
             if left_s < 0:
                 return
             try:
@@ -150,22 +161,39 @@ def _given(
             yield path, sha256, data
 
 
-def draw(item: tuple[str, str, bytes | None], drawing: Drawing, attempt: int = 1) -> bytes | None:
-    """The thumbnail of a file, if it still has this SHA-256 and can be decoded.
+def _batches(given: Iterator[Given]) -> Iterator[list[Given]]:
+    batch: list[Given] = []
+    for item in given:
+        batch.append(item)
+        if len(batch) == BATCH or sum(len(data or b"") for *_, data in batch) > BATCH_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
-    item: its path, that digest, and its bytes where they are here already.
+
+def draw(batch: list[Given], drawing: Drawing, attempt: int = 1) -> list[bytes | None]:
+    """The thumbnails of files; None of one that has another SHA-256, or cannot be decoded in time.
+
+    Where a worker died of them, they are read carefully.
     """
+    reader = Reader(drawing.source, TIMEOUT_S, drawing.max_pixels, drawing.side)
+    with reader if attempt == 1 else CarefulReader(reader) as images:
+        return [
+            _draw(images, item, drawing) if time.monotonic() < drawing.deadline else None
+            for item in batch
+        ]
+
+
+def _draw(images: ReadsImages, item: Given, drawing: Drawing) -> bytes | None:
     path, sha256, data = item
-    if attempt > CRASHES:
-        return None
-    with Reader(drawing.source, TIMEOUT_S, drawing.max_pixels, drawing.side) as images:
-        try:
-            data = images.fetch(path) if data is None else data
-            if hashlib.sha256(data).hexdigest() != sha256:
-                return None
-            pixels = images.decode(data).pixels
-        except ImageError:
+    try:
+        data = images.fetch(path) if data is None else data
+        if hashlib.sha256(data).hexdigest() != sha256:
             return None
+        pixels = images.decode(data).pixels
+    except ImageError:
+        return None
     seen = np.empty((drawing.input_size, drawing.input_size, 3), np.uint8)
     resize(pixels, seen, fit=drawing.fit, crop_fraction=drawing.crop_fraction)
     small = np.empty((SIDE, SIDE, 3), np.uint8)
