@@ -13,10 +13,9 @@ came out (report). Engines decide where the tasks run.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-__version__ = version("pomona")
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pomona.api import open, run
