@@ -224,6 +224,8 @@ def children(way: str, each: Iterable[tuple[object, ...]], **how: Any) -> Iterat
 def environment(besides: dict[str, str]) -> dict[str, str]:
     """That of a process: Spark's workers run by this very Python, and nobody reports home."""
     own = {"PYSPARK_PYTHON": sys.executable, "ORT_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+    # What pip installs is compiled; what lies here is so from its first run on.
+    own["PYTHONDONTWRITEBYTECODE"] = ""
     return {**os.environ, **own, **besides}
 
 
