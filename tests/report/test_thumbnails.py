@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ import pomona as api
 from conftest import Pomona, draw_photos
 from pomona.engines.local import LocalEngine
 from pomona.recipe import Recipe
-from pomona.report import write
+from pomona.report import thumbnails, write
 from pomona.report.thumbnails import SIDE, provide
+from pomona.sources.source import LocalSource
 from pomona.store import REPORT, THUMBNAILS, Store
 
 PLANTED = Path(__file__).parents[1] / "planted"
@@ -109,16 +111,37 @@ def test_a_source_that_cannot_be_opened_costs_the_pictures(source: Path, tmp_pat
     assert provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60) == {}
 
 
-def test_a_codec_that_crashes_costs_one_picture(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", [b"crash", b"hang"])
+def test_a_codec_that_fails_costs_one_picture(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: bytes
 ) -> None:
-    crashing = source / "Training" / "Pear" / "a crash.jpg"
-    Image.new("RGB", (40, 40)).save(crashing, comment=b"crash")
+    marked = source / "Training" / "Pear" / "a fault.jpg"
+    Image.new("RGB", (40, 40)).save(marked, comment=fault)
     python_path = os.pathsep.join([str(PLANTED), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", python_path)
+    monkeypatch.setattr(thumbnails, "TIMEOUT_S", 2.0)
     paths = wanted(source)
     made = provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60)
-    assert paths.keys() - made.keys() == {"Training/Pear/a crash.jpg"}
+    assert paths.keys() - made.keys() == {"Training/Pear/a fault.jpg"}
+
+
+class Stalling(LocalSource):
+    """Far away, and one of its images takes long to come."""
+
+    def fetch(self, path: str, expected: str | None = None) -> bytes:
+        if path.endswith("stalls.jpg"):
+            time.sleep(6)
+        return super().fetch(path, expected)
+
+
+def test_an_image_that_does_not_come_costs_its_own_picture(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "open_source", lambda where, access: Stalling(where, ahead=4))
+    shutil.copy(next(source.rglob("*.jpg")), source / "zz stalls.jpg")
+    paths = wanted(source)
+    made = provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 3)
+    assert paths.keys() - made.keys() == {"zz stalls.jpg"}
 
 
 def test_a_worker_that_is_killed_costs_no_picture(source: Path, tmp_path: Path) -> None:

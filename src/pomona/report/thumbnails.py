@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-# The plugin is what saves, and spares Pillow the import of all others.
+# The plugin saves; without it here, Pillow would import all that it has.
 from PIL import Image, WebPImagePlugin  # noqa: F401
 
 from pomona.engines import Engine, Failure
@@ -35,8 +35,8 @@ QUALITY = 70
 TIMEOUT_S = 10.0
 # So many are taken from a pack with few requests.
 TOGETHER = 256
-# A worker draws so many at a time, of so many bytes where they are sent to it: one takes as long as
-# it takes to ask for it.
+# A worker draws so many at a time, of so many bytes where they are sent to it: to ask for a picture
+# takes as long as to draw it.
 BATCH, BATCH_BYTES = 16, 2**22
 SCHEMA = pa.schema(
     [
@@ -51,9 +51,10 @@ Given = tuple[str, str, bytes | None]
 
 @dataclass(frozen=True)
 class Drawing:
-    """Where the images are, what the network's square is, and until when there is time.
+    """Where the images are, what the network's square is, and how much time there is.
 
-    deadline: by `time.monotonic`, one clock for all processes of a machine.
+    timeout_s: for an image; deadline: for what is to be read, by `time.monotonic`, one clock for
+    all processes of a machine.
     """
 
     source: Source
@@ -62,6 +63,7 @@ class Drawing:
     crop_fraction: float | None
     max_pixels: int
     side: int | None
+    timeout_s: float
     deadline: float
 
 
@@ -94,6 +96,8 @@ def provide(
                 recipe.crop_fraction,
                 max(MAX_PIXELS, most_pixels),
                 recipe.side,
+                # One that hangs does so twice, and leaves time for the others.
+                min(TIMEOUT_S, limit_s / 3),
                 deadline,
             )
             with contextlib.ExitStack() as stack:
@@ -177,16 +181,15 @@ def draw(batch: list[Given], drawing: Drawing, attempt: int = 1) -> list[bytes |
 
     Where a worker died of them, they are read carefully.
     """
-    reader = Reader(drawing.source, TIMEOUT_S, drawing.max_pixels, drawing.side)
+    reader = Reader(drawing.source, drawing.timeout_s, drawing.max_pixels, drawing.side)
     with reader if attempt == 1 else CarefulReader(reader) as images:
-        return [
-            _draw(images, item, drawing) if time.monotonic() < drawing.deadline else None
-            for item in batch
-        ]
+        return [_draw(images, item, drawing) for item in batch]
 
 
 def _draw(images: ReadsImages, item: Given, drawing: Drawing) -> bytes | None:
     path, sha256, data = item
+    if data is None and time.monotonic() > drawing.deadline:
+        return None
     try:
         data = images.fetch(path) if data is None else data
         if hashlib.sha256(data).hexdigest() != sha256:
