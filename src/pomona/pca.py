@@ -45,37 +45,37 @@ ROWS, BLOCK_ROWS = 2048, 1024
 
 @dataclass(frozen=True)
 class Moments:
-    """n rows of width D: their mean float64[D], and what their scatter is made of.
+    """n rows of width D: their mean float64[D], and their scatter or what it is made of.
 
-    spread: float64[D, D], the scatter; of few rows float64[n, D], these less their mean, which are
-    smaller and solved sooner.
+    rows_or_scatter: float64[D, D], the scatter; of few rows float64[n, D], these less their mean,
+    which are smaller and solved sooner.
     """
 
     n: int
     mean: npt.NDArray[np.float64]
-    spread: npt.NDArray[np.float64]
+    rows_or_scatter: npt.NDArray[np.float64]
 
     @property
-    def are_rows(self) -> bool:
-        """Whether `spread` is the rows."""
-        return len(self.spread) < len(self.mean)
+    def has_rows(self) -> bool:
+        """Whether it has the rows."""
+        return len(self.rows_or_scatter) < len(self.mean)
 
     @property
     def scatter(self) -> npt.NDArray[np.float64]:
         """float64[D, D]: the sum of (x − mean)(x − mean)ᵀ."""
-        return _squared(self.spread) if self.are_rows else self.spread
+        return _squared(self.rows_or_scatter) if self.has_rows else self.rows_or_scatter
 
     def to_bytes(self) -> bytes:
         """The moments as an .npz file."""
         buffer = io.BytesIO()
-        np.savez(buffer, n=np.int64(self.n), mean=self.mean, spread=self.spread)
+        np.savez(buffer, n=np.int64(self.n), mean=self.mean, rows_or_scatter=self.rows_or_scatter)
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Moments:
         """Inverse of `to_bytes`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(int(arrays["n"]), arrays["mean"], arrays["spread"])
+            return cls(int(arrays["n"]), arrays["mean"], arrays["rows_or_scatter"])
 
 
 def measure(features: npt.NDArray[np.floating[Any]]) -> Moments:
@@ -134,8 +134,8 @@ def solve(moments: Moments, requested: tuple[str, float]) -> Projection:
 def _eigen(moments: Moments) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The covariance's eigenvalues float64[r], falling, and eigenvectors float64[r, D]."""
     with threadpool_limits(1, "blas"):
-        if moments.are_rows:
-            _, singular, vectors = np.linalg.svd(moments.spread, full_matrices=False)
+        if moments.has_rows:
+            _, singular, vectors = np.linalg.svd(moments.rows_or_scatter, full_matrices=False)
             return singular**2 / (moments.n - 1), vectors
         eigenvalues, columns = np.linalg.eigh(moments.scatter / (moments.n - 1))
     return np.clip(eigenvalues[::-1], 0, None), columns.T[::-1]
