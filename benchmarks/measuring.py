@@ -224,7 +224,7 @@ def children(way: str, each: Iterable[tuple[object, ...]], **how: Any) -> Iterat
 def environment(besides: dict[str, str]) -> dict[str, str]:
     """That of a process: Spark's workers run by this very Python, and nobody reports home."""
     own = {"PYSPARK_PYTHON": sys.executable, "ORT_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-    # What pip installs is compiled; what lies here is so from its first run on.
+    # Where that is set, each process compiles pomona anew; what pip installs is compiled.
     own["PYTHONDONTWRITEBYTECODE"] = ""
     return {**os.environ, **own, **besides}
 

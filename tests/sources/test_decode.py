@@ -742,12 +742,19 @@ def resizes(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("resizes")
-@pytest.mark.parametrize("size", [(100, 100), (100, 224), (223, 223), (480, 640)])
-def test_what_is_resized_is_rounded_to_the_nearest(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("size", "most"),
+    [
+        *(((100, 100), 0.55), ((82, 82), 0.55), ((100, 224), 0.55), ((223, 223), 0.55)),
+        ((480, 640), 0.501),
+        ((100, 640), 1.05),  # shrunk, rounded, grown and rounded again
+    ],
+)
+def test_what_is_resized_is_rounded_to_the_nearest(size: tuple[int, int], most: float) -> None:
     pixels = noise(*size)
     down, across = weights(size[0], 224), weights(size[1], 224)
     exact = np.einsum("ai,ijc,bj->abc", down, pixels, across, optimize=True)
-    assert np.abs(resized(pixels) - exact).max() <= 0.52
+    assert np.abs(resized(pixels) - exact).max() <= most
     assert not cv2.ipp.useIPP_NotExact()
 
 

@@ -280,8 +280,8 @@ def array_to_rgb(array: npt.NDArray[np.generic]) -> Pixels:
 def resize(pixels: Pixels, out: Pixels, *, fit: str, crop_fraction: float | None) -> None:
     """Brings uint8[h, w, 3] to the square `out`, uint8[s, s, 3].
 
-    By area where it shrinks, linearly where it grows, each side for itself, rounded to the nearest.
-    `fit` "crop" first cuts out the central square of `crop_fraction` of the short side.
+    By area where it shrinks, linearly where it grows, each side for itself. `fit` "crop" first
+    cuts out the central square of `crop_fraction` of the short side.
     """
     if fit == "crop":
         height, width = pixels.shape[:2]
