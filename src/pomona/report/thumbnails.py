@@ -135,11 +135,9 @@ def _make(
         some = sorted(items[first : first + TOGETHER])  # as they lie in a pack
         drawing.source.expect(path for path, _ in some)
         batches = _batches(_given(some, drawing))
-        for batch, result in engine.map(draw, batches, drawing):
+        for _, result in engine.map(draw, batches, drawing):
             if not isinstance(result, Failure):
-                for (path, *_), image in zip(batch, result, strict=True):
-                    if image is not None:
-                        yield path, image
+                yield from result.items()
             elif result.error:
                 raise result.error
 
@@ -176,14 +174,15 @@ def _batches(given: Iterator[Given]) -> Iterator[list[Given]]:
         yield batch
 
 
-def draw(batch: list[Given], drawing: Drawing, attempt: int = 1) -> list[bytes | None]:
-    """The thumbnails of files; None of one that has another SHA-256, or cannot be decoded in time.
+def draw(batch: list[Given], drawing: Drawing, attempt: int = 1) -> dict[str, bytes]:
+    """The thumbnails of files by path, without those of another SHA-256 or not decoded in time.
 
     Where a worker died of them, they are read carefully.
     """
     reader = Reader(drawing.source, drawing.timeout_s, drawing.max_pixels, drawing.side)
     with reader if attempt == 1 else CarefulReader(reader) as images:
-        return [_draw(images, item, drawing) for item in batch]
+        drawn = {item[0]: _draw(images, item, drawing) for item in batch}
+    return {path: image for path, image in drawn.items() if image is not None}
 
 
 def _draw(images: ReadsImages, item: Given, drawing: Drawing) -> bytes | None:
