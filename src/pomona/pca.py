@@ -57,7 +57,7 @@ class Moments:
 
     @property
     def has_rows(self) -> bool:
-        """Whether it has the rows."""
+        """Whether `rows_or_scatter` is the rows."""
         return len(self.rows_or_scatter) < len(self.mean)
 
     @property
