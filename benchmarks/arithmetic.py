@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from benchmarks.measuring import WORKERS, Measure
-from pomona.plan import part_numbers
 from pomona.progress import duration
+from pomona.store.plan import part_numbers
 
 IMAGES = 10_000_000
 CORES = 16

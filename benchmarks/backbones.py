@@ -32,9 +32,9 @@ import pomona
 from benchmarks import keras_model
 from benchmarks.measuring import find_photos
 from pomona.backbones import cache, registry
-from pomona.backbones.reading import Reading
+from pomona.backbones.overrides import ModelOverrides
 from pomona.backbones.runtime import Network
-from pomona.engines import usable_cores
+from pomona.engines.base import usable_cores
 
 SIDE = keras_model.SIDE
 IMAGES = 64
@@ -177,7 +177,7 @@ def compare_sizes(rounds: int, sizes: list[int]) -> dict[int, float]:
     random = np.random.default_rng(0)
     subjects: dict[str, Callable[[], object]] = {}
     for side in sizes:
-        network = cache.load(registry.get(registry.DEFAULT, Reading(input_size=side)))
+        network = cache.load(registry.get(registry.DEFAULT, ModelOverrides(input_size=side)))
         images = random.integers(0, 256, (64, side, side, 3), np.uint8)
         subjects[str(side)] = partial(run, [network], images)
     found = medians(rounds, subjects)

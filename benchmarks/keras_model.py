@@ -34,7 +34,7 @@ def with_weights(weights: list[Any]) -> Any:
 
 def add(model: Any, folder: Path) -> None:
     """Brings it into pomona's cache, by a file of its weights in this folder."""
-    from pomona.backbones import keras_catalog
+    from pomona.backbones.keras import catalog as keras_catalog
 
     file = folder / "mobilenet_v2.weights.h5"
     model.save_weights(file)

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.measuring import WORKERS, Setting, children
 from pomona.backbones import cache, registry
 from pomona.backbones.runtime import BATCH_SIZES
-from pomona.sources.decode import decode, resize
+from pomona.images.decode import decode, resize
 
 BATCHES = (1, 2, 4, 8, 16)
 

@@ -20,8 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pomona.sources.sample import draw_sample
-from pomona.workers import ONE_THREAD
+from pomona.engines.workers import ONE_THREAD
+from pomona.samples.sample import draw_sample
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("POMONA_DATA", ROOT.parent / "shared" / "data"))

@@ -23,8 +23,8 @@ from pathlib import Path
 import pomona
 from conftest import DATA, unpack_fruits
 from pomona.s3.address import Address
-from pomona.s3.objects import _connection, open_bucket
-from pomona.sources.sample import draw_sample
+from pomona.s3.bucket import _connection, open_bucket
+from pomona.samples.sample import draw_sample
 from s3_server import Place, Proxy, fresh_connections, proxy, serve
 
 LATENCY_MS = 30.0

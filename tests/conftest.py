@@ -287,6 +287,6 @@ def nobody(finished: Path, cache: Path, commons: Path) -> Pomona:
 
 CAN_START_PYTHON = """
 import subprocess, sys
-import pomona.pipeline
+import pomona.pipeline.run
 sys.exit(subprocess.run([sys.executable, "-c", "import numpy"]).returncode)
 """

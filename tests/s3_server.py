@@ -20,7 +20,7 @@ import botocore.session
 import pytest
 
 from conftest import wait_for
-from pomona.s3 import objects
+from pomona.s3 import bucket as objects
 
 TOOLS = Path(__file__).parents[1] / ".tools"
 ACCESS_KEY, SECRET_KEY = "AKIAPLANTEDACCESSKEY", "plantedSecretKey/of+nobody"

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 import pomona
-from pomona.cli import app
+from pomona.commands.main import app
 
 README = Path(__file__).parents[1] / "README.md"
 HEAVY = (
@@ -29,14 +29,15 @@ def imported(statement: str) -> set[str]:
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
-@pytest.mark.parametrize("statement", ["import pomona", "import pomona.cli"])
+@pytest.mark.parametrize("statement", ["import pomona", "import pomona.commands.main"])
 def test_imports_are_light(statement: str) -> None:
     assert imported(statement) & set(HEAVY) == set()
 
 
 def test_all_of_pomona_needs_no_other_framework() -> None:
-    statement = "import pomona.api, pomona.doctor, pomona.forget, pomona.imported, pomona.verify"
-    statement += ", pomona.packing, pomona.upload, pomona.download"
+    homes = ["maintenance.doctor", "maintenance.forget", "maintenance.import_features"]
+    homes += ["maintenance.verify", "transfer.pack", "transfer.upload", "transfer.download"]
+    statement = "import pomona.api, " + ", ".join(f"pomona.{home}" for home in homes)
     assert imported(statement) & {"pyspark", "torch", "tensorflow", "pandas", "botocore"} == set()
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pomona.sources.sample import draw_sample
+from pomona.samples.sample import draw_sample
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -21,10 +21,10 @@ import pomona
 from conftest import DATA, REAL, tables, unpack_fruits
 from pomona.backbones import runtime
 from pomona.errors import BackboneError
-from pomona.plan import make_plan, shards
-from pomona.sources.pack import PackSource, open_pack
-from pomona.sources.scan import scan
-from pomona.storage import LocalFolder
+from pomona.images.scan import scan
+from pomona.images.sources.pack import PackSource, open_pack
+from pomona.store.folders.local import LocalFolder
+from pomona.store.plan import make_plan, shards
 
 pytestmark = REAL
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from benchmarks.measuring import Measure, Ran, Setting, figure, pomona
 from pomona.backbones import cache, registry
-from pomona.backbones.reading import Reading
+from pomona.backbones.overrides import ModelOverrides
 
 INPUT_SIZE = 128
 
 
 def measure(setting: Setting) -> list[Measure]:
-    cache.load(registry.get(registry.DEFAULT, Reading(input_size=INPUT_SIZE)))
+    cache.load(registry.get(registry.DEFAULT, ModelOverrides(input_size=INPUT_SIZE)))
     least, *more = setting.sizes.growth
     folders = {count: setting.copies(count) for count in setting.sizes.growth}
 

@@ -1,4 +1,4 @@
-"""Extraction beside the bare limit: `local`, bfloat16, `spark`, and Daft with the same network."""
+"""ExtractTask beside the bare limit: `local`, bfloat16, `spark`, and Daft with the same network."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ways import serve
-from pomona.absent import without
+from pomona.import_guard import block_import
 
 Run = Callable[[NDArray[np.uint8]], Any]
 
@@ -31,7 +31,7 @@ def open_onnxruntime(model: str, batch: int) -> Run:
 
 def open_openvino(model: str, batch: int) -> Run:
     """A request of one thread, for batches of this size alone."""
-    with without("openvino.tools.ovc"):  # and with it its makers' telemetry
+    with block_import("openvino.tools.ovc"):  # and with it its makers' telemetry
         import openvino
 
     settings = {

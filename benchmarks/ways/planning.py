@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.ways import serve
-from pomona import pipeline, schemas
 from pomona.backbones import cache, registry
-from pomona.features import make_recipe
-from pomona.runs import Running, open_run
-from pomona.sources.source import LocalSource
-from pomona.store import Store
-from pomona.workers import peak_memory_mb
+from pomona.engines.workers import peak_memory_mb
+from pomona.extraction.task import make_recipe
+from pomona.images.sources.local import LocalSource
+from pomona.pipeline import run as pipeline
+from pomona.pipeline.context import RunSettings, open_run
+from pomona.store import schemas
+from pomona.store.store import Store
 
 PER_LABEL = 5_000
 CHUNK = 1_000_000
@@ -87,12 +88,12 @@ def prepare() -> Callable[..., dict[str, Any]]:
 
     def measure() -> dict[str, Any]:
         engine = Nowhere()
-        extracting = pipeline.Extracting(source=folder)
+        extracting = pipeline.ExtractSettings(source=folder)
         store = Store(folder / "out")
         source = LocalSource(str(folder))
         job = pipeline.Job(store, source, catalog, extracting, network, recipe, 0.0)
         start = time.perf_counter()
-        with open_run(store, Running(engine)) as work:
+        with open_run(store, RunSettings(engine)) as work:
             plan = pipeline._extract(work, job)
         seconds = time.perf_counter() - start
         if not engine.images == plan.num_rows == images:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from benchmarks.measuring import WORKERS
 from benchmarks.ways import serve
 from benchmarks.ways.bare import OPEN, Run
-from pomona import features, plan
 from pomona.backbones import cache, registry
-from pomona.plan import Shard
-from pomona.sources.source import LocalSource
-from pomona.storage import LocalFolder
-from pomona.workers import forgo_pandas
+from pomona.engines.workers import forgo_pandas
+from pomona.extraction import task as features
+from pomona.images.sources.local import LocalSource
+from pomona.store import plan
+from pomona.store.folders.local import LocalFolder
+from pomona.store.plan import Shard
 
 
 def prepare() -> Callable[[], dict[str, Any]]:
@@ -33,7 +34,7 @@ def prepare() -> Callable[[], dict[str, Any]]:
     backbone = registry.get(registry.DEFAULT)
     network = dataclasses.replace(cache.load(backbone), runtime=runtime, precision=precision)
     recipe = features.make_recipe(backbone, network, "stretch")
-    work = features.Extraction(source, files, recipe, network)
+    work = features.ExtractTask(source, files, recipe, network)
     mine = bundles(source, int(which), int(images))
     ready = np.load(squares)
     run = OPEN[runtime](model, network.batch_size)
@@ -61,7 +62,9 @@ def bundles(source: LocalSource, which: int, images: int) -> list[list[Shard]]:
     """The first of a worker's tasks of a new run: of so many images at most, or a single task."""
     shards = plan.shards(plan.make_plan(source.scan().catalog))
     new = [dataclasses.replace(shard, is_new=True) for shard in shards]
-    every = list(plan.bundles(new, lambda shard: len(shard.images), WORKERS, plan.NEAR))
+    every = list(
+        plan.bundles(new, lambda shard: len(shard.images), WORKERS, plan.LOCAL_TASK_DIVISOR)
+    )
     mine = every[which::WORKERS]
     totals = itertools.accumulate(sum(len(shard.images) for shard in bundle) for bundle in mine)
     return [bundle for bundle, total in zip(mine, totals, strict=True) if total <= images] or mine[

@@ -20,18 +20,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pomona.api import open, run
     from pomona.errors import PomonaError
-    from pomona.features import featurize
-    from pomona.projection import Projection
-    from pomona.recipe import Recipe
-    from pomona.store import Store, Vectors
+    from pomona.extraction.task import featurize
+    from pomona.pca.projection import Projection
+    from pomona.store.recipe import Recipe
+    from pomona.store.store import Store, Vectors
 
 _HOMES = {
     "PomonaError": "pomona.errors",
-    "Projection": "pomona.projection",
-    "Recipe": "pomona.recipe",
-    "Store": "pomona.store",
-    "Vectors": "pomona.store",
-    "featurize": "pomona.features",
+    "Projection": "pomona.pca.projection",
+    "Recipe": "pomona.store.recipe",
+    "Store": "pomona.store.store",
+    "Vectors": "pomona.store.store",
+    "featurize": "pomona.extraction.task",
     "open": "pomona.api",
     "run": "pomona.api",
 }

@@ -1,6 +1,6 @@
 """`python -m pomona`."""
 
-from pomona.cli import main
+from pomona.commands.main import main
 
 if __name__ == "__main__":
     main()

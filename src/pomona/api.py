@@ -8,15 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pomona import pipeline
 from pomona.backbones import registry
-from pomona.backbones.reading import Reading
-from pomona.engines import open_engine
+from pomona.backbones.overrides import ModelOverrides
+from pomona.engines.registry import open_engine
+from pomona.images.decode import MAX_PIXELS
+from pomona.pipeline import run as pipeline
+from pomona.pipeline.context import RunSettings
 from pomona.progress import PlainProgress, Progress
-from pomona.runs import Running
 from pomona.s3.address import Access, place
-from pomona.sources.decode import MAX_PIXELS
-from pomona.store import Store
+from pomona.store.store import Store
 
 
 def open(path: str | os.PathLike[str], *, allow_region: Sequence[str] = ()) -> Store:
@@ -72,7 +72,7 @@ def run(
     retry_errors: "retryable" or "all", as `--retry-errors` and `--retry-errors=all`;
     progress: whether a line every few seconds goes to stderr. Raises PomonaError.
     """
-    extracting = pipeline.Extracting(
+    extracting = pipeline.ExtractSettings(
         source=place(source),
         include=include,
         labels=None if labels is None else Path(labels).expanduser(),
@@ -84,16 +84,16 @@ def run(
         retry_errors=retry_errors,
         sync=sync,
         yes=yes,
-        reading=Reading(backbone_sha256, layer, input_size, preprocessing, layout),
+        overrides=ModelOverrides(backbone_sha256, layer, input_size, preprocessing, layout),
         runtime=runtime,
         precision=precision,
     )
-    reducing = pipeline.Reducing(components, variance, refit, keep_projection, csv)
-    running = Running(
+    reducing = pipeline.ReduceSettings(components, variance, refit, keep_projection, csv)
+    running = RunSettings(
         open_engine(engine, workers, master=master, conf=spark_conf),
         PlainProgress(sys.stderr) if progress else Progress(),
         _as_call(
-            str(source), str(out), extracting, extracting.reading, reducing, thumbnails=thumbnails
+            str(source), str(out), extracting, extracting.overrides, reducing, thumbnails=thumbnails
         ),
         thumbnails,
         access=Access(tuple(allow_region), sse, kms_key, insecure_endpoint),
@@ -105,7 +105,7 @@ def run(
 def _as_call(
     source: str,
     out: str,
-    *settings: pipeline.Extracting | pipeline.Reducing | Reading,
+    *settings: pipeline.ExtractSettings | pipeline.ReduceSettings | ModelOverrides,
     thumbnails: bool | None,
 ) -> str:
     """The call that repeats a run."""
@@ -116,7 +116,7 @@ def _as_call(
         )
         for setting in settings
         for field in dataclasses.fields(setting)
-        if field.name not in ("source", "reading")
+        if field.name not in ("source", "overrides")
     }
     given = [
         f"{name}={(str(value) if isinstance(value, Path) else value)!r}"

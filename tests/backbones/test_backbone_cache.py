@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pomona.backbones import cache, keras_catalog, registry
-from pomona.backbones.reading import Reading
+from pomona.backbones import cache, registry
+from pomona.backbones.keras import catalog as keras_catalog
+from pomona.backbones.overrides import ModelOverrides
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, UsageError
 
@@ -141,7 +142,8 @@ def test_the_folder_is_chosen_by_environment(
 
 LOAD = """
 import sys
-from pomona.backbones import cache, keras_catalog, registry
+from pomona.backbones import cache, registry
+from pomona.backbones.keras import catalog as keras_catalog
 network = cache.load(registry.get(registry.DEFAULT))
 print(network.digest, *sorted({"onnx", "onnxruntime", "cv2"} & set(sys.modules)))
 """
@@ -198,7 +200,7 @@ def test_what_is_being_written_is_written_whatever_is_swept(folder: Path) -> Non
 
 
 def test_a_measured_speed_is_kept_beside_the_entry(folder: Path) -> None:
-    small = registry.get(registry.DEFAULT, Reading(input_size=32))
+    small = registry.get(registry.DEFAULT, ModelOverrides(input_size=32))
     assert cache.measured(small) is None
     assert cache.measure(small) == cache.measured(small)
     assert cache.measured(registry.get(registry.DEFAULT)) is None
@@ -222,9 +224,14 @@ def test_a_network_of_keras_has_one_name(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "reading",
-    [Reading(layer="x"), Reading("0" * 64), Reading(preprocessing="tf"), Reading(None, None, 8)],
+    [
+        ModelOverrides(layer="x"),
+        ModelOverrides("0" * 64),
+        ModelOverrides(preprocessing="tf"),
+        ModelOverrides(None, None, 8),
+    ],
 )
-def test_a_named_network_takes_no_settings_of_files(reading: Reading) -> None:
+def test_a_named_network_takes_no_settings_of_files(reading: ModelOverrides) -> None:
     with pytest.raises(UsageError, match=r"are for ONNX files|--input-size 8: give 32 to 4096"):
         registry.get(registry.DEFAULT, reading)
 

@@ -14,12 +14,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import CHANNELS, SIDE, TORCH, Node, expected, model
 
-from pomona.backbones import cache, exported, registry
-from pomona.backbones.onnx_cut import free_batch
-from pomona.backbones.reading import Reading
+from pomona.backbones import cache, registry
+from pomona.backbones.onnx import exported
+from pomona.backbones.onnx.cut import free_batch
+from pomona.backbones.overrides import ModelOverrides
 from pomona.errors import BackboneError, PomonaError, UsageError
 
-UNIT = Reading(preprocessing="unit")
+UNIT = ModelOverrides(preprocessing="unit")
 
 
 def outside() -> onnx.TensorProto:
@@ -226,7 +227,7 @@ def test_a_size_of_minus_one_is_free(tmp_path: Path) -> None:
     path = save(tmp_path, model(TORCH, (-1, 3, 0, -1)))
     with pytest.raises(UsageError, match="say --input-size"):
         registry.get(path, UNIT)
-    network = cache.load(registry.get(path, Reading(input_size=SIDE, preprocessing="none")))
+    network = cache.load(registry.get(path, ModelOverrides(input_size=SIDE, preprocessing="none")))
     images = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
     assert np.allclose(network.features(images), expected(images), rtol=1e-4)
 
@@ -260,4 +261,4 @@ def test_parameters_keep_their_shape_when_a_batch_is_freed() -> None:
 @pytest.mark.parametrize("how", ["0/0", "0/nan", "nan/1", "0/inf", "1e39/1", "0/1e-60", "0/-1"])
 def test_numbers_that_scale_nothing_are_refused(how: str) -> None:
     with pytest.raises(UsageError, match="give none, unit"):
-        Reading(preprocessing=how)
+        ModelOverrides(preprocessing=how)

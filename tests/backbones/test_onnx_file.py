@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from onnx_models import CHANNELS, SIDE, TENSORFLOW, TORCH, Node, expected, model
 
-from pomona.backbones import cache, exported, registry
-from pomona.backbones.reading import Reading
+from pomona.backbones import cache, registry
+from pomona.backbones.onnx import exported
+from pomona.backbones.overrides import ModelOverrides
 from pomona.backbones.runtime import Network
 from pomona.errors import BackboneError, PomonaError, UsageError
-from pomona.features import make_recipe
+from pomona.extraction.task import make_recipe
 
-UNIT = Reading(preprocessing="unit")
+UNIT = ModelOverrides(preprocessing="unit")
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def save(folder: Path, made: onnx.ModelProto, name: str = "small.onnx") -> str:
     return str(path)
 
 
-def load(path: str, reading: Reading = UNIT) -> Network:
+def load(path: str, reading: ModelOverrides = UNIT) -> Network:
     return cache.load(registry.get(path, reading))
 
 
@@ -70,7 +71,7 @@ def test_maps_at_the_cut_are_averaged_and_that_is_said(
     tmp_path: Path, images: NDArray[np.uint8]
 ) -> None:
     path = save(tmp_path, model(TORCH))
-    reading = Reading(layer="/relu", preprocessing="unit")
+    reading = ModelOverrides(layer="/relu", preprocessing="unit")
     assert "its maps averaged" in str(registry.get(path, reading).note)
     assert np.allclose(load(path, reading).features(images), expected(images, std=255.0), atol=1e-5)
 
@@ -88,13 +89,13 @@ def test_preprocessing_is_inside_the_graph(
     tmp_path: Path, images: NDArray[np.uint8], how: str, mean: float, std: float
 ) -> None:
     for nodes, shape in ((TORCH, ("batch", 3, SIDE, SIDE)), (TENSORFLOW, NHWC)):
-        network = load(save(tmp_path, model(nodes, shape)), Reading(preprocessing=how))
+        network = load(save(tmp_path, model(nodes, shape)), ModelOverrides(preprocessing=how))
         features = network.features(images)
         assert np.allclose(features, expected(images, mean, std), rtol=1e-4, atol=1e-4)
 
 
 def test_caffe_takes_blue_first(tmp_path: Path, images: NDArray[np.uint8]) -> None:
-    network = load(save(tmp_path, model(TORCH)), Reading(preprocessing="caffe"))
+    network = load(save(tmp_path, model(TORCH)), ModelOverrides(preprocessing="caffe"))
     bgr = expected(images[..., ::-1], [103.939, 116.779, 123.68])
     assert np.allclose(network.features(images), bgr, rtol=1e-4, atol=1e-4)
 
@@ -102,7 +103,7 @@ def test_caffe_takes_blue_first(tmp_path: Path, images: NDArray[np.uint8]) -> No
 def test_bytes_need_no_preprocessing(tmp_path: Path, images: NDArray[np.uint8]) -> None:
     cast: Node = ("Cast", "input", "floats", {"to": TensorProto.FLOAT})
     nodes = [cast, ("Conv", "floats kernel", "conv"), *TORCH[1:]]
-    network = load(save(tmp_path, model(nodes, dtype=TensorProto.UINT8)), registry.AS_IT_IS)
+    network = load(save(tmp_path, model(nodes, dtype=TensorProto.UINT8)), registry.NO_OVERRIDES)
     assert np.allclose(network.features(images), expected(images), rtol=1e-4)
 
 
@@ -116,14 +117,14 @@ def test_a_free_size_needs_a_size(tmp_path: Path) -> None:
     path = save(tmp_path, model(TORCH, ("n", 3, "h", "w")))
     with pytest.raises(UsageError, match="say --input-size"):
         registry.get(path, UNIT)
-    assert load(path, Reading(input_size=24, preprocessing="unit")).input_size == 24
+    assert load(path, ModelOverrides(input_size=24, preprocessing="unit")).input_size == 24
 
 
 def test_a_layout_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
     path = save(tmp_path, model(TORCH, ("n", "c", "h", "w")))
     with pytest.raises(UsageError, match="say --layout nchw or nhwc"):
-        registry.get(path, Reading(input_size=SIDE, preprocessing="unit"))
-    reading = Reading(input_size=SIDE, preprocessing="unit", layout="nchw")
+        registry.get(path, ModelOverrides(input_size=SIDE, preprocessing="unit"))
+    reading = ModelOverrides(input_size=SIDE, preprocessing="unit", layout="nchw")
     assert load(path, reading).width == CHANNELS
 
 
@@ -141,8 +142,8 @@ def test_the_same_file_and_settings_are_the_same_recipe(tmp_path: Path) -> None:
     for reading in (
         UNIT,
         UNIT,
-        Reading(preprocessing="tf"),
-        Reading(layer="conv", preprocessing="unit"),
+        ModelOverrides(preprocessing="tf"),
+        ModelOverrides(layer="conv", preprocessing="unit"),
     ):
         backbone = registry.get(path, reading)
         digests.add(make_recipe(backbone, cache.load(backbone), "stretch").digest)
@@ -152,9 +153,9 @@ def test_the_same_file_and_settings_are_the_same_recipe(tmp_path: Path) -> None:
 def test_the_digest_is_held(tmp_path: Path) -> None:
     path = save(tmp_path, model(TORCH))
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    assert load(path, Reading(digest, preprocessing="unit")).width == CHANNELS
+    assert load(path, ModelOverrides(digest, preprocessing="unit")).width == CHANNELS
     with pytest.raises(BackboneError, match=f"has the SHA-256 {digest}, not 00"):
-        load(path, Reading("00", preprocessing="unit"))
+        load(path, ModelOverrides("00", preprocessing="unit"))
 
 
 CUBE: list[Node] = [*TORCH[:3], ("Reshape", "pool one_cube", "cube")]
@@ -170,9 +171,9 @@ onnx.external_data_helper.set_external_data(SPREAD.graph.initializer[0], "weight
         (model(TORCH, ("n", 3)), UNIT, "no batch of RGB images"),
         (model(TORCH, dtype=TensorProto.INT64), UNIT, r"int64\[.*no batch of RGB images"),
         (model(TORCH, inputs=("input", "mask")), UNIT, "mask float32.*no batch of RGB images"),
-        (model(TORCH), registry.AS_IT_IS, "say --preprocessing none, unit"),
-        (model(TORCH), Reading(input_size=99, preprocessing="tf"), "takes 16 alone"),
-        (model(TORCH), Reading(layer="fat", preprocessing="tf"), "did you mean flat"),
+        (model(TORCH), registry.NO_OVERRIDES, "say --preprocessing none, unit"),
+        (model(TORCH), ModelOverrides(input_size=99, preprocessing="tf"), "takes 16 alone"),
+        (model(TORCH), ModelOverrides(layer="fat", preprocessing="tf"), "did you mean flat"),
         (model(CUBE, (1, 3, SIDE, SIDE)), UNIT, "say another --layer"),
         (model(CUBE), UNIT, "free batch"),
         (model(TORCH, opset=6), UNIT, "opset 6"),
@@ -181,7 +182,7 @@ onnx.external_data_helper.set_external_data(SPREAD.graph.initializer[0], "weight
     ],
 )
 def test_what_cannot_be_used_is_refused_with_what_was_found(
-    tmp_path: Path, made: onnx.ModelProto, reading: Reading, told: str
+    tmp_path: Path, made: onnx.ModelProto, reading: ModelOverrides, told: str
 ) -> None:
     with pytest.raises(PomonaError, match=told) as caught:
         registry.get(save(tmp_path, made), reading)
@@ -217,7 +218,7 @@ def test_runtime_that_changes_the_numbers_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_exported_network_is_the_same_wherever_it_is_used(tmp_path: Path) -> None:
-    backbone = registry.get(registry.DEFAULT, Reading(input_size=64))
+    backbone = registry.get(registry.DEFAULT, ModelOverrides(input_size=64))
     network = cache.load(backbone)
     path = tmp_path / "carried.onnx"
     path.write_bytes(exported.write(backbone, network))
@@ -229,11 +230,11 @@ def test_an_exported_network_is_the_same_wherever_it_is_used(tmp_path: Path) -> 
     assert recipes[0] == recipes[1]
     onnx.checker.check_model(onnx.load(path))
     with pytest.raises(UsageError, match="exported by pomona for 64"):
-        registry.get(str(path), Reading(input_size=128))
+        registry.get(str(path), ModelOverrides(input_size=128))
 
 
 def test_an_exported_network_that_was_changed_is_refused(tmp_path: Path) -> None:
-    backbone = registry.get(registry.DEFAULT, Reading(input_size=64))
+    backbone = registry.get(registry.DEFAULT, ModelOverrides(input_size=64))
     content = bytearray(exported.write(backbone, cache.load(backbone)))
     content[len(content) // 2] ^= 1
     path = tmp_path / "changed.onnx"

@@ -21,10 +21,10 @@ import psutil
 from damage import damaged
 
 from drawn import encode, noise
-from pomona import schemas
 from pomona.errors import ImageError
-from pomona.sources.decode import BYTES_PER_PIXEL
-from pomona.sources.reader import CarefulReader, Reader
+from pomona.images.decode import BYTES_PER_PIXEL
+from pomona.images.reader import CarefulReader, Reader
+from pomona.store import schemas
 
 MAX_PIXELS = 4_000_000
 TIMEOUT_S = 20.0

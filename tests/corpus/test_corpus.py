@@ -12,10 +12,10 @@ from damage import damaged, seeds, special
 
 import pomona as api
 from conftest import Ended, Pomona
-from pomona import schemas
-from pomona.sources.decode import BYTES_PER_PIXEL, decode
-from pomona.sources.scan import scan
-from pomona.store import Store
+from pomona.images.decode import BYTES_PER_PIXEL, decode
+from pomona.images.scan import scan
+from pomona.store import schemas
+from pomona.store.store import Store
 
 SEED, COUNT = 1, 3000
 MAX_PIXELS = 4_000_000

@@ -18,8 +18,8 @@ from test_privacy import PIECES, SECRET, telling
 
 from drawn import chunk, encode, gradients, noise, segment, tiff
 from pomona.errors import ImageError
-from pomona.sources.decode import decode
-from pomona.sources.strip import strip_metadata
+from pomona.images.decode import decode
+from pomona.images.stripping.strip import strip_metadata
 
 HEIGHT, WIDTH = 24, 32
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pomona.storage import TEMPORARIES
-from pomona.store import LOCK
+from pomona.store.folders.base import TEMPORARIES
+from pomona.store.store import LOCK
 
 TRACED = (
     "openat,open,creat,write,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,"

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import recorder
 
 from conftest import Here, Pomona, contents, wait_for
-from pomona.runs import Running
-from pomona.verify import verify
+from pomona.maintenance.verify import verify
+from pomona.pipeline.context import RunSettings
 
 LONG = os.environ.get("POMONA_FAULTS") == "long"
 TOLD = ("pomona.json", "report.html")  # what carries times and is no part of sameness
@@ -234,7 +234,7 @@ def check_same(out: Path, story: Story) -> None:
     )
     for what in ("recipe", "totals", "pca", "csv", "source"):
         assert told[what] == expected_told[what]
-    assert verify(out, Running(Here())).findings == []
+    assert verify(out, RunSettings(Here())).findings == []
 
 
 def kept(store: Path) -> dict[str, bytes | None]:

@@ -27,8 +27,10 @@ from PIL import Image
 
 import pomona as api
 from conftest import DATA, Pomona
-from pomona.backbones import cache, keras_catalog, keras_convert, registry
-from pomona.backbones.reading import Reading
+from pomona.backbones import cache, registry
+from pomona.backbones.keras import catalog as keras_catalog
+from pomona.backbones.keras import convert as keras_convert
+from pomona.backbones.overrides import ModelOverrides
 from pomona.backbones.runtime import Network
 from pomona.errors import BackboneError
 
@@ -273,7 +275,7 @@ def test_one_of_two_commands_at_once_converts_and_damage_is_mended(
     assert f"{entry} is damaged and is built anew" in ended.stderr
     assert cache.load(registry.get("mobilenet_v2")) == whole
     assert cache.load(registry.get(str(exported))) == whole
-    small = cache.load(registry.get("mobilenet_v2", Reading(input_size=64)))
+    small = cache.load(registry.get("mobilenet_v2", ModelOverrides(input_size=64)))
     assert small.features(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 1280)
     [weights] = tmp_path.glob("*.weights")
     weights.write_bytes(b"damaged")
@@ -304,9 +306,9 @@ def test_what_cannot_be_added_leaves_nothing_behind(
 CONVERT = """
 import sys
 import numpy as np, keras
-from pomona.backbones import keras_convert
-from pomona.backbones.keras_graph import build
-from pomona.backbones.keras_layers import LAYERS
+from pomona.backbones.keras import convert as keras_convert
+from pomona.backbones.keras.graph import build
+from pomona.backbones.keras.layers import LAYERS
 from pomona.backbones.runtime import Network
 random = np.random.default_rng(0)
 for name, side in (pair.split("=") for pair in sys.argv[1:]):
@@ -363,7 +365,7 @@ def test_an_export_of_another_maker_is_cut_before_its_classifier(
     signature = [keras.InputSpec(shape=(None, 96, 96, 3), dtype="float32", name="images")]
     model.export(path, format="onnx", input_signature=signature, verbose=False)
     images = np.stack([cv2.resize(image, (96, 96)) for image in photographs]).astype(np.uint8)
-    backbone = registry.get(str(path), Reading(preprocessing="tf"))
+    backbone = registry.get(str(path), ModelOverrides(preprocessing="tf"))
     assert "what enters the last MatMul" in str(backbone.note)
     headless = keras.Model(model.input, model.layers[-2].output)  # pooled
     theirs = headless.predict(images / np.float32(127.5) - 1, verbose=0)

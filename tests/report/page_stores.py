@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from pomona import schemas
-from pomona.pca import measure, solve
-from pomona.projection import Projection
-from pomona.recipe import Recipe
-from pomona.store import PROJECTION, Store
+from pomona.pca.moments import measure, solve
+from pomona.pca.projection import Projection
+from pomona.store import schemas
+from pomona.store.recipe import Recipe
+from pomona.store.store import PROJECTION, Store
 
 VOID = {"meta", "wbr", "br", "img", "link", "input"}
 RECIPE = Recipe("efficientnet_lite0", "a" * 64, "b" * 64, 224, 1280)

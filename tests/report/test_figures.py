@@ -89,7 +89,7 @@ def test_without_matplotlib_the_way_out_is_told(finished: Path, tmp_path: Path) 
     script = (
         "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.figure'] = None; "
         f"sys.argv[1:] = ['report', {str(finished)!r}, '--figures', {str(tmp_path)!r}]; "
-        "from pomona.cli import main; main()"
+        "from pomona.commands.main import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from pomona import schemas
 from pomona.report.neighbours import NEAREST, compare, copies, find_nearest, repeated
 from pomona.report.projected import Projected
+from pomona.store import schemas
 
 COLUMNS = ("path", "label", "split", "sha256")
 

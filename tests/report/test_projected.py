@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pomona.report import projected
-from pomona.store import Store
+from pomona.store.store import Store
 
 
 def test_a_sample_has_the_rows_of_its_images(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

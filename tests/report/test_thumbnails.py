@@ -15,11 +15,11 @@ from PIL import Image
 import pomona as api
 from conftest import Pomona, draw_photos
 from pomona.engines.local import LocalEngine
-from pomona.recipe import Recipe
+from pomona.images.sources.local import LocalSource
 from pomona.report import thumbnails, write
 from pomona.report.thumbnails import SIDE, provide
-from pomona.sources.source import LocalSource
-from pomona.store import REPORT, THUMBNAILS, Store
+from pomona.store.recipe import Recipe
+from pomona.store.store import REPORT, THUMBNAILS, Store
 
 PLANTED = Path(__file__).parents[1] / "planted"
 RECIPE = Recipe("efficientnet_lite0", None, None, 224, 1280)

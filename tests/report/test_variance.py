@@ -8,7 +8,7 @@ import pytest
 import pomona as api
 from conftest import Pomona, draw_photos
 from pomona.report.variance import added_since
-from pomona.store import REPORT, Store
+from pomona.store.store import REPORT, Store
 
 
 def test_images_added_since_are_held_against_the_projection(pomona: Pomona, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from conftest import Pomona
 from pomona.errors import ObjectStoreError
 from pomona.s3.address import Address
-from pomona.s3.objects import open_bucket
+from pomona.s3.bucket import open_bucket
 from s3_server import REGION, Place, bucket, fresh_connections, s3_server
 
 __all__ = ["bucket", "s3_server"]

@@ -12,7 +12,7 @@ from killing import LONG, kill_all, started
 
 from conftest import Pomona, draw_photos, wait_for
 from pomona.errors import ImageError
-from pomona.sources.source import open_source
+from pomona.images.sources.registry import open_source
 from s3_server import Place, Proxy, bucket, fresh_connections, proxy, s3_server
 
 __all__ = ["bucket", "s3_server"]

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from conftest import Pomona, wait_for
-from pomona import lease
 from pomona.errors import StoreBusyError
-from pomona.lease import LEASE_S, Holder
-from pomona.s3.folder import S3Folder
-from pomona.storage import open_folder
-from pomona.store import LOCK, MANIFEST, Store
+from pomona.store.folders.registry import open_folder
+from pomona.store.folders.s3 import S3Folder
+from pomona.store.locks import lease
+from pomona.store.locks.lease import LEASE_S, Holder
+from pomona.store.store import LOCK, MANIFEST, Store
 from s3_server import Place, bucket, fresh_connections, proxy, s3_server
 
 __all__ = ["bucket", "s3_server"]

@@ -16,7 +16,7 @@ from PIL import Image
 from conftest import Pomona, contents, draw_photos
 from pomona.api import open as open_store
 from pomona.api import run as run_pomona
-from pomona.engines import NAMES
+from pomona.engines.registry import NAMES
 from pomona.errors import ObjectStoreError
 from s3_server import ACCESS_KEY, SECRET_KEY, Place, bucket, s3_server
 
@@ -164,7 +164,7 @@ def test_odd_keys_are_images_as_all_others(bucket: Place, pomona: Pomona) -> Non
 
 def test_what_changes_after_the_scan_is_an_error_row(bucket: Place, tmp_path: Path) -> None:
     from pomona.errors import ImageError
-    from pomona.sources.source import open_source
+    from pomona.images.sources.registry import open_source
 
     bucket.upload(draw_photos(tmp_path / "p", 3), "changing")
     source = open_source(bucket.at("changing"))

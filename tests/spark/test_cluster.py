@@ -152,7 +152,7 @@ def test_spark_submit_brings_pomona_along(
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*wheel, "--wheel-dir", tmp_path, PROJECT], check=True, timeout=TIMEOUT_S)
     job = tmp_path / "job.py"
-    job.write_text("from pomona.cli import main; main()")
+    job.write_text("from pomona.commands.main import main; main()")
     submit = [str(SPARK_CLASS.with_name("spark-submit")), "--master", cluster.master]
     # Spark takes no wheels, but a wheel is a zip.
     archive = next(tmp_path.glob("*.whl")).rename(tmp_path / "pomona.zip")

@@ -17,9 +17,10 @@ from pyspark import SparkConf, SparkContext
 import engine_tasks as tasks
 import pomona as pomona_package
 from conftest import Pomona, draw_photos, tables, wait_for
-from pomona.engines import Failure, open_engine
+from pomona.engines.base import Failure
+from pomona.engines.registry import open_engine
+from pomona.engines.spark.engine import SparkEngine
 from pomona.errors import EngineError, UsageError
-from pomona.spark.engine import SparkEngine
 
 SPARK = ("--engine", "spark")
 

@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructField, StructType
 
 from pomona.errors import UsageError
-from pomona.pca import Moments, measure, merge, solve
+from pomona.pca.moments import Moments, measure, merge, solve
 from pomona.spark import PCA, PCAModel
 from pomona.spark.batches import summary
 from pomona.spark.vectors import to_matrix, to_vectors

@@ -200,7 +200,7 @@ def file_name(name: str) -> str:
 
 def _network(backbone: Backbone, model: bytes) -> Network:
     if backbone.width is None:
-        raise BackboneError(f"{backbone.name} has no known width: {backbone.way_out}")
+        raise BackboneError(f"{backbone.name} has no known width: {backbone.remedy}")
     return Network(
         backbone=backbone.name,
         model=model,
@@ -232,12 +232,12 @@ def _convert(backbone: Backbone) -> bytes:
         digest = sha256(weights.read_bytes())
     except OSError as exc:
         raise BackboneError(
-            f"cannot read the weights {weights}: {exc.strerror}; {backbone.way_out}"
+            f"cannot read the weights {weights}: {exc.strerror}; {backbone.remedy}"
         ) from exc
     if digest != backbone.weights_sha256:
         raise BackboneError(
             f"{weights} is not the weights file of {backbone.origin} (its SHA-256 is {digest}); "
-            f"{backbone.way_out}"
+            f"{backbone.remedy}"
         )
     return backbone.build(weights, backbone.input_size)
 

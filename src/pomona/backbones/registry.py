@@ -10,26 +10,26 @@ import dataclasses
 import difflib
 from pathlib import Path
 
-from pomona.backbones import keras_catalog
-from pomona.backbones.reading import LARGEST, SMALLEST, Reading
+from pomona.backbones.keras import catalog as keras_catalog
+from pomona.backbones.overrides import LARGEST, SMALLEST, ModelOverrides
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, UsageError
 
 DEFAULT = "efficientnet_lite0"
-AS_IT_IS = Reading()
+NO_OVERRIDES = ModelOverrides()
 
 
-def get(name: str, reading: Reading = AS_IT_IS) -> Backbone:
+def get(name: str, overrides: ModelOverrides = NO_OVERRIDES) -> Backbone:
     """Return the backbone of that name, or in the ONNX file of that path.
 
-    Of a network by name, `reading` may choose the input size alone. Raises UsageError when there
+    Of a network by name, `overrides` may choose the input size alone. Raises UsageError when there
     is none or it cannot be read so, BackboneError for a file that is no network of images.
     """
     if name.endswith(".onnx") or "/" in name:
-        from pomona.backbones import onnx_file
+        from pomona.backbones.onnx import file as onnx_file
 
-        return onnx_file.read(Path(name).expanduser(), reading)
-    if dataclasses.replace(reading, input_size=None) != AS_IT_IS:
+        return onnx_file.read(Path(name).expanduser(), overrides)
+    if dataclasses.replace(overrides, input_size=None) != NO_OVERRIDES:
         raise UsageError(
             f"--backbone {name}: --backbone-sha256, --layer, --preprocessing and --layout "
             "are for ONNX files"
@@ -42,7 +42,7 @@ def get(name: str, reading: Reading = AS_IT_IS) -> Backbone:
             f"unknown backbone {name!r}: {hint}known are {', '.join(names())}, "
             "keras:NAME and any FILE.onnx"
         )
-    side = reading.input_size
+    side = overrides.input_size
     if side is None:
         return found
     if not SMALLEST <= side <= LARGEST:
@@ -101,7 +101,7 @@ _BUNDLED = {
             top1=75.1,
             top1_source="https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
             revision=1,
-            way_out="reinstall the package it came with",
+            remedy="reinstall the package it came with",
             find_weights=_find_efficientnet_lite0,
             build=_build_efficientnet_lite0,
         ),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pomona.absent import without
 from pomona.errors import BackboneError, UsageError
+from pomona.import_guard import block_import
 
 # Those of which a core's caches hold the activations: the best, or within 2 % of it, of 1 to 32 on
 # Zen 4 (1 MiB of L2 a core) and Sapphire Rapids (2 MiB); more run slower.
@@ -76,8 +76,8 @@ def check(runtime: str, precision: str) -> None:
         raise UsageError(f"--runtime {runtime}: choose {' or '.join(PRECISIONS)}")
     if precision not in PRECISIONS[runtime]:
         able = [name for name, precisions in PRECISIONS.items() if precision in precisions]
-        way_out = f"add --runtime {able[0]}" if able else "choose float32 or bfloat16"
-        raise UsageError(f"--precision {precision}: {runtime} does not have it; {way_out}")
+        remedy = f"add --runtime {able[0]}" if able else "choose float32 or bfloat16"
+        raise UsageError(f"--precision {precision}: {runtime} does not have it; {remedy}")
 
 
 def check_machine(runtime: str, precision: str) -> None:
@@ -191,7 +191,7 @@ def _import_openvino() -> ModuleType:
     try:
         # Its converter, which nothing here needs, brings its makers' telemetry along: that puts an
         # identifier into the user's folders as soon as it is imported.
-        with without("openvino.tools.ovc"):
+        with block_import("openvino.tools.ovc"):
             import openvino
     except ImportError as exc:
         raise BackboneError('OpenVINO is not installed: pip install "pomona[openvino]"') from exc

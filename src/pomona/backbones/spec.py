@@ -17,7 +17,7 @@ class Backbone:
     short side that its own evaluation keeps. preprocessing: what its graph does to the pixels.
     weights_sha256: of the file as published; None of weights that are not there yet. top1:
     ImageNet top-1 accuracy in percent, as `top1_source` publishes it. revision: raised whenever
-    `build` comes to give another network. way_out: what to do when the weights are damaged.
+    `build` comes to give another network. remedy: what to do when the weights are damaged.
     kept: whether the cache keeps what `build` gives. note: what a user should know of it.
     """
 
@@ -32,7 +32,7 @@ class Backbone:
     top1: float | None
     top1_source: str | None
     revision: int
-    way_out: str
+    remedy: str
     find_weights: Callable[[], Path] = field(repr=False)
     build: Callable[[Path, int], bytes] = field(repr=False)
     kept: bool = True
@@ -40,5 +40,5 @@ class Backbone:
 
     def facts(self) -> dict[str, Any]:
         """What can be said of it in a table, as JSON or in an ONNX file's metadata."""
-        own = ("find_weights", "build", "kept", "way_out", "note")
+        own = ("find_weights", "build", "kept", "remedy", "note")
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}

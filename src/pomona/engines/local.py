@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-from pomona.engines import MAX_ATTEMPTS, Failure, Task
-from pomona.workers import Reply, Worker, ending
+from pomona.engines.base import MAX_ATTEMPTS, Failure, Task
+from pomona.engines.workers import Reply, Worker, ending
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from pomona.engines import Engine
-from pomona.storage import encode_text
-from pomona.store import REPORT, THUMBNAILS, Store
+from pomona.engines.base import Engine
+from pomona.store.folders.base import encode_text
+from pomona.store.store import REPORT, THUMBNAILS, Store
 
 FORMATS = ("png", "svg")
 PICTURES_S = 60.0

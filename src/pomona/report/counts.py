@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona import schemas
 from pomona.report.judgement import count
+from pomona.store import schemas
 
 LABELS_SHOWN, LABELS_LISTED = 30, 2_000
 SPLITS_SHOWN = 5

@@ -18,16 +18,16 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pomona import schemas
 from pomona.backbones import registry
 from pomona.backbones.spec import Backbone
-from pomona.plan import label_count
+from pomona.engines.workers import release_memory
 from pomona.progress import duration
 from pomona.report import counts, neighbours, projected, scatter, variance
 from pomona.report.judgement import count, percent, sentences
 from pomona.report.thumbnails import SIDE, to_base64
-from pomona.store import Store
-from pomona.workers import release_memory
+from pomona.store import schemas
+from pomona.store.plan import label_count
+from pomona.store.store import Store
 
 RUNS_SHOWN = 20
 LEGEND_SHOWN = 24

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.projection import Projection
-from pomona.schemas import IDENTITY
-from pomona.sources.scan import spread_sample
-from pomona.store import Store, matrix
+from pomona.images.scan import spread_sample
+from pomona.pca.projection import Projection
+from pomona.store.schemas import IDENTITY
+from pomona.store.store import Store, matrix
 
 # Every image is compared with every other: beyond these a sample stands for all.
 MOST_IMAGES = 100_000
@@ -61,7 +61,7 @@ def load(store: Store, projection: Projection, metadata: pa.Table) -> Projected:
     """
     columns = [field.name for field in IDENTITY]
     names = store.part_names("pca")
-    read = store.each(lambda name: store.read_with_footer(name, columns), names)
+    read = store.map_concurrent(lambda name: store.read_with_footer(name, columns), names)
     parts = {
         name: table
         for name, (table, footer) in zip(names, read, strict=True)
@@ -79,7 +79,7 @@ def load(store: Store, projection: Projection, metadata: pa.Table) -> Projected:
         rows = matrix(store.read_table(name), "pca")
         array[places[start] : places[end]] = rows[is_chosen[start:end]]
 
-    store.each(fill, zip(parts, edges[:-1], edges[1:], strict=True))
+    store.map_concurrent(fill, zip(parts, edges[:-1], edges[1:], strict=True))
     found = pc.index_in(chosen["path"], value_set=metadata["path"])
     images = chosen.append_column("sha256", metadata["sha256"].take(found))
     return Projected(images.combine_chunks(), array, identity.num_rows)

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from pomona.projection import Projection
+from pomona.images.scan import spread_sample
+from pomona.pca.projection import Projection
 from pomona.report.counts import by_number
 from pomona.report.projected import Projected
-from pomona.sources.scan import spread_sample
 
 MAP_IMAGES = 600
 # A picture's half is within the margin: on a phone it takes 8 % of the map's width.

@@ -20,15 +20,16 @@ import pyarrow as pa
 # The plugin saves; without it here, Pillow would import all that it has.
 from PIL import Image, WebPImagePlugin  # noqa: F401
 
-from pomona.engines import Engine, Failure
+from pomona.engines.base import Engine, Failure
 from pomona.engines.local import LocalEngine
 from pomona.errors import ImageError, PomonaError, StoreError
-from pomona.recipe import Recipe
-from pomona.sources.ahead import Ahead, Wanted
-from pomona.sources.decode import MAX_PIXELS, resize
-from pomona.sources.reader import CarefulReader, Reader, ReadsImages
-from pomona.sources.source import Source, open_source
-from pomona.store import THUMBNAILS, Store
+from pomona.images.decode import MAX_PIXELS, resize
+from pomona.images.prefetch import ImageRequest, Prefetcher
+from pomona.images.reader import CarefulReader, Reader, ReadsImages
+from pomona.images.sources.base import Source
+from pomona.images.sources.registry import open_source
+from pomona.store.recipe import Recipe
+from pomona.store.store import THUMBNAILS, Store
 
 SIDE = 72
 QUALITY = 70
@@ -50,7 +51,7 @@ Given = tuple[str, str, bytes | None]
 
 
 @dataclass(frozen=True)
-class Drawing:
+class ThumbnailTask:
     """Where the images are, what the network's square is, and how much time there is.
 
     timeout_s: for an image; deadline: for what is to be read, by `time.monotonic`, one clock for
@@ -89,7 +90,7 @@ def provide(
     missing = [item for item in wanted.items() if item[0] not in found]
     if missing and recipe.input_size is not None:
         with contextlib.suppress(PomonaError):  # a source that is away costs the pictures
-            drawing = Drawing(
+            drawing = ThumbnailTask(
                 open_source(source, store.access),
                 recipe.input_size,
                 recipe.fit,
@@ -128,7 +129,7 @@ def _rows(store: Store) -> int:
 
 
 def _make(
-    items: list[tuple[str, str]], drawing: Drawing, engine: LocalEngine
+    items: list[tuple[str, str]], drawing: ThumbnailTask, engine: LocalEngine
 ) -> Iterator[tuple[str, bytes]]:
     """Pictures of (path, SHA-256), those that are wanted most first."""
     for first in range(0, len(items), TOGETHER):
@@ -142,15 +143,15 @@ def _make(
                 raise result.error
 
 
-def _given(items: list[tuple[str, str]], drawing: Drawing) -> Iterator[Given]:
+def _given(items: list[tuple[str, str]], drawing: ThumbnailTask) -> Iterator[Given]:
     """What is drawn as long as there is time; with its bytes where they come from afar."""
     source = drawing.source
-    wanted = (Wanted(path, None, 0) for path, _ in items)
+    wanted = (ImageRequest(path, None, 0) for path, _ in items)
     with contextlib.ExitStack() as stack:
         ahead = None
         if source.ahead > 1:
             ahead = stack.enter_context(
-                contextlib.closing(Ahead(source.fetch, wanted, source.ahead))
+                contextlib.closing(Prefetcher(source.fetch, wanted, source.ahead))
             )
         for path, sha256 in items:
             left_s = drawing.deadline - time.monotonic()
@@ -174,7 +175,7 @@ def _batches(given: Iterator[Given]) -> Iterator[list[Given]]:
         yield batch
 
 
-def draw(batch: list[Given], drawing: Drawing, attempt: int = 1) -> dict[str, bytes]:
+def draw(batch: list[Given], drawing: ThumbnailTask, attempt: int = 1) -> dict[str, bytes]:
     """The thumbnails of files by path, without those of another SHA-256 or not decoded in time.
 
     Where a worker died of them, they are read carefully.
@@ -185,7 +186,7 @@ def draw(batch: list[Given], drawing: Drawing, attempt: int = 1) -> dict[str, by
     return {path: image for path, image in drawn.items() if image is not None}
 
 
-def _draw(images: ReadsImages, item: Given, drawing: Drawing) -> bytes | None:
+def _draw(images: ReadsImages, item: Given, drawing: ThumbnailTask) -> bytes | None:
     path, sha256, data = item
     if data is None and time.monotonic() > drawing.deadline:
         return None

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pomona.projection import Projection
-from pomona.store import Store, matrix, part_name
+from pomona.pca.projection import Projection
+from pomona.store.store import Store, matrix, part_name
 
 SHARES = (0.80, 0.90, 0.95, 0.99)
 CURVE_POINTS = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import BinaryIO
 
-from pomona.s3.objects import PART_BYTES
+from pomona.s3.bucket import PART_BYTES
 
 _BLOCK_BYTES = 2**20
 

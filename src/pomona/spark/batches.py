@@ -20,14 +20,14 @@ from pyspark import TaskContext
 
 from pomona.backbones.runtime import Network
 from pomona.errors import BackboneError, ImageError, UsageError
-from pomona.features import Batches
-from pomona.pca import Moments, measure, merge
-from pomona.projection import Projection
-from pomona.recipe import Recipe
-from pomona.schemas import encode_path
-from pomona.sources.reader import CarefulReader, Reader, ReadsImages
+from pomona.extraction.task import Batches
+from pomona.images.reader import CarefulReader, Reader, ReadsImages
+from pomona.pca.moments import Moments, measure, merge
+from pomona.pca.projection import Projection
 from pomona.spark.vectors import Matrix, to_matrix, to_vectors
 from pomona.stopwatch import Stopwatch
+from pomona.store.recipe import Recipe
+from pomona.store.schemas import encode_path
 
 if TYPE_CHECKING:
     from pyspark import Broadcast
@@ -56,7 +56,7 @@ def network_of(sent: Broadcast[Network], digest: str, threads: int) -> Network:
 
 
 @dataclass(frozen=True)
-class Featurizing:
+class FeaturizeTask:
     """What `featurize_batches` needs beside the batches.
 
     column: of paths or of bytes; on_error: "keep", "drop" or "fail"; threads: of the network.
@@ -70,7 +70,7 @@ class Featurizing:
 
 
 def featurize_batches(
-    batches: Iterable[pa.RecordBatch], work: Featurizing
+    batches: Iterable[pa.RecordBatch], work: FeaturizeTask
 ) -> Iterator[pa.RecordBatch]:
     """The batches, in pieces, with a column of vectors and, to keep errors, one of reasons.
 
@@ -141,8 +141,8 @@ def _failure(exc: ImageError, batch: pa.RecordBatch, row: int, column: str) -> I
     named = next((name for name in (column, "path") if name in texts), None)
     name = named and batch.column(named)[row].as_py()
     detail = f"{name or f'an image of column {column!r}'}{exc.detail and f' ({exc.detail})'}"
-    way_out = 'mend it, or set onError to "keep" or "drop"'
-    return ImageError(exc.stage, exc.reason, f"{detail}: {way_out}")
+    remedy = 'mend it, or set onError to "keep" or "drop"'
+    return ImageError(exc.stage, exc.reason, f"{detail}: {remedy}")
 
 
 def _pieces(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

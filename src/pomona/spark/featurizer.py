@@ -18,8 +18,8 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from pomona.backbones import cache, registry
 from pomona.backbones.runtime import Network
 from pomona.errors import UsageError
-from pomona.features import make_recipe
-from pomona.spark.batches import Featurizing, featurize_batches
+from pomona.extraction.task import make_recipe
+from pomona.spark.batches import FeaturizeTask, featurize_batches
 from pomona.spark.columns import (
     map_in_arrow,
     refuse_connect,
@@ -49,7 +49,7 @@ class ImageFeaturizer(
     inputCol: a column of bytes, each an image file (the `content` of format "binaryFile"), or of
     absolute paths that every executor can read. outputCol: where the vectors go. backbone, fit:
     as in `pomona.run`. onError: what becomes of an image that gives no features. "keep": its
-    vector is null and reasonCol holds one of `pomona.schemas.REASONS` (null for all others);
+    vector is null and reasonCol holds one of `pomona.store.schemas.REASONS` (null for all others);
     "drop": its row goes; "fail": the job fails with an ImageError that names it.
 
     `transform` raises UsageError for columns or settings that cannot be, and for Spark Connect;
@@ -138,7 +138,9 @@ class ImageFeaturizer(
         threads = int(context.getConf().get("spark.task.cpus", "1") or 1)
         network = dataclasses.replace(cache.load(backbone), threads=threads)
         recipe = make_recipe(backbone, network, self.getFit())
-        work = Featurizing(column, recipe, _broadcast(context, network), threads, self.getOnError())
+        work = FeaturizeTask(
+            column, recipe, _broadcast(context, network), threads, self.getOnError()
+        )
         fields = [*dataset.schema.fields, vector_field(self.getOutputCol(), network.width)]
         if self.getOnError() == "keep":
             fields.append(StructField(self.getReasonCol(), StringType()))

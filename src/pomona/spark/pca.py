@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import BinaryType, StructField, StructType
 
 from pomona.errors import UsageError
-from pomona.pca import Moments, solve
+from pomona.pca.moments import Moments, solve
 from pomona.spark.batches import measure_batches, merge_summaries, moments_of
 from pomona.spark.columns import VectorColumns, map_in_arrow
 from pomona.spark.pca_model import PCAModel

@@ -27,7 +27,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from pomona.projection import Projection
+from pomona.pca.projection import Projection
 from pomona.spark.batches import project_batches
 from pomona.spark.columns import VectorColumns, map_in_arrow, vector_field
 

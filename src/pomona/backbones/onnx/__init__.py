@@ -1,0 +1,1 @@
+"""Networks that users bring as ONNX files."""

@@ -1,0 +1,83 @@
+"""A backbone as one ONNX file that carries its spec: made here, used where there is no cache."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+import onnx
+
+from pomona.backbones.cache import sha256
+from pomona.backbones.overrides import LARGEST
+from pomona.backbones.runtime import Network
+from pomona.backbones.spec import Backbone
+from pomona.errors import BackboneError
+
+KEY = "pomona"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the file says of its network: `Backbone`'s facts, and the SHA-256 of the ONNX bytes
+    without this text, which are the network's as every run knows it."""
+
+    name: str
+    width: int
+    input_size: int
+    crop_fraction: float
+    preprocessing: str
+    weights_sha256: str
+    licence: str
+    origin: str
+    top1: float | None
+    top1_source: str | None
+    revision: int
+    model_sha256: str
+
+
+def write(backbone: Backbone, network: Network) -> bytes:
+    """The file's content: any ONNX tool opens it."""
+    facts = {**backbone.facts(), "width": network.width, "model_sha256": network.digest}
+    model = onnx.load_model_from_string(network.model)
+    model.metadata_props.add(key=KEY, value=json.dumps(facts, sort_keys=True, ensure_ascii=False))
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _can_be(facts: dict[str, Any]) -> bool:
+    """Whether everything is of its type and in its range."""
+    texts = ("name", "preprocessing", "licence", "origin")
+    digests = ("weights_sha256", "model_sha256")
+    share, top1, source = facts["crop_fraction"], facts["top1"], facts["top1_source"]
+    return (
+        all(isinstance(facts[key], str) and facts[key].isprintable() for key in texts)
+        and (source is None or (isinstance(source, str) and source.isprintable()))
+        and all(re.fullmatch("[0-9a-f]{64}", facts[key]) for key in digests)
+        and all(type(facts[key]) is int and facts[key] > 0 for key in ("width", "revision"))
+        and (type(facts["input_size"]) is int and 0 < facts["input_size"] <= LARGEST)
+        and (type(share) in (int, float) and 0 < share <= 1)
+        and (top1 is None or (type(top1) in (int, float) and 0 <= top1 <= 100))
+    )
+
+
+def read(model: onnx.ModelProto) -> tuple[Spec, bytes] | None:
+    """The spec and the network's own bytes; None of a file that pomona did not write.
+
+    Raises BackboneError when the file is not as it was written.
+    """
+    told = [each for each in model.metadata_props if each.key == KEY]
+    if not told:
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(told[0].value)
+        spec = Spec(**{each.name: facts[each.name] for each in fields(Spec)})
+        if not _can_be(facts):
+            raise ValueError("facts that cannot be")
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise BackboneError("it was made by another version of pomona: export it anew") from exc
+    model.metadata_props.remove(told[0])
+    content = bytes(model.SerializeToString(deterministic=True))
+    if sha256(content) != spec.model_sha256:
+        raise BackboneError("it is damaged, or was changed since: copy or export it anew")
+    return spec, content

@@ -1,0 +1,1 @@
+"""Tasks on the executors of a Spark application."""

@@ -1,0 +1,1 @@
+"""Images become features: a shard at a time, or in memory."""

@@ -1,0 +1,61 @@
+"""Fetch: a path of the catalog → its bytes."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from pomona.errors import ImageError
+from pomona.store.schemas import decode_path
+
+MAX_BYTES = 256 * 2**20
+# What does not pass by itself, and is no single image's fault, ends a run.
+OBJECT_REASONS = {
+    "denied": "permission_denied",
+    "too_large": "too_large",
+    "unreachable": "unreachable",
+    "refused": "unreachable",
+}
+
+
+def fingerprint(status: os.stat_result) -> str:
+    """What changes when a file may have: its modification time and its size."""
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def fetch(source: str, path: str, expected: str | None = None) -> bytes:
+    """The bytes of one image; expected: its fingerprint, if it is to be what it was.
+
+    Raises ImageError (stage "fetch").
+    """
+    try:
+        # The shortest way: this is done once for each image. Not blocking: opening a named pipe
+        # would wait for one who writes into it.
+        file = os.open(f"{source}/{decode_path(path)}", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(file)
+            kind = stat.S_IFMT(status.st_mode)
+            if kind not in (stat.S_IFREG, stat.S_IFDIR):  # put there since the scan
+                raise ImageError("fetch", "changed", "a pipe, a device or a socket now")
+            if status.st_size > MAX_BYTES:
+                raise ImageError("fetch", "too_large", f"more than {MAX_BYTES >> 20} MiB")
+            data = _read(file, status.st_size)  # raises of a folder
+            if fingerprint(os.fstat(file)) != (expected or fingerprint(status)):
+                raise ImageError("fetch", "changed")
+            return data
+        finally:
+            os.close(file)
+    except FileNotFoundError as exc:
+        raise ImageError("fetch", "not_found") from exc
+    except PermissionError as exc:
+        raise ImageError("fetch", "permission_denied") from exc
+    except OSError as exc:
+        raise ImageError("fetch", "io_error", os.strerror(exc.errno) if exc.errno else "") from exc
+
+
+def _read(file: int, size: int) -> bytes:
+    """So many bytes of a file, or all that it has: some file systems give a part at a time."""
+    data = os.read(file, size)
+    while 0 < len(data) < size and (more := os.read(file, size - len(data))):
+        data += more
+    return data

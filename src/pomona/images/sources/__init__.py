@@ -1,0 +1,1 @@
+"""Where images come from: a folder, a bucket or a pack."""

@@ -1,0 +1,1 @@
+"""What keeps a store right: verify, forget, import, doctor."""

@@ -1,0 +1,1 @@
+"""The mathematics of PCA; it knows nothing of stores or tasks."""

@@ -1,0 +1,1 @@
+"""The data's way: `run.py` tells it on one page."""

@@ -1,0 +1,1 @@
+"""Features become principal components, in tasks over the parts of a store."""

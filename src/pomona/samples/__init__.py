@@ -1,0 +1,1 @@
+"""Drawn photographs of fruit to try pomona on."""

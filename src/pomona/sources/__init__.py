@@ -1,1 +1,0 @@
-"""Where images come from: finding them, reading them, making them pixels."""

@@ -1,0 +1,1 @@
+"""The store: its tables, their schemas, its files and its locks."""

@@ -1,0 +1,1 @@
+"""Where a store lies: a folder on disk or in a bucket."""

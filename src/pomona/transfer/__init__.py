@@ -1,0 +1,1 @@
+"""Images and results to and from elsewhere: pack, upload, download."""

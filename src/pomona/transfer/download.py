@@ -1,0 +1,240 @@
+"""Download: objects in a bucket → files in a folder, each of them whole or not there.
+
+A file that has the content that an object's ETag tells is left alone, so that the same command goes
+on after a stop.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pomona.errors import ObjectStoreError, SourceError, StoreError, UsageError
+from pomona.pipeline.context import Run, RunSettings
+from pomona.progress import duration
+from pomona.s3.address import Address, is_address
+from pomona.s3.bucket import Bucket, Listed, open_bucket
+from pomona.s3.etag import etag_of
+from pomona.store.folders.base import TEMPORARIES
+from pomona.store.folders.local import LocalFolder
+from pomona.store.store import LOCK, Store
+
+AT_ONCE, PART_OBJECTS = 16, 256
+# Larger objects come in pieces.
+PIECE_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class DownloadSummary:
+    """What was fetched, or where nothing was, what would be; there: files that were right already.
+
+    refused: keys that can be no file below the folder.
+    """
+
+    source: str
+    folder: str
+    objects: int
+    fetched: int
+    fetched_bytes: int
+    there: int
+    refused: list[str]
+    seconds: float
+    dry_run: bool
+
+    def in_words(self) -> str:
+        """As a person reads it."""
+        told = f"{self.there:,} are there already"
+        size = f"{self.fetched_bytes / 1e6:,.1f} MB"
+        if self.dry_run:
+            lines = [f"{self.objects:,} objects: {self.fetched:,} to fetch, {size}; {told}"]
+        else:
+            lines = [f"{self.fetched:,} files fetched, {size} in {duration(self.seconds)}; {told}"]
+        if self.refused:
+            lines.append(
+                f"  refused  {len(self.refused):,} keys that can be no file here, as "
+                f"{self.refused[0]!r}"
+            )
+        return "\n".join(lines + ["Nothing was written."] * self.dry_run)
+
+
+@dataclass(frozen=True)
+class DownloadTask:
+    """What `fetch` needs beside objects."""
+
+    bucket: Bucket
+    address: Address
+    files: LocalFolder
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class DownloadResult:
+    """What became of some objects."""
+
+    fetched: int
+    fetched_bytes: int
+    refused: list[str]
+
+
+def download(
+    source: str | Path,
+    folder: str | Path,
+    running: RunSettings,
+    include: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+) -> DownloadSummary:
+    """Fetches what is new or changed under an address; nothing is removed from the folder.
+
+    Raises UsageError, SourceError, ObjectStoreError, StoreWriteError, EngineError.
+    """
+    start = time.perf_counter()
+    if not is_address(source):
+        raise UsageError(f"{source} is no address: give s3://BUCKET or s3://BUCKET/PREFIX")
+    if is_address(folder):
+        raise UsageError(f"{folder} is no folder on this machine: give the path of one")
+    folder = Path(folder)
+    address = Address.parse(str(source))
+    bucket = open_bucket(address, running.access)
+    patterns = [pattern.removeprefix("**/") for pattern in include]
+    objects = sorted(
+        (each for each in bucket.list_all(address.folder) if _is_wanted(each, address, patterns)),
+        key=lambda each: each.key,
+    )
+    if not objects:
+        raise SourceError(f"there is nothing at {address}: check the prefix and --include")
+    parts = [objects[at : at + PART_OBJECTS] for at in range(0, len(objects), PART_OBJECTS)]
+    results = []
+    with running.engine, _held(folder, running, dry_run=dry_run) as files:
+        work = Run(Store(folder), running)
+        fetching = DownloadTask(bucket, address, files.absolute(), dry_run)
+        for _, result in work.map("download", fetch, parts, fetching, images=len):
+            results.append(result)
+    refused = [key for result in results for key in result.refused]
+    fetched = sum(result.fetched for result in results)
+    return DownloadSummary(
+        source=str(address),
+        folder=str(folder),
+        objects=len(objects),
+        fetched=fetched,
+        fetched_bytes=sum(result.fetched_bytes for result in results),
+        there=len(objects) - fetched - len(refused),
+        refused=sorted(refused),
+        seconds=round(time.perf_counter() - start, 3),
+        dry_run=dry_run,
+    )
+
+
+def _is_wanted(each: Listed, address: Address, patterns: list[str]) -> bool:
+    name = each.key[len(address.folder) :]
+    if not name or name.endswith("/"):  # what some tools make for a folder
+        return False
+    if name == LOCK or name.startswith(f"{TEMPORARIES}/"):  # of those who work on a store there
+        return False
+    own = name.rpartition("/")[2]
+    return not patterns or any(
+        fnmatchcase(name, pattern) or fnmatchcase(own, pattern) for pattern in patterns
+    )
+
+
+@contextmanager
+def _held(folder: Path, running: RunSettings, *, dry_run: bool) -> Iterator[LocalFolder]:
+    """The folder for this command alone, without what a dead one left in it; no trace is left."""
+    if dry_run:
+        yield LocalFolder(folder)
+        return
+    with LocalFolder(folder).lock(LOCK, running.command) as (files, notice):
+        if notice:
+            running.progress.note(notice)
+        files.sweep()
+        yield files
+        files.delete(TEMPORARIES)
+    own = (folder / LOCK).parent
+    if os.listdir(own) == [LOCK.rpartition("/")[2]]:  # that of a store has more in it
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def fetch(objects: list[Listed], work: DownloadTask, attempt: int = 1) -> DownloadResult:
+    """Brings files to the state of their objects, several at once."""
+    refused = []
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        todo = []
+        for each in objects:
+            name = each.key[len(work.address.folder) :]
+            if not is_safe(name) or not _stays_inside(work.files.root, name):
+                refused.append(each.key)
+            else:
+                todo.append((each, threads.submit(_fetch_one, each, name, work)))
+        sizes = []
+        for each, future in todo:
+            try:
+                sizes.append(each.size_bytes if future.result() else None)
+            except _NoFileError:
+                refused.append(each.key)
+    fetched = sum(size is not None for size in sizes)
+    return DownloadResult(fetched, sum(size or 0 for size in sizes), refused)
+
+
+class _NoFileError(Exception):
+    """A key that this disk cannot have as a file."""
+
+
+def is_safe(name: str) -> bool:
+    """Whether a key's rest is the name of a file below a folder, and comes back as it was."""
+    components = name.split("/")
+    return "\0" not in name and not {"", ".", ".."} & set(components)
+
+
+def _stays_inside(root: Path, name: str) -> bool:
+    """Whether no link on the way leads out of the folder."""
+    return Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))
+
+
+def _fetch_one(each: Listed, name: str, work: DownloadTask) -> bool:
+    """Whether the object was, or is to be, fetched. Raises _NoFileError, PomonaError."""
+    try:
+        if _is_there(work.files.path(name), each):
+            return False
+    except OSError as exc:  # a name that is too long, or below another file
+        raise _NoFileError from exc
+    if work.dry_run:
+        return True
+    try:
+        with work.files.create(name) as file:
+            for start in range(0, each.size_bytes, PIECE_BYTES):
+                size = min(PIECE_BYTES, each.size_bytes - start)
+                file.write(_piece(each, start, size, work.bucket))
+    except StoreError as exc:
+        if isinstance(exc.__cause__, (NotADirectoryError, IsADirectoryError, FileExistsError)):
+            raise _NoFileError from exc
+        raise
+    return True
+
+
+def _piece(each: Listed, start: int, size: int, bucket: Bucket) -> bytes:
+    """`size` bytes of an object. Raises ObjectStoreError, also where it is gone or shorter."""
+    try:
+        piece = bucket.get(each.key, if_match=each.etag, start=start, size=size).data
+    except FileNotFoundError as exc:
+        raise ObjectStoreError(f"{bucket}/{each.key} is gone: run the same command again") from exc
+    if len(piece) != size:
+        raise ObjectStoreError(f"{bucket}/{each.key} ended too early: try again")
+    return piece
+
+
+def _is_there(path: Path, each: Listed) -> bool:
+    """Whether a file has the object's content. Encrypted by KMS, an ETag does not say so."""
+    try:
+        if path.is_symlink() or path.stat().st_size != each.size_bytes:
+            return False
+        with path.open("rb") as file:
+            return etag_of(file) == each.etag
+    except FileNotFoundError:
+        return False

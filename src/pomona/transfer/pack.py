@@ -1,0 +1,342 @@
+"""Pack: the image files of a source → a pack, few large files that `pomona run` reads as a source.
+
+A part of the pack is a task of its own: its file is written whole, under a name that says what it
+holds, and is done when it is there. The manifest comes last, so that the pack that was there before
+stays one until the new one is whole; what no manifest names any more is removed after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pomona.errors import ImageError, SourceError, StoreError, UsageError
+from pomona.images.prefetch import ImageRequest
+from pomona.images.reader import CarefulReader, Reader
+from pomona.images.sources import pack
+from pomona.images.sources.base import Source
+from pomona.images.sources.pack import MANIFEST, PACKING, Part
+from pomona.images.sources.registry import open_source
+from pomona.pipeline.context import Run, RunSettings
+from pomona.pipeline.run import ExtractSettings, find_images
+from pomona.progress import duration
+from pomona.store import schemas
+from pomona.store.folders.base import Folder
+from pomona.store.plan import Shard, label_count, shards
+from pomona.store.store import Store
+
+IMAGES, CATALOG = "images", "catalog"
+_OWN = re.compile(r"(images|catalog)/part-[0-9]{5,}-[0-9a-f]{12}\.parquet")
+SIZE_BYTES = 128_000_000
+# Small enough that a worker reads little beside what it wants, and a footer stays small.
+ROW_GROUPS, LEAST_GROUP_BYTES = 512, 256 * 2**10
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """Which images are packed, and how many bytes of them make a file.
+
+    labels: a CSV file; None: the folders' names; yes: whether the images of a pack may be replaced
+    by mostly others.
+    """
+
+    source: str | Path
+    include: Sequence[str] = ()
+    labels: Path | None = None
+    size_bytes: int = SIZE_BYTES
+    yes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size_bytes < 1:
+            raise UsageError(f"--size {self.size_bytes}: at least 1 byte is needed")
+
+
+@dataclass(frozen=True)
+class PackSummary:
+    """What a pack holds, or, where nothing was written, will hold.
+
+    errors: images that could not be read; written: how many of its files were, or are, to do.
+    """
+
+    pack: str
+    images: int
+    errors: int
+    labels: int
+    size_bytes: int
+    files: int
+    written: int
+    seconds: float
+    dry_run: bool
+
+    def in_words(self) -> str:
+        """As a person reads it."""
+        labels = f" of {self.labels:,} labels" if self.labels else ""
+        files = f"{self.files:,} file{'' if self.files == 1 else 's'}"
+        told = f"{self.images:,} images{labels}, {self.size_bytes / 1e6:,.1f} MB, in {files}"
+        if self.dry_run:
+            return f"{told}, {self.written:,} of them to write\nNothing was written."
+        lines = [f"{told} of {self.pack}, {self.written:,} written in {duration(self.seconds)}"]
+        if self.errors:
+            lines.append(
+                f"  errors  {self.errors:,} images could not be read: they will be error rows; "
+                "give the same command again to try those that may be read now"
+            )
+        return "\n".join(lines)
+
+
+def make_pack(
+    dest: str | Path, packing: PackSettings, running: RunSettings, *, dry_run: bool = False
+) -> PackSummary:
+    """Packs a source's images into `dest`, or what is left to do of it.
+
+    Raises SourceError, StoreError for a folder that is something else, StoreBusyError,
+    StoreWriteError, EngineError.
+    """
+    start = time.perf_counter()
+    store = Store(dest, running.access)
+    source = open_source(packing.source, running.access)
+    before = _check_dest(store)
+    wanted = ExtractSettings(packing.source, packing.include, packing.labels)
+    catalog = find_images(source, wanted, running)
+    _check_replaces(before, catalog, store, yes=packing.yes)
+    parts = list(shards(_plan(catalog, packing.size_bytes)))
+    done, kept = _find_parts(store.files, parts, before)
+    todo = [shard for shard in parts if shard.part not in done]
+    if not dry_run:
+        with running.engine, store.lock(running.command) as notice:
+            if notice:
+                running.progress.note(notice)
+            # Another command may have been here since.
+            before = _check_dest(store)
+            _check_replaces(before, catalog, store, yes=packing.yes)
+            done, kept = _find_parts(store.files, parts, before)
+            todo = [shard for shard in parts if shard.part not in done]
+            work = Run(store, running)
+            group_bytes = max(LEAST_GROUP_BYTES, packing.size_bytes // ROW_GROUPS)
+            writing = PackTask(source.absolute(), store.files.absolute(), group_bytes, kept)
+            if todo:
+                store.files.write(PACKING, b"made by pomona pack\n")
+            for shard, part in work.map("pack", pack_part, todo, writing, images=_rows):
+                done[shard.part] = part
+            _finish(store, catalog, [done[shard.part] for shard in parts])
+    return PackSummary(
+        pack=str(dest),
+        images=catalog.num_rows,
+        errors=sum(part.errors for part in done.values()),
+        labels=label_count(catalog),
+        size_bytes=pc.sum(catalog["size_bytes"]).as_py(),
+        files=len(parts),
+        written=len(todo),
+        seconds=round(time.perf_counter() - start, 3),
+        dry_run=dry_run,
+    )
+
+
+def _rows(shard: Shard) -> int:
+    return int(shard.images.num_rows)
+
+
+def _check_dest(store: Store) -> pack.Pack | None:
+    """The pack that is there, if one is. Raises StoreError for something else."""
+    found = pack.open_pack(store.files)
+    if found is not None:
+        return found
+    if not pack.is_unfinished(store.files):
+        try:
+            is_new = store.is_new()
+        except StoreError as exc:
+            raise StoreError(str(exc).replace("is no pomona store", "is no pack")) from exc
+        if not is_new:
+            raise StoreError(f"{store.files} is a pomona store: choose another folder for the pack")
+    return None
+
+
+def _check_replaces(
+    before: pack.Pack | None, catalog: pa.Table, store: Store, *, yes: bool
+) -> None:
+    """Refuses to replace a pack by one of other images, which may be the only copy of its own."""
+    if before is None or yes:
+        return
+    paths = pack.read_catalog(before)[0]["path"]
+    gone = len(paths) - (pc.sum(pc.is_in(paths, catalog["path"])).as_py() or 0)
+    if gone * 2 > len(paths):
+        raise SourceError(
+            f"{store.files} is a pack of other images: {gone:,} of its {len(paths):,} are not "
+            "in the source; choose another folder, or give --yes to replace them"
+        )
+
+
+def _plan(catalog: pa.Table, size_bytes: int) -> pa.Table:
+    """Table of `schemas.PLAN`: which images are in which part, by the sum of their sizes alone."""
+    sizes = catalog["size_bytes"].to_numpy().astype(np.int64)
+    at = (np.cumsum(sizes) - sizes) // size_bytes
+    _, parts = np.unique(at, return_inverse=True)
+    column = pa.array(parts.astype(np.int32))
+    return catalog.append_column(schemas.PLAN.field("part"), column)
+
+
+def _part_names(shard: Shard) -> list[str]:
+    """Of the shard's file: two in turn, so that one which is tried again leaves the pack whole."""
+    again = hashlib.sha256(f"{shard.generation} again".encode()).hexdigest()
+    return [
+        f"{IMAGES}/part-{shard.part:05d}-{digest[:12]}.parquet"
+        for digest in (shard.generation, again)
+    ]
+
+
+def _find_parts(
+    files: Folder, parts: list[Shard], before: pack.Pack | None
+) -> tuple[dict[int, Part], frozenset[str]]:
+    """The files of shards that are done, and the names that are the present pack's until then.
+
+    Done: whole, and without images that may be read another time.
+    """
+    present = set(files.names(IMAGES))
+    named = {part.name for part in before.parts} if before else set()
+    done, kept = {}, set()
+    for shard in parts:
+        for name in _part_names(shard):
+            found = _read_part(files, name, shard) if name in present else None
+            if found is None:
+                continue
+            part, is_done = found
+            if is_done:
+                done[shard.part] = part
+                break
+            if name in named:
+                kept.add(name)
+    return done, frozenset(kept)
+
+
+def _read_part(files: Folder, name: str, shard: Shard) -> tuple[Part, bool] | None:
+    """The shard's file, if it is whole, and whether none of its images may be tried again."""
+    try:
+        part, index = pack.read_part(files, name)
+        is_done = index.metadata.metadata[b"pomona.retryable"] == b"0"
+    except pack.DAMAGED:
+        return None
+    is_whole = index.generation == shard.generation and part.images == shard.images.num_rows
+    return (part, is_done) if is_whole else None
+
+
+@dataclass(frozen=True)
+class PackTask:
+    """What `pack_part` needs beside a shard.
+
+    group_bytes: how large a row group grows; kept: names that are not to be written to.
+    """
+
+    source: Source
+    files: Folder
+    group_bytes: int
+    kept: frozenset[str]
+
+
+def pack_part(shard: Shard, work: PackTask, attempt: int = 1) -> Part:
+    """Writes the file of a part whole, a row group at a time; returns what the manifest says of it.
+
+    An image that cannot be read is a row with its reason. Raises StoreWriteError, StoreBusyError.
+    """
+    name = next(name for name in _part_names(shard) if name not in work.kept)
+    with work.files.create(name) as file:
+        _write(file, shard, work, attempt)
+    part, _ = pack.read_part(work.files, name)
+    return part
+
+
+def _write(file: BinaryIO, shard: Shard, work: PackTask, attempt: int) -> None:
+    firsts, errors, retryable = [], 0, 0
+    with pq.ParquetWriter(
+        file,
+        pack.SCHEMA,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    ) as writer:
+        for rows in _groups(shard, work, attempt):
+            firsts.append(rows[0]["path"])
+            reasons = [row["reason"] for row in rows if row["reason"]]
+            errors += len(reasons)
+            retryable += sum(schemas.REASONS[reason][0] for reason in reasons)
+            writer.write_table(pa.Table.from_pylist(rows, pack.SCHEMA), row_group_size=len(rows))
+        writer.add_key_value_metadata(
+            {
+                "pomona.generation": shard.generation,
+                "pomona.firsts": json.dumps(firsts, ensure_ascii=False),
+                "pomona.errors": str(errors),
+                "pomona.retryable": str(retryable),
+            }
+        )
+
+
+def _groups(shard: Shard, work: PackTask, attempt: int) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each row group, with their images' bytes."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    reader = Reader(work.source)
+    with reader if attempt == 1 else CarefulReader(reader) as images:
+        rows_wanted = shard.images.to_pylist()
+        images.expect(
+            ImageRequest(row["path"], row["fingerprint"], row["size_bytes"] or 0)
+            for row in rows_wanted
+        )
+        for image in rows_wanted:
+            row = {name: image.get(name) for name in pack.SCHEMA.names}
+            try:
+                data = images.fetch(image["path"], image["fingerprint"])
+                row.update(image=data, sha256=hashlib.sha256(data).hexdigest())
+                size += len(data)
+            except ImageError as exc:
+                row.update(reason=exc.reason, detail=exc.detail or None)
+            rows.append(row)
+            if size >= work.group_bytes or len(rows) == pack.MAX_ROWS:
+                yield rows
+                rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def _finish(store: Store, catalog: pa.Table, parts: list[Part]) -> None:
+    """Writes the catalog and the manifest, and removes the files of packs that it does not name."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(catalog, sink, compression="zstd", write_page_checksum=True)
+    data = sink.getvalue()
+    name = f"{CATALOG}/part-00000-{hashlib.sha256(data).hexdigest()[:12]}.parquet"
+    told = pack.manifest(
+        name,
+        parts,
+        images=catalog.num_rows,
+        errors=sum(part.errors for part in parts),
+        labels=label_count(catalog),
+        size_bytes=pc.sum(catalog["size_bytes"]).as_py(),
+    )
+    if not _is_told(store, told):
+        store.files.write(name, memoryview(data))
+        store.write_json(MANIFEST, told)
+    named = {name, *(part.name for part in parts)}
+    for folder in (IMAGES, CATALOG):
+        for other in store.files.names(folder):
+            if other not in named and _OWN.fullmatch(other):
+                store.files.delete(other)
+    store.files.delete(PACKING)
+
+
+def _is_told(store: Store, told: dict[str, Any]) -> bool:
+    """Whether the pack's manifest is this one, and its catalog there."""
+    try:
+        found = json.loads(store.files.read(MANIFEST))
+    except (FileNotFoundError, ValueError):
+        return False
+    return found == told and store.files.exists(told["catalog"])

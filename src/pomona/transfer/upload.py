@@ -1,0 +1,252 @@
+"""Upload: images of a source → objects in a bucket, by default without their metadata.
+
+What is there already is told by its content: an object is sent unless its ETag, or where that says
+nothing its bytes, are those of the image as it would be sent. So the same command goes on after a
+stop, and sends nothing when nothing has changed.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from pomona.errors import ImageError, ObjectStoreError, UsageError
+from pomona.images.prefetch import ImageRequest
+from pomona.images.reader import CarefulReader, Reader
+from pomona.images.sources.base import Source
+from pomona.images.sources.registry import open_source
+from pomona.images.stripping.strip import strip_metadata
+from pomona.pipeline.context import Run, RunSettings
+from pomona.pipeline.run import ExtractSettings, find_images
+from pomona.progress import duration
+from pomona.s3.address import Address, is_address
+from pomona.s3.bucket import Bucket, Listed, open_bucket
+from pomona.s3.etag import etag_of
+from pomona.store.plan import Shard, make_plan, shards
+from pomona.store.schemas import decode_path
+from pomona.store.store import Store
+
+AT_ONCE, AHEAD_BYTES = 16, 64 * 2**20
+MAX_KEY_BYTES = 1024
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class UploadSettings:
+    """Which images are sent, and whether as they are or without metadata."""
+
+    source: str | Path
+    include: Sequence[str] = ()
+    strip_metadata: bool = True
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An image that was not sent. reason: one of `schemas.REASONS`, or "name"."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class UploadSummary:
+    """What was sent, or where nothing was, what would be; there: images that were there already."""
+
+    source: str
+    to: str
+    images: int
+    sent: int
+    sent_bytes: int
+    there: int
+    refused: list[Refused]
+    seconds: float
+    dry_run: bool
+
+    def in_words(self) -> str:
+        """As a person reads it."""
+        told = f"{self.there:,} are there already"
+        size = f"{self.sent_bytes / 1e6:,.1f} MB"
+        if self.dry_run:
+            lines = [f"{self.images:,} images: {self.sent:,} to send, {size}; {told}"]
+        else:
+            lines = [f"{self.sent:,} images sent, {size} in {duration(self.seconds)}; {told}"]
+        if self.refused:
+            lines.append(f"  not sent  {self.complaint()}")
+        return "\n".join(lines + ["Nothing was sent."] * self.dry_run)
+
+    def complaint(self) -> str:
+        """How many were refused, and why."""
+        reasons = Counter(refused.reason for refused in self.refused)
+        told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+        return f"{len(self.refused):,} ({told}), as {self.refused[0].path}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the images, and what lies under their keys: an object of the same order, or None."""
+
+    shard: Shard
+    found: list[Listed | None]
+
+
+@dataclass(frozen=True)
+class UploadTask:
+    """What `send` needs beside a part."""
+
+    source: Source
+    bucket: Bucket
+    address: Address
+    strip: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class UploadResult:
+    """What became of a part's images; paths of those that were sent are not needed by anybody."""
+
+    sent: int
+    sent_bytes: int
+    there: int
+    refused: list[Refused]
+
+
+def upload(
+    to: str | Path, uploading: UploadSettings, running: RunSettings, *, dry_run: bool = False
+) -> UploadSummary:
+    """Sends what is new or changed. Raises UsageError, SourceError, ObjectStoreError, EngineError.
+
+    An image that cannot be read, or not be stripped, or whose name can be no key, is not sent.
+    """
+    start = time.perf_counter()
+    if not is_address(to):
+        raise UsageError(f"{to} is no address: give s3://BUCKET or s3://BUCKET/PREFIX")
+    address = Address.parse(str(to))
+    bucket = open_bucket(address, running.access)
+    source = open_source(uploading.source, running.access)
+    catalog = find_images(source, ExtractSettings(uploading.source, uploading.include), running)
+    objects = {each.key: each for each in bucket.list_all(address.folder)}
+    if not dry_run:
+        keys = {address.key(decode_path(path)) for path in catalog["path"].to_pylist()}
+        _end_old_uploads(bucket, address, keys)
+    parts = [
+        Part(shard, [objects.get(address.key(decode_path(path))) for path in _paths(shard)])
+        for shard in shards(make_plan(catalog))
+    ]
+    sending = UploadTask(source.absolute(), bucket, address, uploading.strip_metadata, dry_run)
+    results = []
+    with running.engine:
+        work = Run(Store(str(to), running.access), running)
+        for _, result in work.map(
+            "upload",
+            send,
+            parts,
+            sending,
+            images=lambda part: part.shard.images.num_rows,
+            errors=lambda result: len(result.refused),
+        ):
+            results.append(result)
+    refused = sorted(
+        (refused for result in results for refused in result.refused), key=lambda each: each.path
+    )
+    return UploadSummary(
+        source=str(source),
+        to=str(address),
+        images=catalog.num_rows,
+        sent=sum(result.sent for result in results),
+        sent_bytes=sum(result.sent_bytes for result in results),
+        there=sum(result.there for result in results),
+        refused=refused,
+        seconds=round(time.perf_counter() - start, 3),
+        dry_run=dry_run,
+    )
+
+
+def _paths(shard: Shard) -> list[str]:
+    paths: list[str] = shard.images["path"].to_pylist()
+    return paths
+
+
+def _end_old_uploads(bucket: Bucket, address: Address, keys: set[str]) -> None:
+    """Removes the parts of uploads to these keys that were killed.
+
+    Other keys are other programs', and those of this day may be somebody's still.
+    """
+    try:
+        bucket.abort_uploads(address.folder, keys.__contains__, older_than_s=DAY_S)
+    except ObjectStoreError:  # the right to is not everybody's
+        return
+
+
+def send(part: Part, work: UploadTask, attempt: int = 1) -> UploadResult:
+    """Puts the images of a part into the bucket, several at once, but for those that are there."""
+    refused: list[Refused] = []
+    sent = sent_bytes = 0
+    rows = part.shard.images.to_pylist()
+    waiting: dict[Future[None], int] = {}
+    reader = Reader(work.source)
+    with (
+        ThreadPoolExecutor(AT_ONCE) as threads,
+        reader if attempt == 1 else CarefulReader(reader) as images,
+    ):
+        images.expect(
+            ImageRequest(row["path"], row["fingerprint"], row["size_bytes"] or 0) for row in rows
+        )
+        for row, listed in zip(rows, part.found, strict=True):
+            try:
+                key = _key(work.address, row["path"])
+                data = images.fetch(row["path"], row["fingerprint"])
+                data = strip_metadata(data) if work.strip else data
+            except ImageError as exc:
+                refused.append(Refused(row["path"], exc.reason, exc.detail))
+                continue
+            if listed is not None and _is_there(work.bucket, listed, data):
+                continue
+            sent, sent_bytes = sent + 1, sent_bytes + len(data)
+            if work.dry_run:
+                continue
+            waiting[threads.submit(_put, work.bucket, key, data)] = len(data)
+            while waiting and (len(waiting) >= 2 * AT_ONCE or sum(waiting.values()) > AHEAD_BYTES):
+                _settle(waiting, wait(waiting, return_when=FIRST_COMPLETED).done)
+        _settle(waiting, set(waiting))
+    return UploadResult(sent, sent_bytes, len(rows) - sent - len(refused), refused)
+
+
+def _key(address: Address, path: str) -> str:
+    """The key of an image. Raises ImageError for a name that can be none."""
+    key = address.key(decode_path(path))
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError as exc:
+        raise ImageError("send", "name", "keys are UTF-8, the name is not") from exc
+    if size > MAX_KEY_BYTES:
+        raise ImageError("send", "name", f"its key would have {size:,} bytes, 1,024 are allowed")
+    return key
+
+
+def _is_there(bucket: Bucket, listed: Listed, data: bytes) -> bool:
+    """Whether an object is this content. Encrypted by KMS, its ETag does not say so."""
+    if listed.size_bytes != len(data):
+        return False
+    if listed.etag == etag_of(io.BytesIO(data)):
+        return True
+    try:
+        return bucket.get(listed.key, if_match=listed.etag, limit=len(data)).data == data
+    except (FileNotFoundError, ObjectStoreError):
+        return False
+
+
+def _put(bucket: Bucket, key: str, data: bytes) -> None:
+    bucket.put(key, data)
+
+
+def _settle(waiting: dict[Future[None], int], done: set[Future[None]]) -> None:
+    """Raises what became of one that failed."""
+    for future in done:
+        future.result()
+        del waiting[future]

@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pomona.errors import ImageError, SourceError, UsageError
+from pomona.images.fetch import fetch
+from pomona.images.scan import EXTENSIONS, folder_label, scan, spread_sample
+from pomona.s3.address import place
+from pomona.store import schemas
+from unprivileged import unprivileged
+
+ODD_NAMES = (
+    b"plain.jpg",
+    b"two words.jpg",
+    b" leading and trailing .jpg",
+    "Crème brûlée.jpg".encode(),
+    "🍎 苹果.jpg".encode(),
+    "é composed.jpg".encode(),
+    "é decomposed.jpg".encode(),
+    b"two\nlines.jpg",
+    b"carriage\rreturn.jpg",
+    b"back\\slash.jpg",
+    b"not\\xe9escaped.jpg",
+    b"latin \xe9.jpg",
+    b"\xff\xfe.jpg",
+    b"quote\"and'comma,.jpg",
+    b"-dash.jpg",
+    b"*[star]?.jpg",
+)
+
+
+def write(folder: Path, *names: str | bytes) -> None:
+    """Files that hold their own names."""
+    for name in names:
+        path = folder / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(name))
+
+
+def paths(source: Path, *include: str) -> list[str]:
+    return scan(source, include).catalog["path"].to_pylist()  # type: ignore[no-any-return]
+
+
+def table(labels: list[str | None]) -> pa.Table:
+    """A catalog of images with these labels."""
+    rows = [{"path": f"{index:06d}.jpg", "label": label} for index, label in enumerate(labels)]
+    return pa.Table.from_pylist(rows, schemas.CATALOG)
+
+
+def test_a_catalog_is_sorted_by_path_and_says_the_size(tmp_path: Path) -> None:
+    write(tmp_path, "b/2.jpg", "b.jpg", "a/z.jpg", "Z/1.jpg", "b/10.jpg", "é/1.jpg", "b-/1.jpg")
+    catalog = scan(tmp_path).catalog
+    assert catalog.schema == schemas.CATALOG
+    found = catalog["path"].to_pylist()
+    assert found == sorted(found, key=str.encode)
+    assert len(found) == 7
+    assert catalog["size_bytes"].to_pylist() == [len(path.encode()) for path in found]
+
+
+def test_two_scans_of_the_same_folder_are_equal(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{index % 7}/{index}.png" for index in range(100)))
+    assert scan(tmp_path).catalog.equals(scan(tmp_path).catalog)
+
+
+def test_extensions_are_known_in_any_case(tmp_path: Path) -> None:
+    names = [
+        f"image{case(suffix)}"
+        for suffix in EXTENSIONS
+        for case in (str.lower, str.upper, str.title)
+    ]
+    write(tmp_path, *names)
+    assert sorted(paths(tmp_path)) == sorted(names)
+
+
+def test_other_files_are_counted_not_taken(tmp_path: Path) -> None:
+    write(tmp_path, "a.jpg", "a.txt", "jpg", ".jpg", "a.jpg.part", "._a.jpg", "b/._c.png", "d.jpg~")
+    found = scan(tmp_path)
+    assert found.catalog["path"].to_pylist() == ["a.jpg"]
+    assert found.skipped == {
+        "named ._*": 2,
+        "named *.txt": 1,
+        "named *.part": 1,
+        "named *.jpg~": 1,
+        "without an extension": 2,
+    }
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("folder", [b"", b"odd \xe9 \\ folder\n/"])
+def test_odd_names_are_found_again(tmp_path: Path, folder: bytes, name: bytes) -> None:
+    write(tmp_path, folder + name)
+    [path] = paths(tmp_path)
+    assert fetch(str(tmp_path), path) == folder + name
+
+
+def test_a_source_whose_own_name_is_odd_is_read(tmp_path: Path) -> None:
+    source = tmp_path / os.fsdecode(b"so\\urce \xe9\n")
+    write(source, "a/b.jpg")
+    assert paths(source) == ["a/b.jpg"]
+    assert fetch(str(source), "a/b.jpg") == b"a/b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("folder", "label", "split"),
+    [
+        ("", None, None),
+        ("Apple Red 1", "Apple Red 1", None),
+        ("Training/Apple", "Apple", "Training"),
+        ("TEST/Apple", "Apple", "TEST"),
+        ("val/Apple", "Apple", "val"),
+        ("Validation/Apple", "Apple", "Validation"),
+        ("train/Apple", "Apple", "train"),
+        ("Training", None, "Training"),
+        ("fruits/Training", None, "Training"),
+        ("fruits/2020/Training/citrus/Lemon", "Lemon", "Training"),
+        ("Apple/test", None, "test"),
+        ("Test/Training/Apple", "Apple", "Test"),
+        ("Test/val", "val", "Test"),
+        ("tests/Apple", "Apple", None),
+        ("Apple/training set", "training set", None),
+    ],
+)
+def test_label_and_split_come_from_the_folders(
+    tmp_path: Path, folder: str, label: str | None, split: str | None
+) -> None:
+    assert folder_label(folder) == (label, split)
+    write(tmp_path, f"{folder}/1.jpg".removeprefix("/"))
+    [row] = scan(tmp_path).catalog.to_pylist()
+    assert (row["label"], row["split"]) == (label, split)
+
+
+def test_a_label_is_spelled_as_its_path(tmp_path: Path) -> None:
+    write(tmp_path, b"caf\xe9/1.jpg", b"a\\b/1.jpg")
+    catalog = scan(tmp_path).catalog
+    assert catalog["label"].to_pylist() == [r"a\\b", r"caf\xe9"]
+    assert len(set(catalog["label"].to_pylist()) - {None}) == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jpg", ["Apple/1.jpg", "Pear/1.jpg", "top.jpg"]),
+        ("**/*.jpg", ["Apple/1.jpg", "Pear/1.jpg", "top.jpg"]),
+        ("**/1.*", ["Apple/1.jpg", "Pear/1.jpg"]),
+        ("Apple/*", ["Apple/1.jpg", "Apple/2.png"]),
+        ("Apple/*.png", ["Apple/2.png"]),
+        ("[AP]*/1.jpg", ["Apple/1.jpg", "Pear/1.jpg"]),
+        ("*.dat", ["Pear/3.dat"]),
+        ("*/3.*", []),
+        ("*.JPG", []),
+        ("*.[jp]*g", ["Apple/1.jpg", "Apple/2.png", "Pear/1.jpg", "top.jpg"]),
+        ("*", ["Apple/1.jpg", "Apple/2.png", "Pear/1.jpg", "top.jpg"]),
+    ],
+)
+def test_include_takes_what_matches_by_name_or_by_path(
+    tmp_path: Path, pattern: str, expected: list[str]
+) -> None:
+    write(tmp_path, "Apple/1.jpg", "Apple/2.png", "Pear/1.jpg", "Pear/3.dat", "top.jpg")
+    write(tmp_path, "Pear/._3.dat", "Pear/._4.jpg")
+    assert paths(tmp_path, pattern) == expected
+
+
+def test_several_patterns_add_up_and_the_rest_is_counted(tmp_path: Path) -> None:
+    write(tmp_path, "1.jpg", "2.png", "3.dat", "4.txt", "5.gif")
+    found = scan(tmp_path, ["*.png", "*.dat"])
+    assert found.catalog["path"].to_pylist() == ["2.png", "3.dat"]
+    assert found.skipped == {"not included": 2, "named *.txt": 1}
+
+
+def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
+    write(tmp_path, "elsewhere/Apple/1.jpg", "elsewhere/2.jpg")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "Linked").symlink_to(tmp_path / "elsewhere/Apple")
+    (source / "3.jpg").symlink_to("../elsewhere/2.jpg")
+    (tmp_path / "link to source").symlink_to(source)
+    found = scan(tmp_path / "link to source").catalog.to_pylist()
+    assert [(row["path"], row["label"]) for row in found] == [
+        ("3.jpg", None),
+        ("Linked/1.jpg", "Linked"),
+    ]
+    assert fetch(str(source), "Linked/1.jpg") == b"elsewhere/Apple/1.jpg"
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"), [("nowhere.jpg", "not_found"), ("itself.jpg", "io_error")]
+)
+def test_a_link_that_leads_nowhere_is_a_row_that_cannot_be_fetched(
+    tmp_path: Path, target: str, reason: str
+) -> None:
+    (tmp_path / "itself.jpg").symlink_to(target)
+    [row] = scan(tmp_path).catalog.to_pylist()
+    assert (row["path"], row["size_bytes"]) == ("itself.jpg", 0)
+    with pytest.raises(ImageError) as caught:
+        fetch(str(tmp_path), row["path"])
+    assert caught.value.reason == reason
+
+
+def test_folders_that_link_in_a_circle_end(tmp_path: Path) -> None:
+    write(tmp_path, "a/1.jpg", "b/2.jpg", "c/deep/3.jpg")
+    (tmp_path / "a/up").symlink_to("..")
+    (tmp_path / "a/itself").symlink_to(".")
+    (tmp_path / "b/c").symlink_to("../c")
+    (tmp_path / "c/b").symlink_to("../b")
+    (tmp_path / "nothing").symlink_to("nothing")
+    found = scan(tmp_path)
+    assert {"a/1.jpg", "b/2.jpg", "c/deep/3.jpg"} <= set(found.catalog["path"].to_pylist())
+    assert len(found.catalog) == len(set(found.catalog["path"].to_pylist())) < 20
+    assert found.skipped["a link to a folder above itself"] >= 4
+
+
+def test_pipes_and_sockets_are_counted_not_opened(tmp_path: Path, commons: Path) -> None:
+    write(tmp_path, "1.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "linked pipe.png").symlink_to("pipe.jpg")
+    (tmp_path / "null.jpg").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(commons / "s.jpg"))  # a socket's path must be short
+        (commons / "s.jpg").rename(tmp_path / "socket.jpg")
+    found = scan(tmp_path)
+    assert found.catalog["path"].to_pylist() == ["1.jpg"]
+    assert found.skipped == {"a pipe, a device or a socket": 4}
+
+
+def test_a_folder_that_may_not_be_read_is_told(commons: Path) -> None:
+    write(commons, "open/1.jpg", "locked/2.jpg", "open/locked too/3.jpg")
+    locked = [commons / "locked", commons / "open/locked too"]
+    for folder in locked:
+        folder.chmod(0)
+    with unprivileged():
+        found = scan(commons)
+    assert found.catalog["path"].to_pylist() == ["open/1.jpg"]
+    assert sorted(found.unlisted) == sorted(map(str, locked))
+    for folder in locked:
+        folder.chmod(0o755)  # so that the fixture can remove it
+
+
+@pytest.mark.parametrize("name", ["locked", "locked/inner"])
+def test_a_source_that_may_not_be_read_is_refused(commons: Path, name: str) -> None:
+    write(commons, "locked/inner/1.jpg")
+    (commons / "locked").chmod(0)
+    with (
+        unprivileged(),
+        pytest.raises(SourceError, match=r"cannot read .*[Pp]ermission denied.*; "),
+    ):
+        scan(commons / name)
+    (commons / "locked").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nowhere", "nowhere does not exist: check the path"),
+        ("file.jpg", "file.jpg is a file: give the folder"),
+        ("file.jpg/inner", "Not a directory; check the path"),
+        ("circle", "symbolic links; check the path"),
+        ("x" * 300, "File name too long; check the path"),
+    ],
+)
+def test_a_source_that_is_no_folder_is_refused_with_a_way_out(
+    tmp_path: Path, source: str, words: str
+) -> None:
+    write(tmp_path, "file.jpg")
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(SourceError) as caught:
+        scan(tmp_path / source)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a", "gs://b", "s3a://b/c"])
+def test_an_address_of_another_kind_is_refused_with_a_way_out(address: str) -> None:
+    with pytest.raises(UsageError, match=f"{address} is no place for pomona: give a folder, or s3"):
+        place(address)
+
+
+def test_a_folder_whose_name_looks_like_an_address_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "s3:/bucket/1.jpg")
+    assert paths(Path("s3://bucket")) == ["1.jpg"]
+
+
+@pytest.mark.parametrize("change", ["touched", "longer", "replaced"])
+def test_a_file_that_may_have_changed_has_another_fingerprint(tmp_path: Path, change: str) -> None:
+    write(tmp_path, "1.jpg", "2.jpg")
+    before = scan(tmp_path).catalog["fingerprint"].to_pylist()
+    file, status = tmp_path / "1.jpg", (tmp_path / "1.jpg").stat()
+    if change == "touched":
+        os.utime(file, ns=(0, status.st_mtime_ns + 1))
+    elif change == "longer":
+        file.write_bytes(b"something longer")
+        os.utime(file, ns=(0, status.st_mtime_ns))
+    else:
+        file.unlink()
+        file.write_bytes(b"1.jpg")
+        os.utime(file, ns=(0, status.st_mtime_ns + 10**9))
+    after = scan(tmp_path).catalog["fingerprint"].to_pylist()
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
+catalogs = st.lists(st.sampled_from(["a", "b", "c", None]), max_size=60).map(table)
+
+
+@given(catalogs, st.integers(0, 70), st.integers(0, 5))
+@settings(deadline=None)
+def test_a_sample_is_a_part_of_the_catalog_in_its_order(
+    catalog: pa.Table, limit: int, seed: int
+) -> None:
+    sample = spread_sample(catalog, limit, seed)
+    assert sample.num_rows == min(limit, catalog.num_rows)
+    found = sample["path"].to_pylist()
+    assert found == sorted(set(found))
+    assert set(found) <= set(catalog["path"].to_pylist())
+    assert sample.equals(spread_sample(catalog, limit, seed))
+
+
+@given(catalogs, st.integers(0, 70), st.integers(0, 5))
+@settings(deadline=None)
+def test_a_sample_is_spread_evenly_over_the_labels(
+    catalog: pa.Table, limit: int, seed: int
+) -> None:
+    there = Counter(catalog["label"].to_pylist())
+    taken = Counter(spread_sample(catalog, limit, seed)["label"].to_pylist())
+    most = max(taken.values(), default=0)
+    for label, count in there.items():
+        assert taken[label] >= min(count, most - 1)
+
+
+@given(catalogs, st.integers(0, 5))
+@settings(deadline=None)
+def test_a_smaller_sample_is_part_of_a_larger_one(catalog: pa.Table, seed: int) -> None:
+    samples = [
+        set(spread_sample(catalog, limit, seed)["path"].to_pylist())
+        for limit in range(catalog.num_rows + 2)
+    ]
+    assert all(smaller <= larger for smaller, larger in pairwise(samples))
+
+
+def test_another_seed_draws_another_sample() -> None:
+    catalog = table(["a", "b"] * 500)
+    samples = {tuple(spread_sample(catalog, 20, seed)["path"].to_pylist()) for seed in range(10)}
+    assert len(samples) == 10
+
+
+def test_a_sample_is_not_the_first_of_each_folder() -> None:
+    catalog = table(["a"] * 1000)
+    positions = [int(path[:6]) for path in spread_sample(catalog, 100, 0)["path"].to_pylist()]
+    assert min(positions) < 100
+    assert max(positions) >= 900

@@ -1,0 +1,201 @@
+"""Leases: locks of machines that are gone, and runs whose lock was taken over."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import Pomona, tables, wait_for
+from pomona.errors import StoreBusyError
+from pomona.store.locks.lease import LEASE_S, Holder, find_holder
+from pomona.store.store import LOCK, PLAN, Store, part_name
+
+ELSEWHERE = Holder("1", "pomona run photos out", 42, "node-7", "another kernel")
+
+HOLDER = """
+import itertools, sys
+from pomona.store.locks import lease
+from pomona.store.store import Store
+
+lease.this_machine = lambda: "another kernel"
+lease.BEAT_S = float(sys.argv[2])
+store = Store(sys.argv[1])
+with store.lock("pomona run elsewhere"):
+    for _ in itertools.chain(["held"], sys.stdin):
+        try:
+            store.write_json("written", {})
+            print("written", flush=True)
+        except Exception as exc:
+            print(f"{type(exc).__name__}: {exc}", flush=True)
+"""
+
+
+@contextlib.contextmanager
+def elsewhere(store: Path, beat_s: float = 3600) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds a store as one of another machine does; it writes for each line."""
+    command = [sys.executable, "-c", HOLDER, str(store), str(beat_s)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "written\n"
+            yield holder
+        finally:
+            holder.kill()
+
+
+def plant(store: Path, holder: Holder, silent_s: float) -> Path:
+    """The lock that a holder leaves when it dies."""
+    lock = store / LOCK
+    lock.write_bytes(holder.to_bytes())
+    then = time.time() - silent_s
+    os.utime(lock, (then, then))
+    return lock
+
+
+def test_a_lock_of_another_machine_ends_when_it_has_long_been_silent(
+    pomona: Pomona, photos: Path, store: Path
+) -> None:
+    lock = plant(store, ELSEWHERE, silent_s=LEASE_S / 2)
+    for args in (("run", photos, store), ("verify", store)):
+        refused = pomona(*args)
+        assert refused.status == 1
+        assert "is in use by pomona run photos out (process 42 on node-7), last heard of" in (
+            refused.complaint
+        )
+        assert f"whose lock ends {LEASE_S:.0f} s after its last sign of life" in refused.complaint
+        assert find_holder(lock) == ELSEWHERE
+    plant(store, ELSEWHERE, silent_s=LEASE_S + 1)
+    assert "whole: 40 images" in pomona.done("verify", store).stdout
+    ended = pomona.done("run", photos, store)
+    assert "the lock of pomona run photos out (process 42 on node-7) had run out" in ended.stderr
+    assert find_holder(lock) is None
+
+
+def test_a_lock_of_this_machine_is_free_once_its_process_is_dead(
+    pomona: Pomona, photos: Path, store: Path
+) -> None:
+    with Store(store).lock("pomona run"):
+        holder = find_holder(store / LOCK)
+    assert holder
+    plant(store, holder, silent_s=0)
+    assert "run out" not in pomona.done("run", photos, store).stderr
+
+
+def test_a_holder_gives_signs_of_life(store: Path) -> None:
+    lock = store / LOCK
+    with elsewhere(store, beat_s=0.01):
+        os.utime(lock, (1, 1))
+        wait_for(lambda: lock.stat().st_mtime > 1)
+        with pytest.raises(StoreBusyError, match="last heard of"), Store(store).lock("mine"):
+            pass
+
+
+def test_who_was_silent_for_too_long_writes_nothing_more(store: Path) -> None:
+    with elsewhere(store) as holder:
+        assert holder.stdin
+        assert holder.stdout
+        os.utime(store / LOCK, (1, 1))
+        # The flock that its kernel still holds is no reason to wait for ever.
+        with Store(store).lock("pomona run here") as notice:
+            assert notice
+            assert "pomona run elsewhere" in notice
+            (store / "written").unlink()
+            holder.stdin.write("again\n")
+            holder.stdin.flush()
+            told = holder.stdout.readline()
+            assert told.startswith(f"StoreBusyError: {store} was taken over by pomona run here")
+            assert not (store / "written").exists()
+            holder.communicate("")
+            assert holder.returncode == 0
+            # What it gives back on leaving is its own lock, not ours.
+            assert str(find_holder(store / LOCK)).startswith("pomona run here")
+
+
+@pytest.mark.parametrize("engine", ["local", "spark"])
+def test_a_run_whose_lock_was_taken_over_stops(
+    engine: str, pomona: Pomona, photos: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = ("run", photos, out, "--workers", "2", "--engine", engine)
+    process = pomona.start(*command)
+    wait_for((out / PLAN).exists)
+    os.killpg(process.pid, signal.SIGSTOP)
+    lock = out / LOCK
+    before = tables(out)
+    assert part_name("features", 0) not in before
+    lock.write_text(json.dumps({**json.loads(lock.read_text()), "machine": "another kernel"}))
+    os.utime(lock, (1, 1))
+    with Store(out).lock("pomona run of another machine"):
+        os.killpg(process.pid, signal.SIGCONT)
+        ended = pomona.end(process)
+        assert ended.status == 1
+        assert f"{out} was taken over by pomona run of another machine" in ended.complaint
+        assert tables(out) == before
+    pomona.done(*command)
+    assert tables(out) == tables(finished)
+
+
+def test_only_one_of_many_takes_a_lock(store: Path, tmp_path: Path) -> None:
+    script = tmp_path / "take.py"
+    script.write_text(TAKE)
+    for _ in range(3):
+        plant(store, ELSEWHERE, silent_s=LEASE_S * 2)
+        takers = [
+            subprocess.Popen(
+                [sys.executable, script, str(store)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        for taker in takers:
+            assert taker.stdout
+            assert taker.stdout.readline() == "ready\n"
+        for taker in takers:
+            assert taker.stdin
+            taker.stdin.write("go\n")
+            taker.stdin.flush()
+        told = [taker.stdout.readline() for taker in takers if taker.stdout]
+        assert sorted(told) == ["busy\n"] * 3 + ["mine\n"]
+        for taker in takers:
+            taker.communicate("")
+
+
+TAKE = """
+import sys
+from pomona.errors import StoreBusyError
+from pomona.store.store import Store
+
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with Store(sys.argv[1]).lock("taker"):
+        print("mine", flush=True)
+        sys.stdin.read()
+except StoreBusyError:
+    print("busy", flush=True)
+"""
+
+
+def test_a_store_made_by_nobody_in_particular_is_free(store: Path) -> None:
+    lock = store / LOCK
+    for garbage in (b"", b"{}", b"[1]", b"\xff", b'"pomona run (process 1 on here)"'):
+        lock.write_bytes(garbage)
+        with (
+            Store(store).lock("mine"),
+            Store(shutil.copytree(store, f"{store}-copy")).shared_lock(),
+        ):
+            pass
+        shutil.rmtree(f"{store}-copy")
