@@ -20,17 +20,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pomona.api import open, run
     from pomona.errors import PomonaError
-    from pomona.extraction.task import featurize
+    from pomona.extraction.featurize import featurize
     from pomona.pca.projection import Projection
     from pomona.store.recipe import Recipe
-    from pomona.store.store import Store, Vectors
+    from pomona.store.store import Store
+    from pomona.store.vectors import Vectors
 
 _HOMES = {
     "PomonaError": "pomona.errors",
     "Projection": "pomona.pca.projection",
     "Recipe": "pomona.store.recipe",
     "Store": "pomona.store.store",
-    "Vectors": "pomona.store.store",
+    "Vectors": "pomona.store.vectors",
     "featurize": "pomona.extraction.task",
     "open": "pomona.api",
     "run": "pomona.api",

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pomona.store.folders.base import TEMPORARIES
-from pomona.store.store import LOCK
+from pomona.store.layout import LOCK, TEMPORARIES
 
 TRACED = (
     "openat,open,creat,write,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,"

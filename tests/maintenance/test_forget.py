@@ -21,8 +21,9 @@ from conftest import Here, Pomona, contents, draw_photos, tables, wait_for
 from pomona.errors import StoreError
 from pomona.maintenance.verify import verify
 from pomona.pipeline.context import RunSettings
+from pomona.store.layout import THUMBNAILS
 from pomona.store.schemas import decode_path
-from pomona.store.store import THUMBNAILS, Store
+from pomona.store.store import Store
 
 
 @pytest.fixture(scope="module")

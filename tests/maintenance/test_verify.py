@@ -21,8 +21,9 @@ from conftest import Here, Pomona, contents, draw_photos
 from pomona.errors import StoreBusyError, StoreError
 from pomona.maintenance.verify import Verdict, verify
 from pomona.pipeline.context import RunSettings
-from pomona.reduction.tasks import VARIANCE, save
-from pomona.store.store import PLAN, PROJECTION, REPORT, THUMBNAILS, Store
+from pomona.reduction.model import VARIANCE, save
+from pomona.store.layout import PLAN, PROJECTION, REPORT, THUMBNAILS
+from pomona.store.store import Store
 
 FEATURES, METADATA = "features/part-00000.parquet", "metadata/part-00000.parquet"
 PCA, ERRORS = "pca/part-00000.parquet", "errors/part-00000.parquet"
@@ -293,6 +294,6 @@ def test_a_store_at_work_is_refused_and_one_that_is_read_is_not_written(
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="is no pomona store"):
+    with pytest.raises(StoreError, match="is not a pomona store"):
         verdict(tmp_path)
     assert list(tmp_path.iterdir()) == []

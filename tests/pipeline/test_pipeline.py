@@ -25,7 +25,8 @@ from pomona.images.reader import Reader
 from pomona.images.sources.local import LocalSource
 from pomona.store import plan
 from pomona.store.folders.local import LocalFolder
-from pomona.store.store import THUMBNAILS, Store
+from pomona.store.layout import THUMBNAILS
+from pomona.store.store import Store
 
 
 def run(source: Path, out: Path, **settings: Any) -> Store:

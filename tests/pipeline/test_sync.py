@@ -18,7 +18,7 @@ import pomona as api
 from conftest import Pomona, contents, draw_photos, wait_for
 from pomona.errors import SourceError, UsageError
 from pomona.images.scan import scan
-from pomona.store.store import FOLDERS
+from pomona.store.layout import FOLDERS
 from unprivileged import unprivileged
 
 

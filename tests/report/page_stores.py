@@ -18,8 +18,9 @@ import pytest
 from pomona.pca.moments import measure, solve
 from pomona.pca.projection import Projection
 from pomona.store import schemas
+from pomona.store.layout import PROJECTION
 from pomona.store.recipe import Recipe
-from pomona.store.store import PROJECTION, Store
+from pomona.store.store import Store
 
 VOID = {"meta", "wbr", "br", "img", "link", "input"}
 RECIPE = Recipe("efficientnet_lite0", "a" * 64, "b" * 64, 224, 1280)

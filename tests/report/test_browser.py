@@ -18,7 +18,8 @@ from page_stores import Row, error, fit, image, needed, run, write_store
 
 from conftest import REAL, Pomona, draw_photos, unpack_fruits
 from pomona import report
-from pomona.store.store import REPORT, Store
+from pomona.store.layout import REPORT
+from pomona.store.store import Store
 
 axe = needed("axe_playwright_python.sync_playwright")
 playwright = needed("playwright.sync_api")

@@ -17,15 +17,16 @@ from page_stores import Page, error, fit, image, needed, run, write_store
 
 from pomona import report
 from pomona.backbones import registry
-from pomona.extraction.task import drop_errors, find_errors
+from pomona.extraction.error_rows import drop_errors, find_errors
 from pomona.pca.moments import measure, solve
 from pomona.report import page as pages
 from pomona.report.judgement import percent
 from pomona.report.page import numbers
 from pomona.report.variance import SHARES
 from pomona.store import schemas
+from pomona.store.layout import PLAN, REPORT
 from pomona.store.recipe import Recipe
-from pomona.store.store import PLAN, REPORT, Store
+from pomona.store.store import Store
 
 NBSP = "\N{NO-BREAK SPACE}"
 NASTY = "<img src=x onerror=alert(1)> \"Ünï\" & '😀'"

@@ -18,8 +18,9 @@ from pomona.engines.local import LocalEngine
 from pomona.images.sources.local import LocalSource
 from pomona.report import thumbnails, write
 from pomona.report.thumbnails import SIDE, provide
+from pomona.store.layout import REPORT, THUMBNAILS
 from pomona.store.recipe import Recipe
-from pomona.store.store import REPORT, THUMBNAILS, Store
+from pomona.store.store import Store
 
 PLANTED = Path(__file__).parents[1] / "planted"
 RECIPE = Recipe("efficientnet_lite0", None, None, 224, 1280)

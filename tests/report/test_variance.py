@@ -8,7 +8,8 @@ import pytest
 import pomona as api
 from conftest import Pomona, draw_photos
 from pomona.report.variance import added_since
-from pomona.store.store import REPORT, Store
+from pomona.store.layout import REPORT
+from pomona.store.store import Store
 
 
 def test_images_added_since_are_held_against_the_projection(pomona: Pomona, tmp_path: Path) -> None:

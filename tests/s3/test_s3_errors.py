@@ -67,8 +67,8 @@ def test_what_is_not_there(bucket: Place, photos: Path, pomona: Pomona) -> None:
         ("run", "s3://no-such-bucket/a", "unused"): "there is no bucket s3://no-such-bucket",
         ("verify", "s3://no-such-bucket/a"): "there is no bucket s3://no-such-bucket",
         ("run", bucket.at("empty"), "unused"): f"no images in {bucket.at('empty')}",
-        ("verify", bucket.at("empty")): "is no pomona store",
-        ("reduce", bucket.at("empty")): "is no pomona store",
+        ("verify", bucket.at("empty")): "is not a pomona store",
+        ("reduce", bucket.at("empty")): "is not a pomona store",
     }
     for args, complaint in told.items():
         ended = pomona(*args)

@@ -15,9 +15,10 @@ from conftest import Pomona, wait_for
 from pomona.errors import StoreBusyError
 from pomona.store.folders.registry import open_folder
 from pomona.store.folders.s3 import S3Folder
+from pomona.store.layout import LOCK, MANIFEST
 from pomona.store.locks import lease
 from pomona.store.locks.lease import LEASE_S, Holder
-from pomona.store.store import LOCK, MANIFEST, Store
+from pomona.store.store import Store
 from s3_server import Place, bucket, fresh_connections, proxy, s3_server
 
 __all__ = ["bucket", "s3_server"]
@@ -25,7 +26,7 @@ __all__ = ["bucket", "s3_server"]
 ELSEWHERE = Holder("1", "pomona run photos out", 42, "node-7", "another kernel")
 HOLDER = """
 import sys
-from pomona.store import Store
+from pomona import Store
 with Store(sys.argv[1]).lock("pomona run here"):
     print("held", flush=True)
     sys.stdin.read()
@@ -125,7 +126,7 @@ def test_a_process_of_this_machine_that_died_holds_nothing(bucket: Place) -> Non
         with pytest.raises(StoreBusyError, match="is in use by pomona run here"):
             Store(out).lock("pomona run").__enter__()
         holder.kill()
-    with Store(out).lock("pomona run") as notice:
+    with Store(out).lock("pomona run") as (_, notice):
         assert notice is None
 
 
@@ -133,7 +134,7 @@ def test_a_holder_gives_signs_of_life(bucket: Place, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(lease, "BEAT_S", 0.01)
     with proxy(bucket.server) as before, fresh_connections():
         monkeypatch.setenv("AWS_ENDPOINT_URL", before.endpoint)
-        with Store(bucket.at("beating")).lock("pomona run") as notice:
+        with Store(bucket.at("beating")).lock("pomona run") as (_, notice):
             assert notice is None
             wait_for(lambda: before.counts["Methods"].get("PUT", 0) >= 5)
             assert Holder.from_bytes(bucket.contents("beating")[LOCK]) is not None

@@ -17,8 +17,9 @@ import pytest
 
 from conftest import Pomona, tables, wait_for
 from pomona.errors import StoreBusyError
+from pomona.store.layout import LOCK, PLAN, part_name
 from pomona.store.locks.lease import LEASE_S, Holder, find_holder
-from pomona.store.store import LOCK, PLAN, Store, part_name
+from pomona.store.store import Store
 
 ELSEWHERE = Holder("1", "pomona run photos out", 42, "node-7", "another kernel")
 
@@ -30,10 +31,10 @@ from pomona.store.store import Store
 lease.this_machine = lambda: "another kernel"
 lease.BEAT_S = float(sys.argv[2])
 store = Store(sys.argv[1])
-with store.lock("pomona run elsewhere"):
+with store.lock("pomona run elsewhere") as (locked, _):
     for _ in itertools.chain(["held"], sys.stdin):
         try:
-            store.write_json("written", {})
+            locked.write_json("written", {})
             print("written", flush=True)
         except Exception as exc:
             print(f"{type(exc).__name__}: {exc}", flush=True)
@@ -107,7 +108,7 @@ def test_who_was_silent_for_too_long_writes_nothing_more(store: Path) -> None:
         assert holder.stdout
         os.utime(store / LOCK, (1, 1))
         # The flock that its kernel still holds is no reason to wait for ever.
-        with Store(store).lock("pomona run here") as notice:
+        with Store(store).lock("pomona run here") as (_, notice):
             assert notice
             assert "pomona run elsewhere" in notice
             (store / "written").unlink()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pomona.errors import StoreWriteError
-from pomona.store.folders.base import TEMPORARIES
 from pomona.store.folders.local import LocalFolder
+from pomona.store.layout import TEMPORARIES
 from unprivileged import unprivileged
 
 

@@ -22,20 +22,12 @@ import pytest
 from pomona.errors import StoreBusyError, StoreError
 from pomona.pca.projection import Projection
 from pomona.store import schemas
-from pomona.store.folders.base import TEMPORARIES
+from pomona.store.layout import LOCK, MANIFEST, PLAN, PROJECTION, TEMPORARIES, part_name
 from pomona.store.locks.lease import find_holder
 from pomona.store.recipe import Recipe
-from pomona.store.store import (
-    LOCK,
-    MANIFEST,
-    PLAN,
-    PROJECTION,
-    Store,
-    Vectors,
-    matrix,
-    part_name,
-    spread,
-)
+from pomona.store.store import Store
+from pomona.store.tables import matrix, spread
+from pomona.store.vectors import Vectors
 from unprivileged import unprivileged
 
 RECIPE = Recipe("efficientnet_lite0", "a" * 64, "b" * 64, 224, 5)
@@ -259,7 +251,7 @@ def test_a_folder_without_a_manifest_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
         with pytest.raises(
-            StoreError, match=r"is no pomona store: it has no pomona.json; make one"
+            StoreError, match=r"is not a pomona store: it has no pomona.json; make one"
         ):
             _ = Store(root).manifest
 
@@ -322,7 +314,7 @@ def test_a_store_that_lost_its_manifest_is_refused(empty: Store) -> None:
     empty.write_table(PLAN, schemas.PLAN.empty_table())
     empty.write_table(part_name("features", 0), rows(0, 1))
     empty.files.delete(MANIFEST)
-    with pytest.raises(StoreError, match=r"is no pomona store and not empty"):
+    with pytest.raises(StoreError, match=r"is not a pomona store and not empty"):
         empty.is_new()
 
 
@@ -418,8 +410,8 @@ def test_the_lock_is_free_after_an_error(empty: Store) -> None:
 
 
 def test_a_locked_folder_is_still_new(empty: Store) -> None:
-    with empty.lock("pomona run"):
-        assert empty.is_new()
+    with empty.lock("pomona run") as (locked, _):
+        assert locked.is_new()
     assert empty.is_new()
 
 

@@ -346,11 +346,11 @@ def test_a_folder_that_is_something_else_is_refused(
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
-    with pytest.raises(StoreError, match="is no pack and not empty"):
+    with pytest.raises(StoreError, match="is not a pack and not empty"):
         packed(photos, tmp_path / "full")
     with pytest.raises(StoreError, match="is a pomona store: choose another folder"):
         packed(photos, finished)
-    with pytest.raises(StoreError, match="is no pack and not empty"):
+    with pytest.raises(StoreError, match="is not a pack and not empty"):
         packed(photos, photos)
 
 
@@ -373,7 +373,7 @@ def test_what_came_there_before_the_lock_was_held_is_refused_too(
     assert contents(dest) == contents(folder)
     thesis = tmp_path / "full" / "thesis.txt"
     thesis.parent.mkdir()
-    with pytest.raises(StoreError, match="is no pack and not empty"):
+    with pytest.raises(StoreError, match="is not a pack and not empty"):
         make_pack(thesis.parent, PackSettings(others), RunSettings(Between(first=thesis.touch)))
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from pomona.engines.base import Engine
 from pomona.store.folders.base import encode_text
-from pomona.store.store import REPORT, THUMBNAILS, Store
+from pomona.store.layout import REPORT, THUMBNAILS
+from pomona.store.store import Store
 
 FORMATS = ("png", "svg")
 PICTURES_S = 60.0

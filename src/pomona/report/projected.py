@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from pomona.images.scan import spread_sample
 from pomona.pca.projection import Projection
 from pomona.store.schemas import IDENTITY
-from pomona.store.store import Store, matrix
+from pomona.store.store import Store
+from pomona.store.tables import matrix
 
 # Every image is compared with every other: beyond these a sample stands for all.
 MOST_IMAGES = 100_000

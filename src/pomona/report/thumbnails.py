@@ -28,8 +28,9 @@ from pomona.images.prefetch import ImageRequest, Prefetcher
 from pomona.images.reader import CarefulReader, Reader, ReadsImages
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
+from pomona.store.layout import THUMBNAILS
 from pomona.store.recipe import Recipe
-from pomona.store.store import THUMBNAILS, Store
+from pomona.store.store import Store
 
 SIDE = 72
 QUALITY = 70

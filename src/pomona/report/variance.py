@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from pomona.pca.projection import Projection
-from pomona.store.store import Store, matrix, part_name
+from pomona.store.layout import part_name
+from pomona.store.store import Store
+from pomona.store.tables import matrix
 
 SHARES = (0.80, 0.90, 0.95, 0.99)
 CURVE_POINTS = 200

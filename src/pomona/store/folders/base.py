@@ -11,8 +11,6 @@ from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
-TEMPORARIES = "_pomona/tmp"
-
 
 def encode_text(text: str) -> bytes:
     """UTF-8; what cannot be, a byte of a file's name that is no UTF-8, as JSON escapes it."""

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from pomona.errors import StoreBusyError, StoreError, StoreWriteError
-from pomona.store.folders.base import TEMPORARIES
+from pomona.store.layout import TEMPORARIES
 from pomona.store.locks import lease
 
 

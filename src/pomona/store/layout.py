@@ -1,0 +1,83 @@
+"""Layout: the names of a store's files and folders, the same for ever."""
+
+from __future__ import annotations
+
+import re
+
+MANIFEST = "pomona.json"
+REPORT = "report.html"
+PLAN = "_pomona/plan.parquet"
+LOCK = "_pomona/lock"
+TEMPORARIES = "_pomona/tmp"
+FORGETTING = "_pomona/forgetting.json"
+THUMBNAILS = "_pomona/thumbnails.parquet"
+PROJECTION = "model_info/projection.npz"
+
+# The folders of a store's parts, each with the suffix of its files. metadata/ comes first, since a
+# lost plan is made again from it: what it lacks is not known.
+FOLDERS = {
+    "metadata": "parquet",
+    "errors": "parquet",
+    "features": "parquet",
+    "pca": "parquet",
+    "csv/metadata": "csv",
+    "csv/errors": "csv",
+    "csv/pca": "csv",
+}
+CSV_TABLES = ("metadata", "errors", "pca")
+
+_PART = re.compile(r".*/part-([0-9]+)\.(?:parquet|csv)")
+
+
+def part_name(table: str, part: int, suffix: str = "parquet") -> str:
+    """Names the file of a part.
+
+    Parameters
+    ----------
+    table : str
+        The folder of a table, one of `FOLDERS`.
+    part : int
+        The part's number.
+    suffix : str
+        "parquet" or "csv".
+
+    Returns
+    -------
+    str
+        The name, relative to the store.
+    """
+    return f"{table}/part-{part:05d}.{suffix}"
+
+
+def part_number(name: str) -> int | None:
+    """Returns the number of the part that a file belongs to; None for a file of no part."""
+    match = _PART.fullmatch(name)
+    return None if match is None else int(match[1])
+
+
+def derived_files(part: int) -> list[str]:
+    """Returns the names of the files that are made from a part's metadata/, errors/ and features/.
+
+    Parameters
+    ----------
+    part : int
+        The part's number.
+    """
+    csv = [part_name(f"csv/{table}", part, "csv") for table in CSV_TABLES]
+    return [part_name("pca", part), *csv]
+
+
+def provenance(footer: dict[str, str] | None) -> dict[str, str]:
+    """Returns what a footer says its file was made from: the generation and the recipe.
+
+    Parameters
+    ----------
+    footer : dict, optional
+        The key-value metadata that pomona put into the file; None for a file without one.
+
+    Returns
+    -------
+    dict
+        "generation" and "recipe", each empty where the footer does not say.
+    """
+    return {key: (footer or {}).get(key, "") for key in ("generation", "recipe")}
