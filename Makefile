@@ -10,7 +10,7 @@ VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 TOOLS := .tools/versitygw .tools/s3proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz bench bench-backbones bench-s3 check \
+.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz mutants bench bench-backbones bench-s3 check \
 	format lock hooks clean
 
 help:  ## List the targets
@@ -50,6 +50,9 @@ faults: .venv/dev $(TOOLS)  ## Kill pomona at every operation on a store and at 
 fuzz: .venv/dev  ## Decode damaged images for ten minutes (SECONDS=600); what they break is kept
 	PYTHONPATH=tests $(BIN)/python tests/corpus/fuzz.py --seconds $(or $(SECONDS),600)
 
+mutants: .venv/dev .venv/mutation  ## Plant faults into the modules that carry the promises; ONLY=plan: into one (an hour)
+	$(BIN)/python tests/mutation/run.py $(ONLY)
+
 bench-s3: .venv/dev $(TOOLS)  ## Measure a bucket on loopback, and one 30 ms away, beside the disk
 	PYTHONPATH=tests $(BIN)/python benchmarks/s3.py
 
@@ -71,6 +74,7 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 	$(LOCK) $(UPGRADE) --group build --output-file requirements/demo.txt
 	$(LOCK) $(UPGRADE) --group build --group spark --output-file requirements/spark.txt
 	$(LOCK) $(UPGRADE) --group build --group test --group spark --group check --output-file requirements/dev.txt
+	$(LOCK) $(UPGRADE) --group build --group mutation --constraint requirements/dev.txt --output-file requirements/mutation.txt
 	$(LOCK) $(UPGRADE) --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
 	$(LOCK) $(UPGRADE) --group build --group test-keras --group spark --extra keras --extra openvino --output-file requirements/keras.txt
 	$(LOCK) $(UPGRADE) --group build --group bench --extra openvino --output-file requirements/bench.txt
