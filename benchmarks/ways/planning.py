@@ -19,10 +19,12 @@ import pyarrow.compute as pc
 from benchmarks.ways import serve
 from pomona.backbones import cache, registry
 from pomona.engines.workers import peak_memory_mb
-from pomona.extraction.task import make_recipe
+from pomona.extraction.recipe import make_recipe
 from pomona.images.sources.local import LocalSource
-from pomona.pipeline import run as pipeline
 from pomona.pipeline.context import RunSettings, open_run
+from pomona.pipeline.extract import extract_features
+from pomona.pipeline.prepare import Job
+from pomona.pipeline.settings import ExtractSettings
 from pomona.store import schemas
 from pomona.store.store import Store
 
@@ -88,13 +90,13 @@ def prepare() -> Callable[..., dict[str, Any]]:
 
     def measure() -> dict[str, Any]:
         engine = Nowhere()
-        extracting = pipeline.ExtractSettings(source=folder)
+        extracting = ExtractSettings(source=folder)
         store = Store(folder / "out")
         source = LocalSource(str(folder))
-        job = pipeline.Job(store, source, catalog, extracting, network, recipe, 0.0)
+        job = Job(store, source, catalog, extracting, network, recipe, 0.0)
         start = time.perf_counter()
-        with open_run(store, RunSettings(engine)) as work:
-            plan = pipeline._extract(work, job)
+        with open_run(store, RunSettings(engine)) as context:
+            plan, _ = extract_features(context, job)
         seconds = time.perf_counter() - start
         if not engine.images == plan.num_rows == images:
             raise RuntimeError(f"{engine.images:,} of {images:,} images reached the engine")

@@ -21,6 +21,7 @@ from benchmarks.ways.bare import OPEN, Run
 from pomona.backbones import cache, registry
 from pomona.engines.workers import forgo_pandas
 from pomona.extraction import task as features
+from pomona.extraction.recipe import make_recipe
 from pomona.images.sources.local import LocalSource
 from pomona.store import plan
 from pomona.store.folders.local import LocalFolder
@@ -33,7 +34,7 @@ def prepare() -> Callable[[], dict[str, Any]]:
     source, files = LocalSource(photos), LocalFolder(out)
     backbone = registry.get(registry.DEFAULT)
     network = dataclasses.replace(cache.load(backbone), runtime=runtime, precision=precision)
-    recipe = features.make_recipe(backbone, network, "stretch")
+    recipe = make_recipe(backbone, network, "stretch")
     work = features.ExtractTask(source, files, recipe, network)
     mine = bundles(source, int(which), int(images))
     ready = np.load(squares)

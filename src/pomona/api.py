@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pomona.backbones import registry
 from pomona.backbones.overrides import ModelOverrides
 from pomona.engines.registry import open_engine
-from pomona.images.decode import MAX_PIXELS
 from pomona.pipeline import run as pipeline
 from pomona.pipeline.context import RunSettings
+from pomona.pipeline.settings import ExtractSettings, ReduceSettings
 from pomona.progress import PlainProgress, Progress
 from pomona.s3.address import Access, place
 from pomona.store.store import Store
 
+# The keyword of `pomona.run` for a field of a settings class, where the two differ.
+_KEYWORDS = {"sha256": "backbone_sha256"}
+
 
 def open(path: str | os.PathLike[str], *, allow_region: Sequence[str] = ()) -> Store:
-    """The store in a folder or at an s3:// address, to be read. Raises StoreError for none there.
+    """Opens a store, to be read.
 
-    allow_region: of AWS's outside the European Economic Area.
+    Parameters
+    ----------
+    path : str or path-like
+        The store's folder, or its s3:// address.
+    allow_region : sequence of str
+        AWS regions outside the European Economic Area that its bucket may be in.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
     """
     store = Store(place(path), Access(tuple(allow_region)))
     _ = store.manifest
@@ -33,28 +48,6 @@ def run(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    backbone: str = registry.DEFAULT,
-    input_size: int | None = None,
-    backbone_sha256: str | None = None,
-    layer: str | None = None,
-    preprocessing: str | None = None,
-    layout: str | None = None,
-    fit: str = "stretch",
-    runtime: str = "onnxruntime",
-    precision: str = "float32",
-    variance: float | None = None,
-    components: int | None = None,
-    include: Sequence[str] = (),
-    labels: str | os.PathLike[str] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    max_pixels: int = MAX_PIXELS,
-    retry_errors: str | None = None,
-    sync: bool = False,
-    yes: bool = False,
-    refit: bool = False,
-    keep_projection: bool = False,
-    csv: bool | None = None,
     thumbnails: bool | None = None,
     engine: str = "local",
     workers: int | None = None,
@@ -65,63 +58,112 @@ def run(
     sse: str | None = None,
     kms_key: str | None = None,
     insecure_endpoint: bool = False,
+    **settings: Any,
 ) -> Store:
-    """The whole way, as `pomona run SOURCE OUT` with the flags of these names; returns the store.
+    """The whole way, as `pomona run SOURCE OUT`: images in; features, PCA, CSV and a report out.
 
-    max_pixels: of an image, before it is refused;
-    retry_errors: "retryable" or "all", as `--retry-errors` and `--retry-errors=all`;
-    progress: whether a line every few seconds goes to stderr. Raises PomonaError.
+    Parameters
+    ----------
+    source, out : str or path-like
+        The folder, pack or s3:// address of the images; the folder or s3:// address of the store.
+    thumbnails : bool, optional
+        Whether the report shows pictures. None: as before, and for a new store yes.
+    engine : {"local", "spark"}
+        Where the work is done.
+    workers : int, optional
+        Worker processes. None: one for each core.
+    master, spark_conf
+        Spark's master, and settings of Spark.
+    progress : bool
+        Whether a line every few seconds goes to stderr.
+    allow_region, sse, kms_key, insecure_endpoint
+        How buckets are used, as the options of these names.
+    **settings
+        Any field of `ExtractSettings`, `ReduceSettings` and `ModelOverrides`, which have the names
+        of the command line's options: `include`, `labels`, `limit`, `backbone`, `input_size`,
+        `variance`, `components`, `retry_errors`, `sync` … (`backbone_sha256` for `sha256`).
+
+    Returns
+    -------
+    Store
+        The store, to be read.
+
+    Raises
+    ------
+    TypeError
+        For a setting that does not exist.
+    PomonaError
+        As `pomona run` fails: see `pomona.errors`.
     """
-    extracting = pipeline.ExtractSettings(
-        source=place(source),
-        include=include,
-        labels=None if labels is None else Path(labels).expanduser(),
-        limit=limit,
-        seed=seed,
-        backbone=backbone,
-        fit=fit,
-        max_pixels=max_pixels,
-        retry_errors=retry_errors,
-        sync=sync,
-        yes=yes,
-        overrides=ModelOverrides(backbone_sha256, layer, input_size, preprocessing, layout),
-        runtime=runtime,
-        precision=precision,
+    unknown = sorted(set(settings) - set(_defaults()))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], _defaults(), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"run() has no setting {unknown[0]!r}{hint}")
+    if settings.get("labels") is not None:
+        settings["labels"] = Path(settings["labels"]).expanduser()
+    overrides = ModelOverrides(**_of(ModelOverrides, settings))
+    extracting = ExtractSettings(
+        source=place(source), overrides=overrides, **_of(ExtractSettings, settings)
     )
-    reducing = pipeline.ReduceSettings(components, variance, refit, keep_projection, csv)
-    running = RunSettings(
+    run_settings = RunSettings(
         open_engine(engine, workers, master=master, conf=spark_conf),
         PlainProgress(sys.stderr) if progress else Progress(),
-        _as_call(
-            str(source), str(out), extracting, extracting.overrides, reducing, thumbnails=thumbnails
-        ),
+        _as_call(source, out, {**settings, "thumbnails": thumbnails}),
         thumbnails,
         access=Access(tuple(allow_region), sse, kms_key, insecure_endpoint),
     )
-    pipeline.run(place(out), extracting, reducing, running)
-    return Store(place(out), running.access)
+    reducing = ReduceSettings(**_of(ReduceSettings, settings))
+    pipeline.run(place(out), extracting, reducing, run_settings)
+    return Store(place(out), run_settings.access)
+
+
+def _fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a settings class that `run` takes, by their keywords."""
+    return {
+        _KEYWORDS.get(field.name, field.name): field
+        for field in dataclasses.fields(kind)
+        if field.name not in ("source", "overrides")
+    }
+
+
+def _defaults() -> dict[str, dataclasses.Field[Any]]:
+    return {**_fields(ExtractSettings), **_fields(ModelOverrides), **_fields(ReduceSettings)}
+
+
+def _of(kind: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that are fields of a class."""
+    return {
+        field.name: settings[keyword]
+        for keyword, field in _fields(kind).items()
+        if keyword in settings
+    }
 
 
 def _as_call(
-    source: str,
-    out: str,
-    *settings: pipeline.ExtractSettings | pipeline.ReduceSettings | ModelOverrides,
-    thumbnails: bool | None,
+    source: str | os.PathLike[str], out: str | os.PathLike[str], settings: Mapping[str, Any]
 ) -> str:
-    """The call that repeats a run."""
-    named = {
-        "backbone_sha256" if field.name == "sha256" else field.name: (
-            getattr(setting, field.name),
-            field.default,
+    """The call that repeats a run: its settings, but for those that are as by default."""
+    words = [repr(str(source)), repr(str(out))]
+    defaults = {name: field.default for name, field in _defaults().items()}
+    for name in [*defaults, "thumbnails"]:
+        value = settings.get(name, defaults.get(name))
+        if value != defaults.get(name):
+            words.append(f"{name}={(str(value) if isinstance(value, Path) else value)!r}")
+    return f"pomona.run({', '.join(words)})"
+
+
+def _signature() -> inspect.Signature:
+    """The signature of `run` with each setting by name, as `help` and editors show it."""
+    own = inspect.signature(run)
+    parameters = [each for each in own.parameters.values() if each.name != "settings"]
+    parameters += [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
         )
-        for setting in settings
-        for field in dataclasses.fields(setting)
-        if field.name not in ("source", "overrides")
-    }
-    given = [
-        f"{name}={(str(value) if isinstance(value, Path) else value)!r}"
-        for name, (value, default) in named.items()
-        if value != default
+        for name, field in _defaults().items()
     ]
-    given += [] if thumbnails is None else [f"{thumbnails=}"]
-    return f"pomona.run({', '.join([repr(source), repr(out), *given])})"
+    return own.replace(parameters=parameters)
+
+
+run.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -12,9 +12,10 @@ from skimage import data as photographs
 
 import pomona
 from pomona.backbones import cache, registry
-from pomona.extraction.task import make_recipe
+from pomona.extraction.recipe import make_recipe
 from pomona.images import jpeg
-from pomona.images.decode import MAX_PIXELS, decode, decode_plain_jpeg
+from pomona.images.decode import decode, decode_plain_jpeg
+from pomona.images.limits import MAX_PIXELS
 
 SIDE = 224
 

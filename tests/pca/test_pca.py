@@ -13,7 +13,8 @@ from sklearn.decomposition import PCA
 
 from pomona.pca.moments import Moments, measure, merge, solve
 from pomona.pca.projection import Projection
-from pomona.reduction.tasks import groups, refit_reason
+from pomona.reduction.measure import groups
+from pomona.reduction.model import refit_reason
 
 Features = npt.NDArray[np.float32]
 

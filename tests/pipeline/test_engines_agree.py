@@ -14,7 +14,8 @@ import pomona
 from conftest import contents, draw_photos
 from pomona.engines.registry import NAMES, open_engine
 from pomona.pipeline.context import RunSettings
-from pomona.pipeline.run import ExtractSettings, ReduceSettings, extract, reduce
+from pomona.pipeline.run import extract, reduce
+from pomona.pipeline.settings import ExtractSettings, ReduceSettings
 
 FOLDERS = ("features", "pca", "metadata", "errors", "csv", "model_info")
 
@@ -63,7 +64,7 @@ class Story:
     def halves(self) -> None:
         """extract and reduce, one after the other, with other settings."""
         extracting = ExtractSettings(
-            self.source, include=("*/Pear/*",), limit=12, seed=3, fit="crop"
+            source=self.source, include=("*/Pear/*",), limit=12, seed=3, fit="crop"
         )
         for engine in NAMES:
             out = self.folder / engine

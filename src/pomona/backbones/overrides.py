@@ -30,3 +30,6 @@ class ModelOverrides:
             raise UsageError(f"--input-size {self.input_size}: give pixels, as 224")
         if self.preprocessing is not None:
             Preprocessing.parse(self.preprocessing)
+
+
+NO_OVERRIDES = ModelOverrides()

@@ -11,12 +11,10 @@ import difflib
 from pathlib import Path
 
 from pomona.backbones.keras import catalog as keras_catalog
-from pomona.backbones.overrides import LARGEST, SMALLEST, ModelOverrides
+from pomona.backbones.overrides import LARGEST, NO_OVERRIDES, SMALLEST, ModelOverrides
+from pomona.backbones.spec import DEFAULT as DEFAULT
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, UsageError
-
-DEFAULT = "efficientnet_lite0"
-NO_OVERRIDES = ModelOverrides()
 
 
 def get(name: str, overrides: ModelOverrides = NO_OVERRIDES) -> Backbone:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+DEFAULT = "efficientnet_lite0"
+
 
 @dataclass(frozen=True)
 class Backbone:

@@ -27,7 +27,7 @@ from pomona.s3.address import Access, place
 if TYPE_CHECKING:
     from pomona.backbones.overrides import ModelOverrides
     from pomona.engines import base as engines
-    from pomona.pipeline.run import ExtractSettings, ReduceSettings
+    from pomona.pipeline.settings import ExtractSettings, ReduceSettings
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
@@ -186,28 +186,28 @@ class Images:
         self, source: str | Path, network: Network, network_file: NetworkFile
     ) -> ExtractSettings:
         """What the pipeline is to do of a source's images."""
-        from pomona.pipeline.run import ExtractSettings
+        from pomona.pipeline.settings import ExtractSettings
 
         if not 0 <= self.max_error_rate <= 1:
             raise UsageError(
                 f"--max-error-rate {self.max_error_rate:g}: a share between 0 and 1 is needed"
             )
         return ExtractSettings(
-            source,
-            tuple(self.include or ()),
-            self.labels,
-            self.limit,
-            self.seed,
-            network.backbone,
-            network.fit,
-            self.image_timeout,
-            self.max_pixels,
-            self.retry_errors,
-            self.sync,
-            self.yes,
-            network_file.overrides(),
-            network.runtime,
-            network.precision,
+            source=source,
+            include=tuple(self.include or ()),
+            labels=self.labels,
+            limit=self.limit,
+            seed=self.seed,
+            backbone=network.backbone,
+            fit=network.fit,
+            image_timeout=self.image_timeout,
+            max_pixels=self.max_pixels,
+            retry_errors=self.retry_errors,
+            sync=self.sync,
+            yes=self.yes,
+            overrides=network_file.overrides(),
+            runtime=network.runtime,
+            precision=network.precision,
         )
 
 
@@ -329,10 +329,14 @@ class Pca:
 
     def reducing(self) -> ReduceSettings:
         """What the pipeline is to do with features."""
-        from pomona.pipeline.run import ReduceSettings
+        from pomona.pipeline.settings import ReduceSettings
 
         return ReduceSettings(
-            self.components, self.variance, self.refit, self.keep_projection, self.csv
+            components=self.components,
+            variance=self.variance,
+            refit=self.refit,
+            keep_projection=self.keep_projection,
+            csv=self.csv,
         )
 
 

@@ -17,9 +17,9 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from pomona.errors import ImageError
 from pomona.images import jpeg
+from pomona.images.limits import MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-MAX_PIXELS = 100_000_000
 # What decoding takes at most, of all formats and modes: tests/sources/test_memory.py measures it.
 BYTES_PER_PIXEL = 17
 STRIP_PIXELS = 2**18

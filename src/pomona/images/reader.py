@@ -18,12 +18,12 @@ from PIL import Image
 
 from pomona.engines.workers import Worker, ending
 from pomona.errors import ImageError
-from pomona.images.decode import MAX_PIXELS, Decoded, decode, decode_plain_jpeg, in_words
+from pomona.images.decode import Decoded, decode, decode_plain_jpeg, in_words
+from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
 from pomona.images.prefetch import ImageRequest, Prefetcher
 from pomona.images.sources.base import Source
 from pomona.images.sources.local import LocalSource
 
-IMAGE_TIMEOUT_S = 60.0
 STDERR = 2
 
 

@@ -18,29 +18,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.errors import StoreError, UsageError
-from pomona.extraction.task import TABLES, is_extracted
-from pomona.pipeline.context import Run, RunSettings, Summary, open_run
-from pomona.pipeline.run import ReduceSettings, reduce_features
-from pomona.reduction.tasks import MOMENTS
+from pomona.extraction.parts import TABLES, is_extracted
+from pomona.pipeline.context import RunContext, RunSettings, open_run
+from pomona.pipeline.finish import Summary, finish
+from pomona.pipeline.reduce import reduce_features
+from pomona.pipeline.settings import ReduceSettings
+from pomona.reduction.measure import MOMENTS
 from pomona.store.folders.base import Folder
-from pomona.store.plan import shards
-from pomona.store.schemas import decode_path, encode_path
-from pomona.store.store import (
+from pomona.store.layout import (
     FORGETTING,
     MANIFEST,
     PLAN,
     PROJECTION,
-    Store,
     derived_files,
     part_name,
     provenance,
 )
+from pomona.store.plan import shards
+from pomona.store.schemas import decode_path, encode_path
+from pomona.store.store import Store
 
-TOLD = 3
+PATHS_NAMED = 3
 
 
 def forget(
-    out: str | Path, paths: Collection[str], running: RunSettings, *, keep_projection: bool = False
+    out: str | Path, paths: Collection[str], settings: RunSettings, *, keep_projection: bool = False
 ) -> Summary:
     """Takes images out of features, pca, CSV, metadata, errors, plan and report.
 
@@ -48,12 +50,13 @@ def forget(
     The projection is fitted anew from what remains, or kept though they had a share in it.
     Raises StoreError for paths that the store does not hold, before anything is changed.
     """
-    store = Store(out, running.access)
+    store = Store(out, settings.access)
     manifest, recipe = store.manifest, store.recipe
     words = ["pomona", "forget", str(out), *(["--keep-projection"] if keep_projection else [])]
     count = f" ({len(paths):,} paths)" if paths else ""
-    running = dataclasses.replace(running, command=shlex.join(words) + count)
-    with open_run(store, running, finishes_forget=True) as work:
+    settings = dataclasses.replace(settings, command=shlex.join(words) + count)
+    with open_run(store, settings, finishes_forget=True) as context:
+        store = context.store
         before = store.plan()
         begun, keeps = _begun(store)
         keep_projection |= keeps
@@ -66,30 +69,33 @@ def forget(
         store.write_json(FORGETTING, {"paths": sorted(wanted), "keep_projection": keep_projection})
         plan = before.filter(pc.invert(pc.is_in(before["path"], pa.array(wanted, pa.string()))))
         todo = list(_erasures(before, plan, wanted, done))
-        for _ in work.map(
+        for _ in context.map(
             "forget", drop_rows, todo, store.files.absolute(), images=lambda item: item.rows
         ):
             pass
         store.write_table(PLAN, plan)
         store.remove_orphans(plan)
+        csv = None
         if manifest["csv"] is not None or store.files.exists(PROJECTION):
             reducing = ReduceSettings(refit=not keep_projection, keep_projection=keep_projection)
-            reduce_features(work, plan, reducing)
-        return _finish(work, wanted, manifest["source"], plan)
+            csv = reduce_features(context, plan, reducing)
+        return _finish(context, wanted, manifest["source"], plan, csv)
 
 
-def _finish(work: Run, wanted: set[str], source: str, plan: pa.Table) -> Summary:
+def _finish(
+    context: RunContext, wanted: set[str], source: str, plan: pa.Table, csv: bool | None
+) -> Summary:
     """Takes the last traces away and tells how many images were forgotten."""
-    store = work.store
+    store = context.store
     store.files.delete(MOMENTS)
     manifest = store.manifest
     for entry in manifest["runs"]:
         entry["command"] = _without(entry["command"], wanted)
     store.write_json(MANIFEST, manifest)
-    work.forgot, work.worked = len(wanted), True
-    summary = work.finish(source, store.recipe, plan)
+    context.has_changes = True
+    summary = finish(context, source, store.recipe, plan, csv=csv, forgotten=len(wanted))
     store.files.delete(FORGETTING)
-    work.progress.note(
+    context.progress.note(
         f"{len(wanted):,} images are forgotten; what {source} still holds of them, the next "
         "`pomona run` takes in again: remove them there too"
     )
@@ -127,10 +133,10 @@ def _check_known(store: Store, paths: set[str], plan: pa.Table, done: set[int]) 
         for name in set(store.part_names(table)) - held:
             unknown -= set(store.read_table(name, ["path"])["path"].to_pylist())
     if unknown:
-        told = ", ".join(repr(path) for path in sorted(unknown)[:TOLD])
-        more = f" and {len(unknown) - TOLD:,} more" if len(unknown) > TOLD else ""
+        named = ", ".join(repr(path) for path in sorted(unknown)[:PATHS_NAMED])
+        more = f" and {len(unknown) - PATHS_NAMED:,} more" if len(unknown) > PATHS_NAMED else ""
         raise StoreError(
-            f"{store.files} holds no {told}{more}: give paths as they stand in metadata/; "
+            f"{store.files} holds no {named}{more}: give paths as they stand in metadata/; "
             "nothing was changed"
         )
 

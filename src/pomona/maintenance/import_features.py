@@ -12,18 +12,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pomona.errors import SourceError, StoreError
-from pomona.extraction.task import is_extracted, write_part
+from pomona.extraction.parts import is_extracted, write_part
 from pomona.images.scan import folder_label
-from pomona.pipeline.context import RunSettings, Summary, open_run
+from pomona.pipeline.context import RunSettings, open_run
+from pomona.pipeline.finish import Summary, finish
 from pomona.store import schemas
+from pomona.store.layout import PLAN
 from pomona.store.plan import make_plan, shards
 from pomona.store.recipe import Recipe
-from pomona.store.store import PLAN, Store, matrix
+from pomona.store.store import Store
+from pomona.store.tables import matrix
 
 BACKBONE = "imported"
 
 
-def import_features(file: Path, out: str | Path, running: RunSettings) -> Summary:
+def import_features(file: Path, out: str | Path, settings: RunSettings) -> Summary:
     """A Parquet table with path, label (or the folders' names) and one column of lists → a store.
 
     All of it is held in memory. Raises SourceError for a table that cannot be used, StoreError
@@ -48,11 +51,12 @@ def import_features(file: Path, out: str | Path, running: RunSettings) -> Summar
         runtime=None,
         precision=None,
     )
-    source, store = os.path.abspath(file), Store(out, running.access)
+    source, store = os.path.abspath(file), Store(out, settings.access)
     if not store.is_new() and store.recipe != recipe:
         raise StoreError(f"{out} holds other features: choose another folder")
     plan = make_plan(_catalog(table))
-    with open_run(store, running) as work:
+    with open_run(store, settings) as context:
+        store = context.store
         if store.is_new():
             store.begin(source, recipe)
         if not plan.equals(store.plan()):
@@ -61,11 +65,11 @@ def import_features(file: Path, out: str | Path, running: RunSettings) -> Summar
         for shard in shards(plan):
             rows = shard.images.num_rows
             if not is_extracted(store, shard, recipe):
-                work.worked = True
+                context.has_changes = True
                 images = shard.images.to_pylist()
                 write_part(store, shard, recipe, images, {}, numbers[at : at + rows])
             at += rows
-        return work.finish(source, recipe, plan)
+        return finish(context, source, recipe, plan)
 
 
 def _read(file: Path) -> pa.Table:
@@ -108,8 +112,8 @@ def _is_numbers(kind: pa.DataType) -> bool:
 def _numbers(file: Path, column: pa.ChunkedArray) -> pa.Array:
     widths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(widths) != 1 or not widths[0]:
-        told = ", ".join(str(width or "none") for width in widths[:5])
-        raise SourceError(f"{file} has rows of different widths ({told}): one is needed")
+        seen = ", ".join(str(width or "none") for width in widths[:5])
+        raise SourceError(f"{file} has rows of different widths ({seen}): one is needed")
     flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks]).cast(pa.float32())
     values = flat.combine_chunks()
     values = pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values

@@ -21,23 +21,24 @@ from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
 from pomona.maintenance.verify_part import REDO, RUN, Finding, VerifyTask, check_part
 from pomona.pca.projection import Projection
-from pomona.pipeline.context import Run, RunSettings
-from pomona.reduction.tasks import MODEL_INFO, MOMENTS, VARIANCE
+from pomona.pipeline.context import RunSettings, run_tasks
+from pomona.reduction.measure import MOMENTS
+from pomona.reduction.model import MODEL_INFO, VARIANCE
 from pomona.store import schemas
-from pomona.store.folders.base import TEMPORARIES
-from pomona.store.plan import label_count, shards
-from pomona.store.recipe import Recipe
-from pomona.store.store import (
+from pomona.store.layout import (
     FOLDERS,
     FORGETTING,
     MANIFEST,
     PLAN,
     PROJECTION,
     REPORT,
+    TEMPORARIES,
     THUMBNAILS,
-    Store,
     part_name,
 )
+from pomona.store.plan import label_count, shards
+from pomona.store.recipe import Recipe
+from pomona.store.store import Store
 
 REDO_INFO = f"delete {MODEL_INFO} and `pomona reduce` the store"
 REFIT = "restore it from a copy, or fit another with `pomona reduce --refit`"
@@ -63,23 +64,23 @@ class Verdict:
         """A line for a store that is whole, else one for each finding."""
         if self.findings:
             return "\n".join(map(str, self.findings))
-        told = [f"whole: {self.images:,} images", f"{self.features:,} features"]
-        told += [f"{self.errors:,} errors", f"{self.parts:,} parts"]
-        told += [f"{self.components:,} components"] if self.components else []
-        told += [f"{self.gone:,} of them not in the source any more"] if self.gone else []
-        return ", ".join(told)
+        facts = [f"whole: {self.images:,} images", f"{self.features:,} features"]
+        facts += [f"{self.errors:,} errors", f"{self.parts:,} parts"]
+        facts += [f"{self.components:,} components"] if self.components else []
+        facts += [f"{self.gone:,} of them no longer in the source"] if self.gone else []
+        return ", ".join(facts)
 
 
-def verify(out: str | Path, running: RunSettings, source: str | Path | None = None) -> Verdict:
+def verify(out: str | Path, settings: RunSettings, source: str | Path | None = None) -> Verdict:
     """Reads all of a store, and with `source` all of its images; writes nothing.
 
     Raises StoreBusyError while a command is at work on it; StoreError where so little can be
     read that nothing can be said of the rest; SourceError.
     """
-    store = Store(out, running.access)
-    images = None if source is None else open_source(source, running.access)
-    with store.shared_lock(), running.engine:
-        work, manifest, recipe = Run(store, running), store.manifest, store.recipe
+    store = Store(out, settings.access)
+    images = None if source is None else open_source(source, settings.access)
+    with store.shared_lock(), settings.engine:
+        manifest, recipe = store.manifest, store.recipe
         findings = list(_check_recipe(manifest, recipe))
         plan = _read_plan(store, findings)
         projection, is_damaged = _read_projection(store, findings)
@@ -89,11 +90,16 @@ def verify(out: str | Path, running: RunSettings, source: str | Path | None = No
         where = None if images is None else images.absolute()
         parts = list(shards(plan))
         csv = manifest["csv"] is True
-        checking = VerifyTask(store.files.absolute(), recipe, projection, csv, where)
+        payload = VerifyTask(store.files.absolute(), recipe, projection, csv, where)
         found: dict[int, list[Finding]] = {}
         totals = {"images": plan.num_rows, "features": 0, "errors": 0, "labels": label_count(plan)}
-        for shard, checked in work.map(
-            "verify", check_part, parts, checking, images=lambda shard: shard.images.num_rows
+        for shard, checked in run_tasks(
+            settings,
+            "verify",
+            check_part,
+            parts,
+            payload,
+            images=lambda shard: shard.images.num_rows,
         ):
             found[shard.part] = checked.findings
             totals["features"] += checked.features
@@ -159,16 +165,16 @@ def _read_projection(store: Store, findings: list[Finding]) -> tuple[Projection 
 def _check_projection(
     store: Store, manifest: dict[str, Any], projection: Projection | None, is_damaged: bool
 ) -> Iterator[Finding]:
-    told = manifest["pca"]
+    recorded = manifest["pca"]
     if projection is None:
-        if told and not is_damaged:
+        if recorded and not is_damaged:
             yield Finding(PROJECTION, "is missing", REFIT)
         return
-    if not _is_told(told, projection):
+    if not _is_recorded(recorded, projection):
         yield Finding(PROJECTION, f"is not the one that {MANIFEST} tells of", REFIT)
     try:
         info = json.loads(store.files.read(MODEL_INFO))
-        is_right = _is_told(info["pca"], projection) and info["recipe"] == manifest["recipe"]
+        is_right = _is_recorded(info["pca"], projection) and info["recipe"] == manifest["recipe"]
     except (OSError, ValueError, TypeError, KeyError):
         is_right = False
     tells = "does not tell of the projection beside it"
@@ -182,22 +188,24 @@ def _is_variance(store: Store, projection: Projection) -> bool:
     """Whether variance.csv has the projection's shares, but for their last bits."""
     try:
         table = pyarrow.csv.read_csv(pa.BufferReader(store.files.read(VARIANCE)))
-        told = [table[name].to_numpy() for name in table.column_names]
+        columns = [table[name].to_numpy() for name in table.column_names]
         explained = projection.explained[: projection.k]
         wanted = [np.arange(1, projection.k + 1), explained, np.cumsum(explained)]
-        return all(np.allclose(*pair, rtol=1e-9) for pair in zip(told, wanted, strict=True))
+        return all(np.allclose(*pair, rtol=1e-9) for pair in zip(columns, wanted, strict=True))
     except (FileNotFoundError, pa.ArrowException, ValueError, TypeError):
         return False
 
 
-def _is_told(told: Any, projection: Projection) -> bool:
+def _is_recorded(recorded: Any, projection: Projection) -> bool:
     """Whether a summary is the projection's, but for the last bits of its share of variance."""
-    if not isinstance(told, dict):
+    if not isinstance(recorded, dict):
         return False
     summary = projection.summary()
     share = summary.pop("variance_explained")
-    said = {name: told.get(name) for name in summary}
-    return said == summary and math.isclose(told.get("variance_explained", -1), share, rel_tol=1e-9)
+    said = {name: recorded.get(name) for name in summary}
+    return said == summary and math.isclose(
+        recorded.get("variance_explained", -1), share, rel_tol=1e-9
+    )
 
 
 def _check_names(

@@ -14,15 +14,17 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from pomona.errors import ImageError, StoreDamagedError
-from pomona.extraction.task import TABLES, part_footer
+from pomona.extraction.parts import TABLES, part_footer
 from pomona.images.prefetch import ImageRequest, Prefetcher
 from pomona.images.sources.base import Source
 from pomona.pca.projection import Projection
 from pomona.store import schemas
 from pomona.store.folders.base import Folder
+from pomona.store.layout import part_name, provenance
 from pomona.store.plan import Shard
 from pomona.store.recipe import Recipe
-from pomona.store.store import PREFIXES, Store, matrix, part_name, provenance, spread
+from pomona.store.store import Store
+from pomona.store.tables import PREFIXES, matrix, spread
 
 RUN = "give the store's `pomona run` again"
 REDO = f"delete it and {RUN}"
@@ -68,14 +70,14 @@ class VerifyResult:
     errors: int
 
 
-def check_part(shard: Shard, work: VerifyTask, attempt: int = 1) -> VerifyResult:
+def check_part(shard: Shard, payload: VerifyTask, attempt: int = 1) -> VerifyResult:
     """Reads all files of a part, and its images where a source is given."""
-    store, findings = Store(work.files), list[Finding]()
-    wanted = part_footer(shard, work.recipe)
+    store, findings = Store(payload.files), list[Finding]()
+    wanted = part_footer(shard, payload.recipe)
     expected = {
         "metadata": schemas.METADATA,
         "errors": schemas.ERRORS,
-        "features": schemas.features(work.recipe.width),
+        "features": schemas.features(payload.recipe.width),
     }
     tables: dict[str, pa.Table] = {}
     for table in TABLES:
@@ -90,12 +92,12 @@ def check_part(shard: Shard, work: VerifyTask, attempt: int = 1) -> VerifyResult
             findings.append(Finding(name, what, RUN))
     if len(tables) == len(TABLES):
         findings += _check_rows(shard, **tables)
-        if work.projection is not None:
-            findings += _check_pca(store, shard, tables["features"], work.projection)
-        if work.csv:
-            findings += _check_csv(store, shard, tables, work.projection)
-    if work.source is not None and "metadata" in tables:
-        findings += _check_source(shard, tables["metadata"], work.source)
+        if payload.projection is not None:
+            findings += _check_pca(store, shard, tables["features"], payload.projection)
+        if payload.csv:
+            findings += _check_csv(store, shard, tables, payload.projection)
+    if payload.source is not None and "metadata" in tables:
+        findings += _check_source(shard, tables["metadata"], payload.source)
     rows = {table: tables[table].num_rows if table in tables else 0 for table in TABLES}
     return VerifyResult(findings, rows["features"], rows["errors"])
 

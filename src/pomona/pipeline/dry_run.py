@@ -11,11 +11,14 @@ import numpy as np
 
 from pomona.backbones.runtime import Network
 from pomona.engines.base import usable_cores
-from pomona.extraction import task as features
+from pomona.extraction.known_rows import count_unknown
+from pomona.extraction.parts import is_extracted
 from pomona.pipeline.context import RunSettings
-from pomona.pipeline.run import ExtractSettings, find_retries, next_plan, prepare
+from pomona.pipeline.extract import find_retries, next_plan
+from pomona.pipeline.prepare import prepare
+from pomona.pipeline.settings import ExtractSettings
 from pomona.progress import duration
-from pomona.reduction import tasks as pca
+from pomona.reduction.measure import groups
 from pomona.store.plan import label_count, shards
 
 # Bytes an image of everything but the features, as measured on 8,710 photographs.
@@ -25,7 +28,7 @@ OTHER_BYTES = 2_000
 @dataclass(frozen=True)
 class DryRun:
     """images: found in the source; to_do: of them, those that the network would run on, or fewer;
-    to_drop: images of the store that --sync would drop.
+    to_drop: images of the store that `sync` would drop.
 
     images_per_second: of all workers, from a trial of the network on this machine; disk_bytes:
     with CSV and about a hundred components.
@@ -54,20 +57,20 @@ class DryRun:
         )
 
 
-def dry_run(out: str | Path, extracting: ExtractSettings, running: RunSettings) -> DryRun:
+def dry_run(out: str | Path, extracting: ExtractSettings, settings: RunSettings) -> DryRun:
     """What `pipeline.run` would do. Raises what it would raise before its first task."""
-    job = prepare(out, extracting, running)
+    job = prepare(out, extracting, settings)
     _, plan, gone = next_plan(job)
     again = find_retries(job, plan)
     to_do = len(again) + sum(
-        features.count_unknown(job.store, shard, job.recipe, besides=again)
+        count_unknown(job.store, shard, job.recipe, besides=again)
         for shard in shards(plan)
-        if not features.is_extracted(job.store, shard, job.recipe)
+        if not is_extracted(job.store, shard, job.recipe)
     )
     width = job.recipe.width
-    groups = pca.groups(Counter(plan["part"].to_pylist())) if to_do else []
+    measured = groups(Counter(plan["part"].to_pylist())) if to_do else []
     # More workers than cores are no faster.
-    rate = _images_per_second(job.network) * min(running.engine.workers, usable_cores())
+    rate = _images_per_second(job.network) * min(settings.engine.workers, usable_cores())
     return DryRun(
         source=job.source,
         store=str(job.store.files),
@@ -75,10 +78,10 @@ def dry_run(out: str | Path, extracting: ExtractSettings, running: RunSettings) 
         labels=label_count(job.catalog),
         to_do=to_do,
         to_drop=gone if extracting.sync else 0,
-        workers=running.engine.workers,
+        workers=settings.engine.workers,
         images_per_second=round(rate, 1),
         seconds=round(to_do / rate, 1),
-        disk_bytes=to_do * (4 * width + OTHER_BYTES) + len(groups) * 8 * width**2,
+        disk_bytes=to_do * (4 * width + OTHER_BYTES) + len(measured) * 8 * width**2,
     )
 
 

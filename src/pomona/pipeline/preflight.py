@@ -11,7 +11,8 @@ from pomona import __version__
 from pomona.engines.base import Engine, Failure
 from pomona.errors import EngineError
 from pomona.images.sources.base import Source
-from pomona.store.folders.base import TEMPORARIES, Folder
+from pomona.store.folders.base import Folder
+from pomona.store.layout import TEMPORARIES
 
 NEEDED = ("PIL", "cv2", "numpy", "pyarrow", "simplejpeg", "threadpoolctl")
 

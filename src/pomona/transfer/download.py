@@ -17,14 +17,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pomona.errors import ObjectStoreError, SourceError, StoreError, UsageError
-from pomona.pipeline.context import Run, RunSettings
+from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import duration
 from pomona.s3.address import Address, is_address
 from pomona.s3.bucket import Bucket, Listed, open_bucket
 from pomona.s3.etag import etag_of
-from pomona.store.folders.base import TEMPORARIES
 from pomona.store.folders.local import LocalFolder
-from pomona.store.store import LOCK, Store
+from pomona.store.layout import LOCK, TEMPORARIES
 
 AT_ONCE, PART_OBJECTS = 16, 256
 # Larger objects come in pieces.
@@ -86,7 +85,7 @@ class DownloadResult:
 def download(
     source: str | Path,
     folder: str | Path,
-    running: RunSettings,
+    settings: RunSettings,
     include: Sequence[str] = (),
     *,
     dry_run: bool = False,
@@ -102,20 +101,19 @@ def download(
         raise UsageError(f"{folder} is no folder on this machine: give the path of one")
     folder = Path(folder)
     address = Address.parse(str(source))
-    bucket = open_bucket(address, running.access)
+    bucket = open_bucket(address, settings.access)
     patterns = [pattern.removeprefix("**/") for pattern in include]
     objects = sorted(
         (each for each in bucket.list_all(address.folder) if _is_wanted(each, address, patterns)),
         key=lambda each: each.key,
     )
     if not objects:
-        raise SourceError(f"there is nothing at {address}: check the prefix and --include")
+        raise SourceError(f"there is nothing at {address}: check the prefix and `include`")
     parts = [objects[at : at + PART_OBJECTS] for at in range(0, len(objects), PART_OBJECTS)]
     results = []
-    with running.engine, _held(folder, running, dry_run=dry_run) as files:
-        work = Run(Store(folder), running)
+    with settings.engine, _held(folder, settings, dry_run=dry_run) as files:
         fetching = DownloadTask(bucket, address, files.absolute(), dry_run)
-        for _, result in work.map("download", fetch, parts, fetching, images=len):
+        for _, result in run_tasks(settings, "download", fetch, parts, fetching, images=len):
             results.append(result)
     refused = [key for result in results for key in result.refused]
     fetched = sum(result.fetched for result in results)
@@ -136,7 +134,7 @@ def _is_wanted(each: Listed, address: Address, patterns: list[str]) -> bool:
     name = each.key[len(address.folder) :]
     if not name or name.endswith("/"):  # what some tools make for a folder
         return False
-    if name == LOCK or name.startswith(f"{TEMPORARIES}/"):  # of those who work on a store there
+    if name == LOCK or name.startswith(f"{TEMPORARIES}/"):  # of those who payload on a store there
         return False
     own = name.rpartition("/")[2]
     return not patterns or any(
@@ -145,14 +143,14 @@ def _is_wanted(each: Listed, address: Address, patterns: list[str]) -> bool:
 
 
 @contextmanager
-def _held(folder: Path, running: RunSettings, *, dry_run: bool) -> Iterator[LocalFolder]:
+def _held(folder: Path, settings: RunSettings, *, dry_run: bool) -> Iterator[LocalFolder]:
     """The folder for this command alone, without what a dead one left in it; no trace is left."""
     if dry_run:
         yield LocalFolder(folder)
         return
-    with LocalFolder(folder).lock(LOCK, running.command) as (files, notice):
+    with LocalFolder(folder).lock(LOCK, settings.command) as (files, notice):
         if notice:
-            running.progress.note(notice)
+            settings.progress.note(notice)
         files.sweep()
         yield files
         files.delete(TEMPORARIES)
@@ -161,17 +159,17 @@ def _held(folder: Path, running: RunSettings, *, dry_run: bool) -> Iterator[Loca
         shutil.rmtree(own, ignore_errors=True)
 
 
-def fetch(objects: list[Listed], work: DownloadTask, attempt: int = 1) -> DownloadResult:
+def fetch(objects: list[Listed], payload: DownloadTask, attempt: int = 1) -> DownloadResult:
     """Brings files to the state of their objects, several at once."""
     refused = []
     with ThreadPoolExecutor(AT_ONCE) as threads:
         todo = []
         for each in objects:
-            name = each.key[len(work.address.folder) :]
-            if not is_safe(name) or not _stays_inside(work.files.root, name):
+            name = each.key[len(payload.address.folder) :]
+            if not is_safe(name) or not _stays_inside(payload.files.root, name):
                 refused.append(each.key)
             else:
-                todo.append((each, threads.submit(_fetch_one, each, name, work)))
+                todo.append((each, threads.submit(_fetch_one, each, name, payload)))
         sizes = []
         for each, future in todo:
             try:
@@ -197,20 +195,20 @@ def _stays_inside(root: Path, name: str) -> bool:
     return Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))
 
 
-def _fetch_one(each: Listed, name: str, work: DownloadTask) -> bool:
+def _fetch_one(each: Listed, name: str, payload: DownloadTask) -> bool:
     """Whether the object was, or is to be, fetched. Raises _NoFileError, PomonaError."""
     try:
-        if _is_there(work.files.path(name), each):
+        if _is_there(payload.files.path(name), each):
             return False
     except OSError as exc:  # a name that is too long, or below another file
         raise _NoFileError from exc
-    if work.dry_run:
+    if payload.dry_run:
         return True
     try:
-        with work.files.create(name) as file:
+        with payload.files.create(name) as file:
             for start in range(0, each.size_bytes, PIECE_BYTES):
                 size = min(PIECE_BYTES, each.size_bytes - start)
-                file.write(_piece(each, start, size, work.bucket))
+                file.write(_piece(each, start, size, payload.bucket))
     except StoreError as exc:
         if isinstance(exc.__cause__, (NotADirectoryError, IsADirectoryError, FileExistsError)):
             raise _NoFileError from exc

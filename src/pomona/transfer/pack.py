@@ -22,17 +22,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pomona.errors import ImageError, SourceError, StoreError, UsageError
+from pomona.images.catalog import find_images
 from pomona.images.prefetch import ImageRequest
 from pomona.images.reader import CarefulReader, Reader
 from pomona.images.sources import pack
 from pomona.images.sources.base import Source
 from pomona.images.sources.pack import MANIFEST, PACKING, Part
 from pomona.images.sources.registry import open_source
-from pomona.pipeline.context import Run, RunSettings
-from pomona.pipeline.run import ExtractSettings, find_images
+from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import duration
 from pomona.store import schemas
 from pomona.store.folders.base import Folder
+from pomona.store.manifest import is_new
 from pomona.store.plan import Shard, label_count, shards
 from pomona.store.store import Store
 
@@ -59,7 +60,7 @@ class PackSettings:
 
     def __post_init__(self) -> None:
         if self.size_bytes < 1:
-            raise UsageError(f"--size {self.size_bytes}: at least 1 byte is needed")
+            raise UsageError(f"`size` {self.size_bytes}: at least 1 byte is needed")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class PackSummary:
 
 
 def make_pack(
-    dest: str | Path, packing: PackSettings, running: RunSettings, *, dry_run: bool = False
+    dest: str | Path, packing: PackSettings, settings: RunSettings, *, dry_run: bool = False
 ) -> PackSummary:
     """Packs a source's images into `dest`, or what is left to do of it.
 
@@ -104,30 +105,28 @@ def make_pack(
     StoreWriteError, EngineError.
     """
     start = time.perf_counter()
-    store = Store(dest, running.access)
-    source = open_source(packing.source, running.access)
+    store = Store(dest, settings.access)
+    source = open_source(packing.source, settings.access)
     before = _check_dest(store)
-    wanted = ExtractSettings(packing.source, packing.include, packing.labels)
-    catalog = find_images(source, wanted, running)
+    catalog = find_images(source, settings.progress, include=packing.include, labels=packing.labels)
     _check_replaces(before, catalog, store, yes=packing.yes)
     parts = list(shards(_plan(catalog, packing.size_bytes)))
     done, kept = _find_parts(store.files, parts, before)
     todo = [shard for shard in parts if shard.part not in done]
     if not dry_run:
-        with running.engine, store.lock(running.command) as notice:
+        with settings.engine, store.lock(settings.command) as (store, notice):
             if notice:
-                running.progress.note(notice)
+                settings.progress.note(notice)
             # Another command may have been here since.
             before = _check_dest(store)
             _check_replaces(before, catalog, store, yes=packing.yes)
             done, kept = _find_parts(store.files, parts, before)
             todo = [shard for shard in parts if shard.part not in done]
-            work = Run(store, running)
             group_bytes = max(LEAST_GROUP_BYTES, packing.size_bytes // ROW_GROUPS)
             writing = PackTask(source.absolute(), store.files.absolute(), group_bytes, kept)
             if todo:
                 store.files.write(PACKING, b"made by pomona pack\n")
-            for shard, part in work.map("pack", pack_part, todo, writing, images=_rows):
+            for shard, part in run_tasks(settings, "pack", pack_part, todo, writing, images=_rows):
                 done[shard.part] = part
             _finish(store, catalog, [done[shard.part] for shard in parts])
     return PackSummary(
@@ -152,13 +151,8 @@ def _check_dest(store: Store) -> pack.Pack | None:
     found = pack.open_pack(store.files)
     if found is not None:
         return found
-    if not pack.is_unfinished(store.files):
-        try:
-            is_new = store.is_new()
-        except StoreError as exc:
-            raise StoreError(str(exc).replace("is no pomona store", "is no pack")) from exc
-        if not is_new:
-            raise StoreError(f"{store.files} is a pomona store: choose another folder for the pack")
+    if not pack.is_unfinished(store.files) and not is_new(store.files, "pack"):
+        raise StoreError(f"{store.files} is a pomona store: choose another folder for the pack")
     return None
 
 
@@ -173,7 +167,7 @@ def _check_replaces(
     if gone * 2 > len(paths):
         raise SourceError(
             f"{store.files} is a pack of other images: {gone:,} of its {len(paths):,} are not "
-            "in the source; choose another folder, or give --yes to replace them"
+            "in the source; choose another folder, or give `yes` to replace them"
         )
 
 
@@ -243,19 +237,19 @@ class PackTask:
     kept: frozenset[str]
 
 
-def pack_part(shard: Shard, work: PackTask, attempt: int = 1) -> Part:
+def pack_part(shard: Shard, payload: PackTask, attempt: int = 1) -> Part:
     """Writes the file of a part whole, a row group at a time; returns what the manifest says of it.
 
     An image that cannot be read is a row with its reason. Raises StoreWriteError, StoreBusyError.
     """
-    name = next(name for name in _part_names(shard) if name not in work.kept)
-    with work.files.create(name) as file:
-        _write(file, shard, work, attempt)
-    part, _ = pack.read_part(work.files, name)
+    name = next(name for name in _part_names(shard) if name not in payload.kept)
+    with payload.files.create(name) as file:
+        _write(file, shard, payload, attempt)
+    part, _ = pack.read_part(payload.files, name)
     return part
 
 
-def _write(file: BinaryIO, shard: Shard, work: PackTask, attempt: int) -> None:
+def _write(file: BinaryIO, shard: Shard, payload: PackTask, attempt: int) -> None:
     firsts, errors, retryable = [], 0, 0
     with pq.ParquetWriter(
         file,
@@ -265,7 +259,7 @@ def _write(file: BinaryIO, shard: Shard, work: PackTask, attempt: int) -> None:
         write_statistics=False,
         write_page_checksum=True,
     ) as writer:
-        for rows in _groups(shard, work, attempt):
+        for rows in _groups(shard, payload, attempt):
             firsts.append(rows[0]["path"])
             reasons = [row["reason"] for row in rows if row["reason"]]
             errors += len(reasons)
@@ -281,11 +275,11 @@ def _write(file: BinaryIO, shard: Shard, work: PackTask, attempt: int) -> None:
         )
 
 
-def _groups(shard: Shard, work: PackTask, attempt: int) -> Iterator[list[dict[str, Any]]]:
+def _groups(shard: Shard, payload: PackTask, attempt: int) -> Iterator[list[dict[str, Any]]]:
     """The rows of each row group, with their images' bytes."""
     rows: list[dict[str, Any]] = []
     size = 0
-    reader = Reader(work.source)
+    reader = Reader(payload.source)
     with reader if attempt == 1 else CarefulReader(reader) as images:
         rows_wanted = shard.images.to_pylist()
         images.expect(
@@ -301,7 +295,7 @@ def _groups(shard: Shard, work: PackTask, attempt: int) -> Iterator[list[dict[st
             except ImageError as exc:
                 row.update(reason=exc.reason, detail=exc.detail or None)
             rows.append(row)
-            if size >= work.group_bytes or len(rows) == pack.MAX_ROWS:
+            if size >= payload.group_bytes or len(rows) == pack.MAX_ROWS:
                 yield rows
                 rows, size = [], 0
     if rows:

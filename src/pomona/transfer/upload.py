@@ -16,20 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pomona.errors import ImageError, ObjectStoreError, UsageError
+from pomona.images.catalog import find_images
 from pomona.images.prefetch import ImageRequest
 from pomona.images.reader import CarefulReader, Reader
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
 from pomona.images.stripping.strip import strip_metadata
-from pomona.pipeline.context import Run, RunSettings
-from pomona.pipeline.run import ExtractSettings, find_images
+from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import duration
 from pomona.s3.address import Address, is_address
 from pomona.s3.bucket import Bucket, Listed, open_bucket
 from pomona.s3.etag import etag_of
 from pomona.store.plan import Shard, make_plan, shards
 from pomona.store.schemas import decode_path
-from pomona.store.store import Store
 
 AT_ONCE, AHEAD_BYTES = 16, 64 * 2**20
 MAX_KEY_BYTES = 1024
@@ -88,7 +87,7 @@ class UploadSummary:
 
 
 @dataclass(frozen=True)
-class Part:
+class UploadBatch:
     """Some of the images, and what lies under their keys: an object of the same order, or None."""
 
     shard: Shard
@@ -117,7 +116,7 @@ class UploadResult:
 
 
 def upload(
-    to: str | Path, uploading: UploadSettings, running: RunSettings, *, dry_run: bool = False
+    to: str | Path, uploading: UploadSettings, settings: RunSettings, *, dry_run: bool = False
 ) -> UploadSummary:
     """Sends what is new or changed. Raises UsageError, SourceError, ObjectStoreError, EngineError.
 
@@ -127,22 +126,22 @@ def upload(
     if not is_address(to):
         raise UsageError(f"{to} is no address: give s3://BUCKET or s3://BUCKET/PREFIX")
     address = Address.parse(str(to))
-    bucket = open_bucket(address, running.access)
-    source = open_source(uploading.source, running.access)
-    catalog = find_images(source, ExtractSettings(uploading.source, uploading.include), running)
+    bucket = open_bucket(address, settings.access)
+    source = open_source(uploading.source, settings.access)
+    catalog = find_images(source, settings.progress, include=uploading.include)
     objects = {each.key: each for each in bucket.list_all(address.folder)}
     if not dry_run:
         keys = {address.key(decode_path(path)) for path in catalog["path"].to_pylist()}
         _end_old_uploads(bucket, address, keys)
     parts = [
-        Part(shard, [objects.get(address.key(decode_path(path))) for path in _paths(shard)])
+        UploadBatch(shard, [objects.get(address.key(decode_path(path))) for path in _paths(shard)])
         for shard in shards(make_plan(catalog))
     ]
     sending = UploadTask(source.absolute(), bucket, address, uploading.strip_metadata, dry_run)
     results = []
-    with running.engine:
-        work = Run(Store(str(to), running.access), running)
-        for _, result in work.map(
+    with settings.engine:
+        for _, result in run_tasks(
+            settings,
             "upload",
             send,
             parts,
@@ -183,13 +182,13 @@ def _end_old_uploads(bucket: Bucket, address: Address, keys: set[str]) -> None:
         return
 
 
-def send(part: Part, work: UploadTask, attempt: int = 1) -> UploadResult:
+def send(part: UploadBatch, payload: UploadTask, attempt: int = 1) -> UploadResult:
     """Puts the images of a part into the bucket, several at once, but for those that are there."""
     refused: list[Refused] = []
     sent = sent_bytes = 0
     rows = part.shard.images.to_pylist()
     waiting: dict[Future[None], int] = {}
-    reader = Reader(work.source)
+    reader = Reader(payload.source)
     with (
         ThreadPoolExecutor(AT_ONCE) as threads,
         reader if attempt == 1 else CarefulReader(reader) as images,
@@ -199,18 +198,18 @@ def send(part: Part, work: UploadTask, attempt: int = 1) -> UploadResult:
         )
         for row, listed in zip(rows, part.found, strict=True):
             try:
-                key = _key(work.address, row["path"])
+                key = _key(payload.address, row["path"])
                 data = images.fetch(row["path"], row["fingerprint"])
-                data = strip_metadata(data) if work.strip else data
+                data = strip_metadata(data) if payload.strip else data
             except ImageError as exc:
                 refused.append(Refused(row["path"], exc.reason, exc.detail))
                 continue
-            if listed is not None and _is_there(work.bucket, listed, data):
+            if listed is not None and _is_there(payload.bucket, listed, data):
                 continue
             sent, sent_bytes = sent + 1, sent_bytes + len(data)
-            if work.dry_run:
+            if payload.dry_run:
                 continue
-            waiting[threads.submit(_put, work.bucket, key, data)] = len(data)
+            waiting[threads.submit(_put, payload.bucket, key, data)] = len(data)
             while waiting and (len(waiting) >= 2 * AT_ONCE or sum(waiting.values()) > AHEAD_BYTES):
                 _settle(waiting, wait(waiting, return_when=FIRST_COMPLETED).done)
         _settle(waiting, set(waiting))

@@ -1,0 +1,92 @@
+"""Images in memory become an array of features."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pomona.backbones import cache, registry
+from pomona.backbones.overrides import ModelOverrides
+from pomona.errors import BackboneError, ImageError, PomonaError, UsageError
+from pomona.extraction.batches import Batches
+from pomona.extraction.recipe import make_recipe
+from pomona.images.decode import Pixels, array_to_rgb, decode, to_rgb
+from pomona.images.fetch import fetch
+from pomona.stopwatch import Stopwatch
+from pomona.store import schemas
+from pomona.store.recipe import Recipe
+
+
+def featurize(
+    images: Sequence[str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]],
+    recipe: Recipe | None = None,
+) -> npt.NDArray[np.float32]:
+    """Images in memory → float32[n, width], exactly what a store of this recipe would hold.
+
+    Each image is a path, the bytes of an image file, a Pillow image or a uint8[h, w, 3] array.
+    Without a recipe: the default backbone, the whole image stretched.
+    Raises ImageError for the first image that gives no features, BackboneError when the recipe's
+    network is not to be had, UsageError for a single image.
+    """
+    if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
+        raise UsageError("featurize takes a list of images: put the one into brackets")
+    if not isinstance(recipe, Recipe | None):
+        raise UsageError(f"featurize takes a Recipe, as store.recipe, not {recipe!r}")
+    if recipe is not None and recipe.input_size is None:
+        raise BackboneError("these features were imported: only what made them can make more")
+    name = recipe.backbone if recipe else registry.DEFAULT
+    try:
+        backbone = registry.get(
+            name, ModelOverrides(input_size=recipe.input_size if recipe else None)
+        )
+    except PomonaError as exc:
+        if not name.endswith(".onnx"):
+            raise
+        raise BackboneError(
+            f"these features are of a file {name}: `pomona backbones export FILE.onnx {name}` with "
+            "the flags of its run makes one, in the current folder, that says how it is read"
+        ) from exc
+    network = cache.load(backbone)
+    if recipe is not None:
+        runtime, precision = (
+            recipe.runtime or network.runtime,
+            recipe.precision or network.precision,
+        )
+        network = dataclasses.replace(network, runtime=runtime, precision=precision)
+    if recipe is None:
+        recipe = make_recipe(backbone, network, "stretch")
+    elif recipe.model_sha256 != network.digest:
+        raise BackboneError(
+            f"the recipe's {recipe.backbone} is not the one that this pomona has: "
+            "use the version and the weights that made the store"
+        )
+    batches = Batches(len(images), network, recipe, Stopwatch())
+    for row, image in enumerate(images):
+        try:
+            batches.add(row, _pixels(image, recipe.side))
+        except ImageError as exc:
+            name = f" ({image})" if isinstance(image, (str, os.PathLike)) else ""
+            detail = f"image {row}{name}: {exc.detail}".removesuffix(": ")
+            raise ImageError(exc.stage, exc.reason, detail) from exc
+    batches.flush()
+    return batches.features
+
+
+def _pixels(
+    image: str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8], side: int | None
+) -> Pixels:
+    if isinstance(image, bytes):
+        return decode(image, side=side).pixels
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if isinstance(image, np.ndarray):
+        return array_to_rgb(image)
+    path = Path(image)
+    data = fetch(str(path.parent), schemas.encode_path(path.name))
+    return decode(data, side=side).pixels

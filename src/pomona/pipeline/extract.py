@@ -1,0 +1,162 @@
+"""The first half: the store's features/, metadata/ and errors/ follow the source."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections import defaultdict
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona import report
+from pomona.errors import SourceError, StoreDamagedError
+from pomona.extraction.error_rows import drop_errors, find_errors
+from pomona.extraction.parts import is_extracted
+from pomona.extraction.task import ExtractTask, extract
+from pomona.pipeline import preflight
+from pomona.pipeline.bundling import in_tasks
+from pomona.pipeline.context import RunContext
+from pomona.pipeline.finish import ExtractTotals
+from pomona.pipeline.prepare import Job, check_fits
+from pomona.store.layout import PLAN
+from pomona.store.plan import Shard, make_plan, present, shards
+from pomona.store.recipe import Recipe
+from pomona.store.store import Store
+
+
+def extract_features(context: RunContext, job: Job) -> tuple[pa.Table, ExtractTotals]:
+    """Brings features/, metadata/ and errors/ to the source's state.
+
+    Returns
+    -------
+    plan : pyarrow.Table
+        The store's images, of schema `schemas.PLAN`.
+    totals : ExtractTotals
+        What was done for it.
+    """
+    store = context.store
+    job = dataclasses.replace(job, store=store)  # what is read of it now, only we may change
+    first = job.catalog.slice(0, 1).to_pylist()[0]
+    image = preflight.Image(job.images, first["path"], first["fingerprint"])
+    preflight.check(context.engine, store.files, image, job.recipe.runtime)
+    context.watch.seconds["scan"] += job.scan_seconds
+    if store.is_new():
+        store.begin(job.source, job.recipe)
+    else:
+        # Once more, now that nobody else can change it.
+        check_fits(store, job.recipe, job.source, job.catalog)
+    plan = _update_plan(context, job)
+    with context.watch.timed("extract"):
+        totals = _extract(context, job, plan)
+    return plan, totals
+
+
+def _update_plan(context: RunContext, job: Job) -> pa.Table:
+    """Writes the next plan, and removes the rows and files that it has no use for."""
+    store, progress, sync = context.store, context.progress, job.extracting.sync
+    previous, plan, gone = next_plan(job)
+    if gone and job.extracting.takes_whole_source:
+        fate = "dropped" if sync else "kept; `sync` drops them"
+        progress.note(f"{gone:,} images of the store are no longer in the source: they are {fate}")
+    relabelled = _count_relabelled(plan, previous)
+    if relabelled:
+        progress.note(f"{relabelled:,} images have another label or split than before")
+    if (gone and sync) or not plan.equals(previous):
+        store.write_table(PLAN, plan)
+    # Parts that `sync` emptied, now or in a run that was stopped.
+    context.has_changes |= store.remove_orphans(plan) > 0
+    again = find_retries(job, plan)
+    if again:
+        progress.note(f"{len(again):,} images that gave no features are tried again")
+        drop_errors(store, plan, again)
+    return plan
+
+
+def _extract(context: RunContext, job: Job, plan: pa.Table) -> ExtractTotals:
+    """Runs the images of the parts that are not done."""
+    store = context.store
+    existing = store.parts_with_files()
+    found = [
+        dataclasses.replace(shard, is_new=shard.part not in existing) for shard in shards(plan)
+    ]
+    done = are_extracted(store, found, job.recipe)
+    todo = [shard for shard, is_done in zip(found, done, strict=True) if not is_done]
+    payload = ExtractTask(
+        source=job.images,
+        files=store.files.absolute(),
+        recipe=job.recipe,
+        network=dataclasses.replace(job.network, threads=context.engine.threads),
+        image_timeout_s=job.extracting.image_timeout,
+        max_pixels=job.extracting.max_pixels,
+    )
+    if todo:
+        report.prepare()
+    results = context.map(
+        "extract",
+        extract,
+        in_tasks(context, todo, _count_images, waits=job.images.ahead > 1),
+        payload,
+        images=lambda shards: sum(map(_count_images, shards)),
+        errors=lambda result: result.errors,
+    )
+    images, worker_seconds = 0, defaultdict[str, float](float)
+    for _, result in results:
+        images += result.ran
+        for step, seconds in result.seconds.items():
+            worker_seconds[step] += seconds
+    return ExtractTotals(images, worker_seconds)
+
+
+def _count_images(shard: Shard) -> int:
+    return len(shard.images)
+
+
+def are_extracted(store: Store, found: list[Shard], recipe: Recipe) -> list[bool]:
+    """Whether the files of each shard are what the plan says."""
+    return store.map_concurrent(lambda shard: is_extracted(store, shard, recipe), found)
+
+
+def next_plan(job: Job) -> tuple[pa.Table, pa.Table, int]:
+    """The store's plan without what `sync` drops, its next plan, and how many images are gone.
+
+    Raises
+    ------
+    SourceError
+        If `sync` would drop most of the store.
+    """
+    before, extracting = job.store.plan(), job.extracting
+    kept = present(before, job.catalog)
+    gone = before.num_rows - kept.num_rows
+    if extracting.sync and not extracting.yes and gone * 2 > before.num_rows:
+        raise SourceError(
+            f"{job.source} lacks {gone:,} of the {before.num_rows:,} images of {job.store.files}: "
+            "check that all of it is there, or add `yes` to drop them"
+        )
+    previous = kept if extracting.sync else before
+    return previous, make_plan(job.catalog, previous, _first_new_part(job.store, before)), gone
+
+
+def _first_new_part(store: Store, plan: pa.Table) -> int:
+    """One that no image had when the projection was fitted, nor has now."""
+    projection = None
+    with contextlib.suppress(StoreDamagedError):
+        projection = store.find_projection()
+    fitted = -1 if projection is None or projection.last_part is None else projection.last_part
+    last: int = pc.max(plan["part"]).as_py() if plan.num_rows else -1
+    return max(fitted, last) + 1
+
+
+def find_retries(job: Job, plan: pa.Table) -> set[str]:
+    """The paths of the images whose error rows are to be tried again."""
+    which = job.extracting.retry_errors
+    return set() if which is None else find_errors(job.store, plan, job.catalog, which)
+
+
+def _count_relabelled(plan: pa.Table, previous: pa.Table) -> int:
+    """How many of the previous plan's images, the plan's first, have another label or split."""
+    names = ["label", "split"]
+    now, before = plan.slice(0, previous.num_rows).select(names), previous.select(names)
+    if now.equals(before):
+        return 0
+    return sum(a != b for a, b in zip(now.to_pylist(), before.to_pylist(), strict=True))

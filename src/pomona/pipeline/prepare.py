@@ -1,0 +1,133 @@
+"""The job of a run: found, and checked against the store, before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona.backbones import cache, registry, runtime
+from pomona.backbones.runtime import Network
+from pomona.engines.base import Engine
+from pomona.errors import EngineError, StoreError
+from pomona.extraction.recipe import make_recipe
+from pomona.images.catalog import find_images
+from pomona.images.sources.base import Source
+from pomona.images.sources.registry import open_source
+from pomona.pipeline.context import RunSettings
+from pomona.pipeline.settings import ExtractSettings
+from pomona.store.recipe import Recipe
+from pomona.store.store import Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is to do.
+
+    Attributes
+    ----------
+    store : Store
+        The store as it is, to be read.
+    images : Source
+        Where the images are read.
+    catalog : pyarrow.Table
+        The images, of schema `schemas.CATALOG`.
+    extracting : ExtractSettings
+        As the user gave them.
+    network : Network
+        What the images run through.
+    recipe : Recipe
+        What decides their features.
+    scan_seconds : float
+        How long it took to find the images.
+    """
+
+    store: Store
+    images: Source
+    catalog: pa.Table
+    extracting: ExtractSettings
+    network: Network
+    recipe: Recipe
+    scan_seconds: float
+
+    @property
+    def source(self) -> str:
+        """The source's name in the manifest."""
+        return str(self.images)
+
+
+def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings) -> Job:
+    """Scans the source, loads the network, and checks that both fit the store.
+
+    Raises
+    ------
+    UsageError, BackboneError, SourceError, StoreError
+        If one of them cannot be used, or does not fit the store.
+    EngineError
+        If the network is too large for the engine.
+    """
+    start = time.perf_counter()
+    store = Store(out, settings.access)
+    is_new = store.is_new()
+    backbone = registry.get(extracting.backbone, extracting.overrides)
+    if backbone.note:
+        settings.progress.note(backbone.note)
+    images = open_source(extracting.source, settings.access)
+    catalog = find_images(
+        images,
+        settings.progress,
+        include=extracting.include,
+        labels=extracting.labels,
+        limit=extracting.limit,
+        seed=extracting.seed,
+        sync=extracting.sync,
+    )
+    seconds = time.perf_counter() - start
+    network = dataclasses.replace(
+        cache.load(backbone), runtime=extracting.runtime, precision=extracting.precision
+    )
+    _check_engine(settings.engine, network)
+    recipe = make_recipe(backbone, network, extracting.fit)
+    images = images.absolute()
+    if not is_new:
+        check_fits(store, recipe, str(images), catalog)
+    return Job(store, images, catalog, extracting, network, recipe, seconds)
+
+
+def _check_engine(engine: Engine, network: Network) -> None:
+    limit = engine.max_payload_bytes
+    if limit is not None and len(network.model) > limit:
+        raise EngineError(
+            f"{network.backbone} is {len(network.model):,} bytes, {engine.name} can send "
+            f"{limit:,} to its workers: choose a smaller network, or `engine` local"
+        )
+    if engine.name == "local":  # of another engine's machines only its workers can tell
+        runtime.check_machine(network.runtime, network.precision)
+
+
+def check_fits(store: Store, recipe: Recipe, source: str, catalog: pa.Table) -> None:
+    """Raises StoreError for a store of another recipe, or of another source.
+
+    A source may have moved: then most of the images that both know have the same size.
+    """
+    manifest, made = store.manifest, store.recipe
+    if made.digest != manifest["recipe"]["digest"] or made != recipe:
+        differences = "; ".join(made.differences(recipe)) or "it was made by a later version"
+        raise StoreError(
+            f"{store.files} was made by another recipe ({differences}): "
+            "use the settings that made it, or choose another folder"
+        )
+    plan = store.plan()
+    if manifest["source"] == source or not plan.num_rows:
+        return
+    at = pc.index_in(catalog["path"], value_set=plan["path"])
+    same = pc.equal(plan["size_bytes"].take(at), catalog["size_bytes"])
+    if (pc.sum(same).as_py() or 0) * 2 < max(1, len(at) - at.null_count):
+        raise StoreError(
+            f"{store.files} holds other images, those of {manifest['source']}: "
+            "choose another folder"
+        )

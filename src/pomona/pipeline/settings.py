@@ -1,0 +1,149 @@
+"""The settings of the pipeline's two halves, each with its default, once.
+
+The command line and `pomona.run` take names and defaults from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pomona.backbones.overrides import NO_OVERRIDES, ModelOverrides
+from pomona.backbones.spec import DEFAULT
+from pomona.errors import UsageError
+from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
+
+FITS = ("stretch", "crop")
+RETRIES = ("retryable", "all")
+DEFAULT_VARIANCE = 0.90
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractSettings:
+    """Which images to take, and how they become features.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder of images, a pack, or the address of either in a bucket.
+    include : sequence of str
+        Glob patterns; an image's path or name must match one of them. Empty: all images.
+    labels : Path, optional
+        A CSV file with the columns path, label and perhaps split. None: the folders' names.
+    limit : int, optional
+        The most images to take, drawn evenly from the labels.
+    seed : int
+        The seed of that draw.
+    backbone : str
+        A network's name, or the path of an ONNX file.
+    fit : {"stretch", "crop"}
+        Whether the network sees the whole image or its central square.
+    image_timeout : float
+        Seconds after which an image that is still being read becomes an error row.
+    max_pixels : int
+        Pixels above which an image becomes an error row, before it is decoded.
+    retry_errors : {"retryable", "all"}, optional
+        The error rows to try again. None: those whose file has changed.
+    sync : bool
+        Whether to drop the images that the source no longer has.
+    yes : bool
+        Whether to drop them even if they are most of the store.
+    overrides : ModelOverrides
+        How to read the network, beside its name.
+    runtime, precision : str
+        What runs the network, and in which numbers.
+
+    Raises
+    ------
+    UsageError
+        For a value that cannot be, or settings that contradict each other.
+    """
+
+    source: str | Path
+    include: Sequence[str] = ()
+    labels: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    backbone: str = DEFAULT
+    fit: str = "stretch"
+    image_timeout: float = IMAGE_TIMEOUT_S
+    max_pixels: int = MAX_PIXELS
+    retry_errors: str | None = None
+    sync: bool = False
+    yes: bool = False
+    overrides: ModelOverrides = NO_OVERRIDES
+    runtime: str = "onnxruntime"
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        from pomona.backbones import runtime  # imports numpy, which the command line's start spares
+
+        runtime.check(self.runtime, self.precision)
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"`limit` {self.limit}: at least 1 image is needed")
+        if self.fit not in FITS:
+            raise UsageError(f"`fit` {self.fit}: choose stretch or crop")
+        if self.retry_errors not in (None, *RETRIES):
+            raise UsageError(f"`retry_errors` {self.retry_errors}: choose retryable or all")
+        if self.image_timeout <= 0:
+            raise UsageError(f"`image_timeout` {self.image_timeout:g}: give seconds, as 60")
+        if self.max_pixels < 1:
+            raise UsageError(f"`max_pixels` {self.max_pixels}: at least 1 pixel is needed")
+        if isinstance(self.include, str):
+            raise UsageError(f"`include` {self.include!r}: give a list of patterns")
+        if self.sync and not self.takes_whole_source:
+            raise UsageError("`sync` needs the whole source: leave out `limit` and `include`")
+
+    @property
+    def takes_whole_source(self) -> bool:
+        """Whether all images of the source are taken."""
+        return self.limit is None and not self.include
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReduceSettings:
+    """How many principal components to keep, and when to fit them again.
+
+    Parameters
+    ----------
+    components : int, optional
+        How many components to keep.
+    variance : float, optional
+        Keep the fewest components that retain this share of the variance. Without either: what
+        the store was made with, or `DEFAULT_VARIANCE` for a new one.
+    refit : bool
+        Whether to fit the PCA again, on all that the store holds.
+    keep_projection : bool
+        Whether to keep the PCA however much the store has grown.
+    csv : bool, optional
+        Whether to write CSV files beside Parquet. None: as before, and for a new store yes.
+
+    Raises
+    ------
+    UsageError
+        For a value that cannot be, or settings that contradict each other.
+    """
+
+    components: int | None = None
+    variance: float | None = None
+    refit: bool = False
+    keep_projection: bool = False
+    csv: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.components is not None and self.variance is not None:
+            raise UsageError("`components` and `variance` contradict each other: give one")
+        if self.components is not None and self.components < 1:
+            raise UsageError(f"`components` {self.components}: at least 1 is needed")
+        if self.variance is not None and not 0 < self.variance <= 1:
+            raise UsageError(f"`variance` {self.variance}: give a share, as 0.9")
+        if self.refit and self.keep_projection:
+            raise UsageError("`refit` and `keep_projection` contradict each other: give one")
+
+    @property
+    def requested(self) -> tuple[str, float] | None:
+        """("components", k) or ("variance", share), or None if neither was given."""
+        if self.components is not None:
+            return "components", self.components
+        return None if self.variance is None else ("variance", self.variance)
