@@ -17,7 +17,8 @@ from pomona.pipeline import run as pipeline
 from pomona.pipeline.context import RunSettings
 from pomona.pipeline.settings import ExtractSettings, ReduceSettings
 from pomona.progress import PlainProgress, Progress
-from pomona.s3.address import Access, place
+from pomona.s3.address import Access
+from pomona.store.folders.registry import place
 from pomona.store.store import Store
 
 # The keyword of `pomona.run` for a field of a settings class, where the two differ.

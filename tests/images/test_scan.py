@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pomona.errors import ImageError, SourceError, UsageError
 from pomona.images.fetch import fetch
 from pomona.images.scan import EXTENSIONS, folder_label, scan, spread_sample
-from pomona.s3.address import place
 from pomona.store import schemas
+from pomona.store.folders.registry import place
 from unprivileged import unprivileged
 
 ODD_NAMES = (
@@ -278,7 +278,7 @@ def test_a_source_that_is_no_folder_is_refused_with_a_way_out(
 
 @pytest.mark.parametrize("address", ["https://example.org/a", "gs://b", "s3a://b/c"])
 def test_an_address_of_another_kind_is_refused_with_a_way_out(address: str) -> None:
-    with pytest.raises(UsageError, match=f"{address} is no place for pomona: give a folder, or s3"):
+    with pytest.raises(UsageError, match=f"{address} has an unknown scheme: give a folder, or s3"):
         place(address)
 
 

@@ -110,8 +110,8 @@ def refusals(request: pytest.FixtureRequest, pomona: Pomona, world: Path) -> Ref
 
 # command → what the complaint says; each names the way out
 WRONG_USAGE = {
-    "run gs://bucket/photos out": ("gs://bucket/photos is no place for pomona", "s3://BUCKET"),
-    "run photos s3a://bucket/out": ("s3a://bucket/out is no place for pomona", "s3://BUCKET"),
+    "run gs://bucket/photos out": ("gs://bucket/photos has an unknown scheme", "s3://BUCKET"),
+    "run photos s3a://bucket/out": ("s3a://bucket/out has an unknown scheme", "s3://BUCKET"),
     "run photos s3://me:mine@bucket/out": ("s3://bucket/out names no bucket", "s3://BUCKET"),
     "run photos out --colour red": ("--colour", "pomona run --help"),
     "paint photos out": ("paint", "pomona --help"),

@@ -53,11 +53,12 @@ from pomona.commands.options import (
 from pomona.engines.workers import ARROW_MEMORY, forgo_pandas
 from pomona.errors import PomonaError, StoreError, UsageError
 from pomona.progress import duration
-from pomona.s3.address import is_address, place
+from pomona.store.folders.registry import is_address, place
 
 if TYPE_CHECKING:
     from pomona.engines.base import Engine
-    from pomona.pipeline.context import RunSettings, Summary
+    from pomona.pipeline.context import RunSettings
+    from pomona.pipeline.finish import Summary
     from pomona.progress import Progress
     from pomona.s3.address import Access
 

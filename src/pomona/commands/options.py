@@ -22,7 +22,8 @@ from rich.console import Console
 
 from pomona.errors import UsageError
 from pomona.progress import LoggedProgress, PlainProgress, Progress, TerminalProgress
-from pomona.s3.address import Access, place
+from pomona.s3.address import Access
+from pomona.store.folders.registry import place
 
 if TYPE_CHECKING:
     from pomona.backbones.overrides import ModelOverrides

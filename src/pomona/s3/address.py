@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from pomona.errors import UsageError
 
@@ -38,33 +36,20 @@ class Address:
         bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", bucket):
             raise UsageError(
-                f"{_shown(text)} names no bucket: give s3://BUCKET or s3://BUCKET/PREFIX"
+                f"{without_credentials(text)} names no bucket: give s3://BUCKET or s3://BUCKET/PREFIX"
             )
         return cls(bucket, prefix.strip("/"))
 
 
-def _shown(address: str) -> str:
-    """Without what may be credentials before an `@`."""
+def without_credentials(address: str) -> str:
+    """Returns an address without what may be credentials before an `@`."""
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def is_address(place: object) -> bool:
-    """Whether a place is in a bucket, and not on a disk."""
+def is_bucket(place: object) -> bool:
+    """Returns whether a place is an address of a bucket."""
     return isinstance(place, str) and place.startswith(SCHEME)
-
-
-def place(given: str | os.PathLike[str]) -> str | Path:
-    """What a user gave for a folder: an address as it is, else a path, `~` expanded.
-
-    Raises UsageError for an address of another kind, which would make an odd folder.
-    """
-    text = os.fspath(given)
-    if re.match(r"[A-Za-z][\w+.-]*://", text) and not is_address(text):
-        raise UsageError(
-            f"{_shown(text)} is no place for pomona: give a folder, or s3://BUCKET/PREFIX"
-        )
-    return str(given) if is_address(given) else Path(given).expanduser()
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from pathlib import Path
 from pomona.errors import ObjectStoreError, SourceError, StoreError, UsageError
 from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import duration
-from pomona.s3.address import Address, is_address
+from pomona.s3.address import Address, is_bucket
 from pomona.s3.bucket import Bucket, Listed, open_bucket
 from pomona.s3.etag import etag_of
 from pomona.store.folders.local import LocalFolder
+from pomona.store.folders.registry import is_address
 from pomona.store.layout import LOCK, TEMPORARIES
 
 AT_ONCE, PART_OBJECTS = 16, 256
@@ -95,7 +96,7 @@ def download(
     Raises UsageError, SourceError, ObjectStoreError, StoreWriteError, EngineError.
     """
     start = time.perf_counter()
-    if not is_address(source):
+    if not is_bucket(source):
         raise UsageError(f"{source} is no address: give s3://BUCKET or s3://BUCKET/PREFIX")
     if is_address(folder):
         raise UsageError(f"{folder} is no folder on this machine: give the path of one")

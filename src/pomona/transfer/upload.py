@@ -24,7 +24,7 @@ from pomona.images.sources.registry import open_source
 from pomona.images.stripping.strip import strip_metadata
 from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import duration
-from pomona.s3.address import Address, is_address
+from pomona.s3.address import Address, is_bucket
 from pomona.s3.bucket import Bucket, Listed, open_bucket
 from pomona.s3.etag import etag_of
 from pomona.store.plan import Shard, make_plan, shards
@@ -123,7 +123,7 @@ def upload(
     An image that cannot be read, or not be stripped, or whose name can be no key, is not sent.
     """
     start = time.perf_counter()
-    if not is_address(to):
+    if not is_bucket(to):
         raise UsageError(f"{to} is no address: give s3://BUCKET or s3://BUCKET/PREFIX")
     address = Address.parse(str(to))
     bucket = open_bucket(address, settings.access)

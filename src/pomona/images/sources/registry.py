@@ -9,8 +9,8 @@ from pomona.images.sources.base import Source
 from pomona.images.sources.bucket import BucketSource
 from pomona.images.sources.local import LocalSource
 from pomona.images.sources.pack import PackSource, is_unfinished, open_pack
-from pomona.s3.address import Access, Address, is_address
-from pomona.store.folders.registry import open_folder
+from pomona.s3.address import Access, Address
+from pomona.store.folders.registry import is_address, open_folder
 
 
 def open_source(where: str | Path, access: Access | None = None) -> Source:
