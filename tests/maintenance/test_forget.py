@@ -178,7 +178,7 @@ def test_an_unknown_path_changes_nothing(pomona: Pomona, store: Path, chosen: li
     before = contents(store)
     refused = pomona("forget", store, *chosen, "no such image", *"abcd")
     assert refused.status == 1
-    assert "holds no 'a', 'b', 'c' and 2 more: give paths as they" in refused.complaint
+    assert "does not hold 'a', 'b', 'c' and 2 more: give paths as" in refused.complaint
     assert pomona("forget", store).status == 2
     assert pomona("forget", store, "--from", store / "nowhere").status == 2
     assert contents(store) == before

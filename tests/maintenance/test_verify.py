@@ -170,7 +170,7 @@ DAMAGES: dict[str, tuple[Callable[[Store], object], str]] = {
     ),
     "not a number": (
         lambda s: change(s, FEATURES, column("features", last([np.nan] * 1280))),
-        f"{FEATURES}: 1 rows are no finite numbers",
+        f"{FEATURES}: 1 rows are not finite numbers",
     ),
     "other numbers": (
         lambda s: change(s, PCA, lambda t: column("pca", lambda rows: [rows[1], *rows[1:]])(t)),

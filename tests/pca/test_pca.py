@@ -180,5 +180,5 @@ def test_when_a_projection_is_fitted_anew() -> None:
     assert refit_reason(kept, 200, ("variance", 0.9)) is None
     assert refit_reason(kept, 201, None) == "201 images now, 100 when it was fitted"
     assert refit_reason(kept, 201, None, keep=True) is None
-    assert refit_reason(kept, 100, ("variance", 0.8)) == "variance 0.8 asked, variance 0.9 before"
+    assert refit_reason(kept, 100, ("variance", 0.8)) == "variance 0.8 requested, variance 0.9 before"
     assert refit_reason(kept, 100, ("components", 5), keep=True)

@@ -181,7 +181,7 @@ FAILS = {
     "run photos out --labels twice.csv": ("twice.csv names a path twice", "keep one"),
     "run photos out --log-file nowhere/log": ("--log-file nowhere/log", "choose another file"),
     "import-features nowhere.parquet out": ("nowhere.parquet does not exist", "check the path"),
-    "import-features file.txt out": ("file.txt is no Parquet table that can be used",),
+    "import-features file.txt out": ("file.txt is not a Parquet table that can be used",),
     "import-features empty out": ("empty",),
     "import-features 'no list.parquet' out": ("no list.parquet must have", "label (string)"),
     "import-features 'no path.parquet' out": ("no path.parquet must have a column path",),
@@ -189,7 +189,7 @@ FAILS = {
     "import-features ragged.parquet out": ("ragged.parquet has rows of different widths",),
     "import-features 'null row.parquet' out": ("null row.parquet", "one is needed"),
     "import-features 'null number.parquet' out": ("null number.parquet", "drop those rows"),
-    "import-features nan.parquet out": ("nan.parquet", "no finite numbers", "drop those rows"),
+    "import-features nan.parquet out": ("nan.parquet", "not finite numbers", "drop those rows"),
     "import-features twice.parquet out": ("twice.parquet names a path twice",),
     "import-features 'null path.parquet' out": ("null path.parquet names a path twice, or none",),
     "import-features 'no rows.parquet' out": ("no rows.parquet",),
@@ -376,7 +376,7 @@ def test_all_images_bad(pomona: Pomona, tmp_path: Path) -> None:
     ended = pomona(*command)
     assert ended.status == 3
     assert "2 of 2 images gave no features" in ended.complaint
-    assert "warning: no PCA: it needs features of 2 images at least, there are 0" in ended.stderr
+    assert "warning: no PCA: it needs the features of at least 2 images, there are 0" in ended.stderr
     store = api.open(tmp_path / "out")
     assert (len(store.features()), store.errors().num_rows) == (0, 2)
 
@@ -403,7 +403,7 @@ def test_two_images(pomona: Pomona, tmp_path: Path) -> None:
 
 def test_more_components_than_the_images_allow(pomona: Pomona, store: Path) -> None:
     ended = pomona.done("reduce", store, "--components", "500", "--workers", "1")
-    assert "warning: 500 components asked, 39 made" in ended.stderr
+    assert "warning: 500 components requested, 39 made" in ended.stderr
     assert api.open(store).pca().array.shape == (40, 39)
 
 

@@ -126,11 +126,11 @@ def test_files_of_a_part_that_the_plan_does_not_know_go(source: Path, store: Pat
 def test_nothing_is_dropped_of_a_source_that_is_not_whole(source: Path, store: Path) -> None:
     before = contents(store)
     for settings in ({"limit": 100}, {"include": ["*.jpg"]}):
-        with pytest.raises(UsageError, match="--sync needs the whole source"):
+        with pytest.raises(UsageError, match="`sync` needs the whole source"):
             sync(source, store, **settings)
     for path in images_of(store, 0) + images_of(store, 1) + images_of(store, 2):
         (source / path).unlink()
-    with pytest.raises(SourceError, match=r"lacks 96 of the 160 images .*; --sync --yes drops"):
+    with pytest.raises(SourceError, match=r"lacks 96 of the 160 images .*add `yes` to drop"):
         sync(source, store)
     assert contents(store) == before
     sync(source, store, yes=True)

@@ -5,20 +5,35 @@ from __future__ import annotations
 import numpy as np
 
 from pomona.backbones.runtime import Network
-from pomona.images.decode import Pixels, resize
+from pomona.images.decode import Pixels
+from pomona.images.resize import resize
 from pomona.stopwatch import Stopwatch
 from pomona.store.recipe import Recipe
 
-# Images that are read, then decoded, then run, one after another: each work finds its own in the
-# caches. Fewer where their files, or the network's squares, are large.
+# Images go through each step some at a time, so that each step finds its own data in the caches.
+# Fewer where their files, or the squares that the network takes, are large.
 WAITING = 64
 WAITING_BYTES = 2**25
 
 
 class Batches:
-    """Runs images through a network in batches; `features[row]` is there once `flush` returns.
+    """Runs images through a network in batches.
 
-    features: float32[rows, width].
+    Parameters
+    ----------
+    rows : int
+        How many images there will be at most.
+    network : Network
+        What they run through.
+    recipe : Recipe
+        How they are fitted into the network's square.
+    watch : Stopwatch
+        Counts the seconds of "decode" (the resizing) and "network".
+
+    Attributes
+    ----------
+    features : float32[rows, width]
+        A row is valid once `flush` returns; rows that were not added are undefined.
     """
 
     def __init__(self, rows: int, network: Network, recipe: Recipe, watch: Stopwatch) -> None:
@@ -30,7 +45,7 @@ class Batches:
         self._rows: list[int] = []
 
     def add(self, row: int, pixels: Pixels) -> None:
-        """Takes uint8[h, w, 3] for `row`."""
+        """Takes the pixels of a row, uint8[h, w, 3], RGB."""
         square = self._buffer[len(self._rows)]
         with self._watch.timed("decode"):
             resize(pixels, square, fit=self._recipe.fit, crop_fraction=self._recipe.crop_fraction)
@@ -39,7 +54,7 @@ class Batches:
             self.flush()
 
     def flush(self) -> None:
-        """Runs what is waiting."""
+        """Runs the images that are waiting."""
         if self._rows:
             with self._watch.timed("network"):
                 batch = self._buffer[: len(self._rows)]

@@ -1,4 +1,4 @@
-"""Error rows: found, and taken out so that their images are tried again."""
+"""Error rows: finding them, and removing them so that their images are tried again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,22 @@ from pomona.store.store import Store
 
 
 def find_errors(store: Store, plan: pa.Table, catalog: pa.Table, which: str) -> set[str]:
-    """The paths of the catalog's images that have an error row; which: "retryable" or "all"."""
+    """Finds the images that have an error row.
+
+    Parameters
+    ----------
+    store, plan
+        The store and its plan.
+    catalog : pyarrow.Table
+        The images that count.
+    which : {"retryable", "all"}
+        Which error rows count.
+
+    Returns
+    -------
+    set of str
+        The images' paths.
+    """
     tables = [schemas.ERRORS.empty_table()]
     for part, rows in store.rows_by_part("errors", plan).items():
         if rows:
@@ -23,10 +38,10 @@ def find_errors(store: Store, plan: pa.Table, catalog: pa.Table, which: str) -> 
 
 
 def drop_errors(store: Store, plan: pa.Table, paths: set[str]) -> None:
-    """Takes the rows of these images out of errors/.
+    """Removes the rows of these paths from errors/.
 
-    A part that lacks a row is not done: `extract` reads these images again, in this run or, if
-    it is stopped, in the next.
+    A part that lacks a row is not done, so `extract` reads these images again: in this run or,
+    if it is stopped, in the next.
     """
     for part, rows in store.rows_by_part("errors", plan).items():
         name = part_name("errors", part)

@@ -27,19 +27,38 @@ def featurize(
     images: Sequence[str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]],
     recipe: Recipe | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Images in memory → float32[n, width], exactly what a store of this recipe would hold.
+    """Computes the features (embeddings) of images, exactly as a store of this recipe holds them.
 
-    Each image is a path, the bytes of an image file, a Pillow image or a uint8[h, w, 3] array.
-    Without a recipe: the default backbone, the whole image stretched.
-    Raises ImageError for the first image that gives no features, BackboneError when the recipe's
-    network is not to be had, UsageError for a single image.
+    Parameters
+    ----------
+    images : sequence
+        Paths, bytes of image files, Pillow images, or uint8[h, w, 3] arrays (RGB).
+    recipe : Recipe, optional
+        How to make the features, as `store.recipe`. None: the default backbone on the whole
+        image, stretched.
+
+    Returns
+    -------
+    float32[n, width]
+        A row for each image.
+
+    Raises
+    ------
+    ImageError
+        For the first image that gives no features.
+    BackboneError
+        If the recipe's network is not available.
+    UsageError
+        If `images` is a single image, or `recipe` is not a Recipe.
     """
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
-        raise UsageError("featurize takes a list of images: put the one into brackets")
+        raise UsageError("featurize takes a list of images: put the image in brackets")
     if not isinstance(recipe, Recipe | None):
         raise UsageError(f"featurize takes a Recipe, as store.recipe, not {recipe!r}")
     if recipe is not None and recipe.input_size is None:
-        raise BackboneError("these features were imported: only what made them can make more")
+        raise BackboneError(
+            "these features were imported: only the program that made them can make more"
+        )
     name = recipe.backbone if recipe else registry.DEFAULT
     try:
         backbone = registry.get(
@@ -49,8 +68,8 @@ def featurize(
         if not name.endswith(".onnx"):
             raise
         raise BackboneError(
-            f"these features are of a file {name}: `pomona backbones export FILE.onnx {name}` with "
-            "the flags of its run makes one, in the current folder, that says how it is read"
+            f"these features were made by a file {name}: `pomona backbones export FILE.onnx {name}` "
+            "with the settings of its run writes one, in the current folder, that can be used"
         ) from exc
     network = cache.load(backbone)
     if recipe is not None:
@@ -63,7 +82,7 @@ def featurize(
         recipe = make_recipe(backbone, network, "stretch")
     elif recipe.model_sha256 != network.digest:
         raise BackboneError(
-            f"the recipe's {recipe.backbone} is not the one that this pomona has: "
+            f"the recipe's {recipe.backbone} is another network than this pomona has: "
             "use the version and the weights that made the store"
         )
     batches = Batches(len(images), network, recipe, Stopwatch())

@@ -18,11 +18,20 @@ from pomona.store.tables import matrix
 
 
 class KnownRows:
-    """What the store's files of a part say of its images.
+    """The rows that the store already has for the images of a part.
 
-    Each file is true for itself, whatever the generation it was written for: metadata/ says which
-    content a fingerprint stood for, features/ what a content gave with its recipe, errors/ what
-    was wrong with a file of its fingerprint. A file that is missing or damaged says nothing.
+    Each file can be trusted by itself, whatever generation it was written for: metadata/ maps a
+    fingerprint to a content, features/ a content to its features under a recipe, errors/ a
+    fingerprint to what was wrong with the file. A missing or damaged file contributes nothing.
+
+    Parameters
+    ----------
+    store : Store
+        Where the files are read.
+    shard : Shard
+        The images of the part.
+    recipe : Recipe
+        Features of any other recipe are ignored.
     """
 
     def __init__(self, store: Store, shard: Shard, recipe: Recipe) -> None:
@@ -39,25 +48,33 @@ class KnownRows:
         if (store.footer(name) or {}).get("recipe") == recipe.digest:
             with contextlib.suppress(StoreDamagedError):
                 table = store.read_table(name)
-                made_of = zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True)
-                self._features = dict(zip(made_of, matrix(table, "features"), strict=True))
+                contents = zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True)
+                self._features = dict(zip(contents, matrix(table, "features"), strict=True))
 
     def sha256(self, image: dict[str, Any]) -> str | None:
-        """Of the image's file as it was read, if its fingerprint is the same now."""
+        """The SHA-256 of the image's file as it was read, if its fingerprint is unchanged."""
         row = self._metadata.get(image["path"], {})
         return row["sha256"] if row.get("fingerprint") == image["fingerprint"] else None
 
     def recall(self, image: dict[str, Any]) -> dict[str, Any] | npt.NDArray[np.float32] | None:
-        """What became of this content: an error row, or features float32[width], or not known.
+        """Finds the result for the image's content, and fills in its width, height and format.
 
-        Brings width, height and format into `image`.
+        Parameters
+        ----------
+        image : dict
+            A catalog row with its sha256, or None for content that is not known.
+
+        Returns
+        -------
+        dict, float32[width] or None
+            Its error row, its features, or None where nothing is known.
         """
         path, sha256 = image["path"], image["sha256"]
         row = self._metadata.get(path)
         if row is None or row["sha256"] != sha256:
             return None
         if sha256 is None and row["fingerprint"] != image["fingerprint"]:
-            return None  # it could not be read then; now perhaps it can
+            return None  # it could not be read then, and may be readable now
         error = self._errors.get(path)
         if error and error["fingerprint"] not in (image["fingerprint"], row["fingerprint"]):
             error = None
@@ -78,9 +95,14 @@ def _rows(store: Store, part: int, table: str) -> list[dict[str, Any]]:
 def count_unknown(
     store: Store, shard: Shard, recipe: Recipe, besides: Set[str] = frozenset()
 ) -> int:
-    """How many of the shard's images `extract` would read: new ones, and those that may differ.
+    """Counts the images of a shard that `extract` would read: new ones, and those that may differ.
 
-    besides: paths that do not count.
+    Parameters
+    ----------
+    store, shard, recipe
+        As `KnownRows` takes them.
+    besides : set of str
+        Paths that do not count.
     """
     known = KnownRows(store, shard, recipe)
     images = [image for image in shard.images.to_pylist() if image["path"] not in besides]

@@ -18,12 +18,12 @@ TABLES = ("metadata", "errors", "features")
 
 
 def part_footer(shard: Shard, recipe: Recipe) -> dict[str, str]:
-    """What the footers of a shard's files say once they are done."""
+    """The footer of a shard's files once they are done."""
     return {"generation": shard.generation, "recipe": recipe.digest}
 
 
 def is_extracted(store: Store, shard: Shard, recipe: Recipe) -> bool:
-    """Whether the shard's files are what the plan says, with a row for each image."""
+    """Whether the files of a shard are those of the plan, with a row for each image."""
     if shard.is_new:
         return False
     wanted = part_footer(shard, recipe)
@@ -42,13 +42,25 @@ def write_part(
     errors: dict[int, dict[str, Any]],
     features: npt.NDArray[np.float32],
 ) -> None:
-    """Writes a part's metadata/, errors/ and features/.
+    """Writes the three files of a part.
 
-    rows: the shard's images with what is known of each; errors: row → its error;
-    features: float32[rows, width].
+    Parameters
+    ----------
+    store : Store
+        Where they are written.
+    shard : Shard
+        The images of the part.
+    recipe : Recipe
+        How the features were made.
+    rows : list of dict
+        The shard's images, in order, as rows of `schemas.METADATA`.
+    errors : dict
+        The error of each row that gave no features: stage, reason, detail, retryable.
+    features : float32[rows, width]
+        The features; rows with an error are ignored.
     """
     if not shard.is_new:
-        # What was made of the files to be replaced goes first; `pca.project` writes it again.
+        # Files derived from those to be replaced go first; `reduction.project` writes them again.
         store.files.delete(*derived_files(shard.part))
     footer = part_footer(shard, recipe)
     failed = [{**errors[row], **_identity(rows[row])} for row in sorted(errors)]

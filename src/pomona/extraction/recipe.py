@@ -1,4 +1,4 @@
-"""The recipe of features that a network makes."""
+"""The recipe of the features that a network makes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pomona.store.recipe import Recipe
 
 
 def make_recipe(backbone: Backbone, network: Network, fit: str) -> Recipe:
-    """The recipe of features made by this network, with `fit` "stretch" or "crop"."""
+    """The recipe of the features of this network; fit: "stretch" or "crop"."""
     return Recipe(
         backbone=backbone.name,
         weights_sha256=backbone.weights_sha256,

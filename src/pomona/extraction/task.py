@@ -30,7 +30,21 @@ from pomona.store.store import Store
 
 @dataclass(frozen=True)
 class ExtractTask:
-    """What `extract` needs beside a shard."""
+    """The payload of `extract`.
+
+    Attributes
+    ----------
+    source : Source
+        Where the images are read.
+    files : Folder
+        Where the store's files are read and written.
+    recipe : Recipe
+        How features are made.
+    network : Network
+        What images run through.
+    image_timeout_s, max_pixels
+        The bounds of an image, as in `ExtractSettings`.
+    """
 
     source: Source
     files: Folder
@@ -42,9 +56,16 @@ class ExtractTask:
 
 @dataclass
 class ExtractResult:
-    """What became of shards' images, and where the worker's time went.
+    """Counts of a task's images, and where the worker's time went.
 
-    ran: how many went through the network; the others are as the store had them.
+    Attributes
+    ----------
+    features, errors : int
+        Rows of each kind.
+    ran : int
+        Images that went through the network; the rows of the others are as the store had them.
+    seconds : dict
+        Seconds of fetch, decode, network and write.
     """
 
     features: int = 0
@@ -53,16 +74,24 @@ class ExtractResult:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-# Bytes of images that are read before they are decoded: fewer images where their files are large.
+# So many bytes of images are read before they are decoded.
 READ_BYTES = 2**22
 
 
 def extract(shards: Sequence[Shard], payload: ExtractTask, attempt: int = 1) -> ExtractResult:
-    """Brings shards' files to their generations: metadata/, errors/ and, on a disk last, features/.
+    """Brings the files of some shards to the plan: metadata/, errors/ and, last, features/.
 
-    An image whose fingerprint, or else whose content, is what the store's files were made of
-    keeps its row; the others run through the network. One that gives no features becomes a row
-    of errors/. Where a worker died of these shards, the next attempt reads them carefully.
+    An image whose fingerprint or content is unchanged keeps its row; the others run through the
+    network. An image that gives no features becomes a row of errors/.
+
+    Parameters
+    ----------
+    shards : sequence of Shard
+        The images of some parts.
+    payload : ExtractTask
+        What all tasks share.
+    attempt : int
+        From 2 on, a worker has died of these shards: each image is read in a process of its own.
     """
     watch, done = Stopwatch(), ExtractResult()
     store = Store(payload.files)
@@ -96,7 +125,7 @@ def extract(shards: Sequence[Shard], payload: ExtractTask, attempt: int = 1) -> 
 
 
 class _Part:
-    """A shard in payload. rows: its images with what is known of each; errors: row → its error."""
+    """A shard at work: `rows` are its images with what is known of each, `errors` those of rows."""
 
     def __init__(self, store: Store, shard: Shard, recipe: Recipe) -> None:
         self._store, self._shard, self._recipe = store, shard, recipe
@@ -105,17 +134,14 @@ class _Part:
         self.errors: dict[int, dict[str, Any]] = {}
 
     def to_fetch(self) -> Iterator[ImageRequest]:
-        """The images of which the store does not know by their fingerprint what becomes of them."""
+        """The images that must be read, as far as their fingerprints tell."""
         for image in self.rows:
             copy = {**image, "sha256": self._known.sha256(image)}
             if self._known.recall(copy) is None:
                 yield ImageRequest(image["path"], image["fingerprint"], image["size_bytes"] or 0)
 
     def run(self, images: ReadsImages, batches: Batches, watch: Stopwatch) -> int:
-        """Brings what is known, or was read, of each image into rows, errors and batches.
-
-        Returns how many of them go through the network.
-        """
+        """Fills rows, errors and batches; returns how many images go through the network."""
         ran = 0
         read: list[tuple[int, bytes]] = []
         size = 0
@@ -144,7 +170,7 @@ class _Part:
         return ran
 
     def _recall(self, row: int, features: npt.NDArray[np.float32]) -> bool:
-        """Whether it is known what became of an image; brings it into errors or features."""
+        """Whether the image's result is known; if so, it goes into errors or features."""
         found = self._known.recall(self.rows[row])
         if isinstance(found, dict):
             self.errors[row] = found
@@ -159,7 +185,7 @@ class _Part:
         batches: Batches,
         watch: Stopwatch,
     ) -> None:
-        """Empties `read`, rows and their files, into batches and errors."""
+        """Decodes the files of rows that were read, and empties the list."""
         for row, data in read:
             try:
                 with watch.timed("decode"):
@@ -173,7 +199,7 @@ class _Part:
         read.clear()
 
     def check(self, features: npt.NDArray[np.float32]) -> None:
-        """Makes an error of each row that is no finite numbers. features: float32[rows, width]."""
+        """Turns rows of features, float32[rows, width], that are not finite into errors."""
         for row in np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist():
             if row not in self.errors:
                 self.errors[row] = _error(ImageError("network", "not_finite"))

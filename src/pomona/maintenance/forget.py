@@ -1,8 +1,8 @@
-"""Forget: takes every trace of images out of a store.
+"""Forget: removes every trace of images from a store.
 
-What is to be forgotten is written down first and removed last, so that the same command finishes
-what was stopped, and other commands that write refuse the store until then. The plan changes after
-the parts: until it has, it says which of them are concerned.
+The list of paths to forget is written first and removed last. So the same command finishes one that
+was stopped, and until then other commands that write refuse the store. The plan changes after the
+parts: until it has, it says which parts are affected.
 """
 
 from __future__ import annotations
@@ -44,11 +44,24 @@ PATHS_NAMED = 3
 def forget(
     out: str | Path, paths: Collection[str], settings: RunSettings, *, keep_projection: bool = False
 ) -> Summary:
-    """Takes images out of features, pca, CSV, metadata, errors, plan and report.
+    """Removes images from features, pca, CSV, metadata, errors, plan and report.
 
-    paths: as they stand in the tables; none where a forget that was stopped is to be finished.
-    The projection is fitted anew from what remains, or kept though they had a share in it.
-    Raises StoreError for paths that the store does not hold, before anything is changed.
+    Parameters
+    ----------
+    out : str or Path
+        The store.
+    paths : collection of str
+        The images' paths as in the tables. None at all: finish a forget that was stopped.
+    settings : RunSettings
+        How the command runs.
+    keep_projection : bool
+        Whether to keep the projection, though the forgotten images influenced its components.
+        Else it is fitted again on the images that remain.
+
+    Raises
+    ------
+    StoreError
+        If the store does not hold one of the paths; nothing is changed then.
     """
     store = Store(out, settings.access)
     manifest, recipe = store.manifest, store.recipe
@@ -65,7 +78,9 @@ def forget(
         _check_known(store, given - begun, before, done)
         wanted = given | begun
         if not wanted:
-            raise UsageError("no path is given, and no forget of this store was stopped: give some")
+            raise UsageError(
+                "no paths are given, and no forget of this store was stopped: give at least one path"
+            )
         store.write_json(FORGETTING, {"paths": sorted(wanted), "keep_projection": keep_projection})
         plan = before.filter(pc.invert(pc.is_in(before["path"], pa.array(wanted, pa.string()))))
         todo = list(_erasures(before, plan, wanted, done))
@@ -85,7 +100,7 @@ def forget(
 def _finish(
     context: RunContext, wanted: set[str], source: str, plan: pa.Table, csv: bool | None
 ) -> Summary:
-    """Takes the last traces away and tells how many images were forgotten."""
+    """Removes the last traces, and records how many images were forgotten."""
     store = context.store
     store.files.delete(MOMENTS)
     manifest = store.manifest
@@ -103,7 +118,7 @@ def _finish(
 
 
 def _begun(store: Store) -> tuple[set[str], bool]:
-    """What a forget that was stopped was to forget, and whether it keeps the projection."""
+    """The paths of a forget that was stopped, and whether it keeps the projection."""
     try:
         begun = json.loads(store.files.read(FORGETTING))
         return set(begun["paths"]), bool(begun["keep_projection"])
@@ -116,7 +131,7 @@ def _begun(store: Store) -> tuple[set[str], bool]:
 
 
 def _spelled(path: str) -> str:
-    """As the tables spell it; of a name that is no UTF-8 its raw bytes may have been given."""
+    """The path as the tables spell it; a name that is not UTF-8 may come as its raw bytes."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -127,7 +142,7 @@ def _spelled(path: str) -> str:
 def _check_known(store: Store, paths: set[str], plan: pa.Table, done: set[int]) -> None:
     known = plan["path"].filter(pc.is_in(plan["path"], pa.array(paths, pa.string())))
     unknown = paths - set(known.to_pylist())
-    # Parts that no run has brought to the plan yet may hold images that the plan has no more.
+    # Parts that no run has brought to the plan yet may hold images that the plan no longer has.
     held = {part_name(table, part) for part in done for table in TABLES}
     for table in TABLES if unknown else ():
         for name in set(store.part_names(table)) - held:
@@ -136,16 +151,25 @@ def _check_known(store: Store, paths: set[str], plan: pa.Table, done: set[int]) 
         named = ", ".join(repr(path) for path in sorted(unknown)[:PATHS_NAMED])
         more = f" and {len(unknown) - PATHS_NAMED:,} more" if len(unknown) > PATHS_NAMED else ""
         raise StoreError(
-            f"{store.files} holds no {named}{more}: give paths as they stand in metadata/; "
+            f"{store.files} does not hold {named}{more}: give paths as in metadata/; "
             "nothing was changed"
         )
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """What is taken out of a part.
+    """The images to remove from a part.
 
-    before, after: its generation with and without these paths; rows: how many images remain.
+    Attributes
+    ----------
+    part : int
+        The part.
+    paths : frozenset of str
+        All paths to forget, of this part or others.
+    before, after : str
+        The part's generation with and without them.
+    rows : int
+        How many images remain.
     """
 
     part: int
@@ -158,7 +182,7 @@ class Erasure:
 def _erasures(
     before: pa.Table, plan: pa.Table, wanted: set[str], done: set[int]
 ) -> Iterator[Erasure]:
-    """One for each part concerned that keeps images; the others go with all their files."""
+    """One for each affected part that keeps images; the others lose all their files."""
     concerned = before.filter(pc.is_in(before["path"], pa.array(wanted, pa.string())))["part"]
     unfinished = set(before["part"].unique().to_pylist()) - done
     parts = pa.array({*concerned.to_pylist(), *unfinished}, pa.int32())
@@ -175,9 +199,9 @@ def _erasures(
 
 
 def drop_rows(item: Erasure, files: Folder, attempt: int = 1) -> None:
-    """Takes rows out of a part's files; metadata/ comes last, a lost plan is made again of it.
+    """Removes rows from a part's files; metadata/ comes last, since a lost plan is rebuilt from it.
 
-    A file of the generation before is then of the one after; what was not done stays not done.
+    A file of the generation before gets the generation after; any other keeps its own.
     """
     store = Store(files)
     store.files.delete(*derived_files(item.part))
@@ -194,8 +218,8 @@ def drop_rows(item: Erasure, files: Folder, attempt: int = 1) -> None:
 
 
 def _without(command: str, paths: set[str]) -> str:
-    """A command that names none of the paths, however a shell or Python writes them."""
-    # The longest first, for a path may end as another one does.
+    """The command without the paths, however a shell or Python quotes them."""
+    # The longest first: one path may be part of another.
     for path in sorted(paths, key=len, reverse=True):
         for name in {path, decode_path(path)}:
             for spelling in (name, name.replace("'", "'\"'\"'"), repr(name)[1:-1]):

@@ -27,10 +27,24 @@ BACKBONE = "imported"
 
 
 def import_features(file: Path, out: str | Path, settings: RunSettings) -> Summary:
-    """A Parquet table with path, label (or the folders' names) and one column of lists → a store.
+    """Makes a store from a Parquet table of features, which is held in memory as a whole.
 
-    All of it is held in memory. Raises SourceError for a table that cannot be used, StoreError
-    when `out` holds something else.
+    Parameters
+    ----------
+    file : Path
+        A Parquet file or folder with the columns path and, optionally, label and split (else the
+        folders' names), and one column of lists of floats.
+    out : str or Path
+        The store.
+    settings : RunSettings
+        How the command runs.
+
+    Raises
+    ------
+    SourceError
+        If the table cannot be used.
+    StoreError
+        If `out` holds something else.
     """
     table = _read(file)
     digest = hashlib.sha256()
@@ -73,7 +87,7 @@ def import_features(file: Path, out: str | Path, settings: RunSettings) -> Summa
 
 
 def _read(file: Path) -> pa.Table:
-    """path, label, split and features as fixed_size_list<float32>, sorted by path."""
+    """Reads path, label, split and features as fixed_size_list<float32>, sorted by path."""
     if not file.exists():
         raise SourceError(f"{file} does not exist: check the path")
     try:
@@ -91,7 +105,7 @@ def _read(file: Path) -> pa.Table:
         }
     except (pa.ArrowException, OSError) as exc:
         reason = str(exc).splitlines()[0]
-        raise SourceError(f"{file} is no Parquet table that can be used: {reason}") from exc
+        raise SourceError(f"{file} is not a Parquet table that can be used: {reason}") from exc
     paths = own["path"]
     if not len(paths):
         raise SourceError(f"{file} has no rows: give a table that has")
@@ -118,12 +132,12 @@ def _numbers(file: Path, column: pa.ChunkedArray) -> pa.Array:
     values = flat.combine_chunks()
     values = pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values
     if values.null_count or not np.isfinite(values.to_numpy()).all():
-        raise SourceError(f"{file} has features that are no finite numbers: drop those rows")
+        raise SourceError(f"{file} has features that are not finite numbers: drop those rows")
     return pa.FixedSizeListArray.from_arrays(values, widths[0])
 
 
 def _catalog(table: pa.Table) -> pa.Table:
-    """A row's fingerprint is the digest of its features; its size is not known."""
+    """The catalog of imported rows: the fingerprint is the digest of the features; no size."""
     prints = [hashlib.sha256(row).hexdigest()[:16] for row in matrix(table, "features")]
     identity = table.select(["path", "label", "split"])
     sizes = pa.nulls(table.num_rows, pa.int64())

@@ -1,4 +1,4 @@
-"""Verify: proves a store whole, or says what is not."""
+"""Verify: proves that a store is whole, or lists what is not."""
 
 from __future__ import annotations
 
@@ -46,9 +46,16 @@ REFIT = "restore it from a copy, or fit another with `pomona reduce --refit`"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a store holds, and what is not as it should be. It is whole where nothing is.
+    """What a store holds, and what is wrong with it. Without findings, it is whole.
 
-    gone: images that the source does not have any more, None where no source was given.
+    Attributes
+    ----------
+    components : int, optional
+        Components of the PCA, if there is one.
+    gone : int, optional
+        Images that the source no longer has. None: no source was given.
+    findings : list of Finding
+        What is wrong.
     """
 
     store: str
@@ -61,7 +68,7 @@ class Verdict:
     findings: list[Finding]
 
     def in_words(self) -> str:
-        """A line for a store that is whole, else one for each finding."""
+        """One line if the store is whole, else one for each finding."""
         if self.findings:
             return "\n".join(map(str, self.findings))
         facts = [f"whole: {self.images:,} images", f"{self.features:,} features"]
@@ -72,10 +79,25 @@ class Verdict:
 
 
 def verify(out: str | Path, settings: RunSettings, source: str | Path | None = None) -> Verdict:
-    """Reads all of a store, and with `source` all of its images; writes nothing.
+    """Reads all of a store, and all of its images if a source is given. Writes nothing.
 
-    Raises StoreBusyError while a command is at work on it; StoreError where so little can be
-    read that nothing can be said of the rest; SourceError.
+    Parameters
+    ----------
+    out : str or Path
+        The store.
+    settings : RunSettings
+        How the command runs.
+    source : str or Path, optional
+        Where the images are, to compare them too.
+
+    Raises
+    ------
+    StoreBusyError
+        If a command is at work on the store.
+    StoreError
+        If too little of it can be read to check the rest.
+    SourceError
+        If the source cannot be read.
     """
     store = Store(out, settings.access)
     images = None if source is None else open_source(source, settings.access)

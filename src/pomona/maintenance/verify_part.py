@@ -1,4 +1,4 @@
-"""Parts: what each part of a store must hold, checked against the plan."""
+"""The check of one part of a store against the plan."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ REDO = f"delete it and {RUN}"
 REDUCE = "delete it and `pomona reduce` the store"
 TOUCH = f"touch them and {RUN}"
 
-# Another type of machine may round a projected row otherwise in its last bits.
+# Another type of machine may round the last bits of a projected row differently.
 ROUNDING = 4 * np.finfo(np.float32).eps
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be. where: a name in the store."""
+    """Something wrong with a store: where (a name in the store), what, and the remedy."""
 
     where: str
     what: str
@@ -49,9 +49,20 @@ class Finding:
 
 @dataclass(frozen=True)
 class VerifyTask:
-    """What `check_part` needs beside a shard; source: where its images are read again, if at all.
+    """The payload of `check_part`.
 
-    projection: None where pca/ is not to be checked.
+    Attributes
+    ----------
+    files : Folder
+        Where the store's files are read.
+    recipe : Recipe
+        How its features were made.
+    projection : Projection, optional
+        Its projection. None: pca/ is not checked.
+    csv : bool
+        Whether it has CSV files.
+    source : Source, optional
+        Where to read the images again.
     """
 
     files: Folder
@@ -63,7 +74,7 @@ class VerifyTask:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What was found in a part, and how many rows it has."""
+    """The findings of a part, and how many rows it has."""
 
     findings: list[Finding]
     features: int
@@ -71,7 +82,7 @@ class VerifyResult:
 
 
 def check_part(shard: Shard, payload: VerifyTask, attempt: int = 1) -> VerifyResult:
-    """Reads all files of a part, and its images where a source is given."""
+    """Reads all files of a part, and its images if a source is given."""
     store, findings = Store(payload.files), list[Finding]()
     wanted = part_footer(shard, payload.recipe)
     expected = {
@@ -105,7 +116,7 @@ def check_part(shard: Shard, payload: VerifyTask, attempt: int = 1) -> VerifyRes
 def _read(
     store: Store, name: str, schema: pa.Schema, missing: str, damaged: str
 ) -> pa.Table | Finding:
-    """A table of this schema, or why there is none; missing, damaged: the ways out."""
+    """Reads a table of this schema, or says why there is none; missing, damaged: the remedies."""
     try:
         table = store.read_table(name)
     except FileNotFoundError:
@@ -146,13 +157,13 @@ def _check_rows(
     yield from _compare(names["errors"], errors, metadata, ["label", "split", "fingerprint"])
     infinite = int((~np.isfinite(matrix(features, "features")).all(axis=1)).sum())
     if infinite:
-        yield Finding(names["features"], f"{infinite:,} rows are no finite numbers", REDO)
+        yield Finding(names["features"], f"{infinite:,} rows are not finite numbers", REDO)
     if not set(errors["reason"].to_pylist()) <= schemas.REASONS.keys():
         yield Finding(names["errors"], "gives reasons that pomona does not know", REDO)
 
 
 def _compare(where: str, table: pa.Table, other: pa.Table, columns: list[str]) -> Iterator[Finding]:
-    """Holds the rows of both tables against one another, by path."""
+    """Compares the rows of both tables, by path."""
     at = pc.index_in(table["path"], value_set=other["path"])
     mine, theirs = table.filter(pc.is_valid(at)), other.take(pc.drop_null(at))
     for column in columns:
@@ -190,7 +201,9 @@ def _check_csv(
     store: Store, shard: Shard, tables: dict[str, pa.Table], projection: Projection | None
 ) -> Iterator[Finding]:
     rows = {"metadata": tables["metadata"], "errors": tables["errors"]}
-    with contextlib.suppress(FileNotFoundError, StoreDamagedError):  # told of where pca/ is checked
+    with contextlib.suppress(
+        FileNotFoundError, StoreDamagedError
+    ):  # reported where pca/ is checked
         if projection is not None:
             pca = store.read_table(part_name("pca", shard.part))
             rows["pca"] = spread(pca, "pca", PREFIXES["pca"])
@@ -224,7 +237,7 @@ def _read_csv(data: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _check_source(shard: Shard, metadata: pa.Table, source: Source) -> Iterator[Finding]:
-    """Reads the images again whose content is known; those that are gone are not told of here."""
+    """Reads again the images whose content is known; those that are gone are counted elsewhere."""
     changed, unreadable = [], []
     known = metadata.filter(pc.is_valid(metadata["sha256"])).to_pylist()
     source.expect(row["path"] for row in known)
@@ -245,4 +258,4 @@ def _check_source(shard: Shard, metadata: pa.Table, source: Source) -> Iterator[
         yield Finding(where, what, TOUCH)
     if unreadable:
         what = f"{len(unreadable):,} images cannot be read, as {unreadable[0]}"
-        yield Finding(where, what, "see to it that they can be")
+        yield Finding(where, what, "make them readable, then verify again")

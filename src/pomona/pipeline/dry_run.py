@@ -1,4 +1,4 @@
-"""DryRun: what a run would do, without writing anything."""
+"""A dry run: what a run would do, without writing anything."""
 
 from __future__ import annotations
 
@@ -21,17 +21,26 @@ from pomona.progress import duration
 from pomona.reduction.measure import groups
 from pomona.store.plan import label_count, shards
 
-# Bytes an image of everything but the features, as measured on 8,710 photographs.
+# Bytes per image of everything but the features, measured on 8,710 photographs.
 OTHER_BYTES = 2_000
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """images: found in the source; to_do: of them, those that the network would run on, or fewer;
-    to_drop: images of the store that `sync` would drop.
+    """What a run would do.
 
-    images_per_second: of all workers, from a trial of the network on this machine; disk_bytes:
-    with CSV and about a hundred components.
+    Attributes
+    ----------
+    images, labels : int
+        Those found in the source.
+    to_do : int
+        Images that the network would run on, at most.
+    to_drop : int
+        Images of the store that `sync` would drop.
+    images_per_second : float
+        Of all workers together, from a trial of the network on this machine.
+    disk_bytes : int
+        With CSV files and about a hundred components.
     """
 
     source: str
@@ -46,7 +55,7 @@ class DryRun:
     disk_bytes: int
 
     def in_words(self) -> str:
-        """As a person reads it."""
+        """The text for a person."""
         return (
             f"{self.images:,} images of {self.labels:,} labels in {self.source}, "
             f"{self.to_do:,} to do{f', {self.to_drop:,} to drop' if self.to_drop else ''}\n"
@@ -58,7 +67,7 @@ class DryRun:
 
 
 def dry_run(out: str | Path, extracting: ExtractSettings, settings: RunSettings) -> DryRun:
-    """What `pipeline.run` would do. Raises what it would raise before its first task."""
+    """Finds out what `pipeline.run` would do; raises what it would raise before its first task."""
     job = prepare(out, extracting, settings)
     _, plan, gone = next_plan(job)
     again = find_retries(job, plan)

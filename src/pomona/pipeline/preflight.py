@@ -1,4 +1,4 @@
-"""Probe: whether workers on other machines see what this one sees, asked before they work."""
+"""Before any work: do workers on other machines see what this machine sees?"""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ NEEDED = ("PIL", "cv2", "numpy", "pyarrow", "simplejpeg", "threadpoolctl")
 
 @dataclass(frozen=True)
 class Image:
-    """One of a source's images, as it was found."""
+    """An image of a source, as it was found."""
 
     source: Source
     path: str
     fingerprint: str | None
 
     def find_problem(self) -> str | None:
-        """Why it is not seen from here as it was, with the way out."""
+        """Says why it cannot be seen from here as it was found, with the remedy."""
         return self.source.find_problem(self.path, self.fingerprint)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a worker must find: this pomona, a file with this nonce, an image as it is here."""
+    """The payload of `probe_worker`: this version, a file with this nonce, an image, modules."""
 
     version: str
     files: Folder
@@ -45,12 +45,27 @@ class Probe:
 def check(
     engine: Engine, files: Folder, image: Image | None = None, runtime: str | None = None
 ) -> None:
-    """Asks the engine's workers, if they may be elsewhere.
+    """Asks the engine's workers, if they may run on other machines.
 
-    image: one of those they are to read; runtime: what they are to run the network with.
+    Writes a file under the store's temporary folder, and removes it.
 
-    Writes a file under the store's temporaries and removes it. Raises EngineError with what they
-    do not see, StoreWriteError.
+    Parameters
+    ----------
+    engine : Engine
+        Whose workers are asked.
+    files : Folder
+        Where the store is.
+    image : Image, optional
+        One of the images that they are to read.
+    runtime : str, optional
+        The package that they are to run the network with.
+
+    Raises
+    ------
+    EngineError
+        If a worker lacks or cannot see something.
+    StoreWriteError
+        If the store cannot be written.
     """
     if not engine.remote:
         return
@@ -59,31 +74,31 @@ def check(
     if image is not None and image.find_problem() is not None:
         image = None  # changed or gone since it was found: its row will say so
     modules = (*NEEDED, *([runtime] if runtime else []))
-    reach = Probe(__version__, files.absolute(), name, nonce.encode(), image, modules)
-    files.write(reach.name, reach.nonce)
+    probe = Probe(__version__, files.absolute(), name, nonce.encode(), image, modules)
+    files.write(probe.name, probe.nonce)
     try:
-        for _, problem in engine.map(probe_worker, range(engine.workers), reach):
+        for _, problem in engine.map(probe_worker, range(engine.workers), probe):
             if problem is not None:
                 raise EngineError(problem.message if isinstance(problem, Failure) else problem)
     finally:
-        files.delete(reach.name)
+        files.delete(probe.name)
 
 
-def probe_worker(worker: int, reach: Probe, attempt: int) -> str | None:
-    """What is missing where this runs, with the way out; None when all is there."""
+def probe_worker(worker: int, probe: Probe, attempt: int) -> str | None:
+    """Says what is missing where this runs, with the remedy, or returns None."""
     host = socket.gethostname()
-    if __version__ != reach.version:
+    if __version__ != probe.version:
         return (
-            f"{host} has pomona {__version__}, this is {reach.version}: install the same everywhere"
+            f"{host} has pomona {__version__}, this is {probe.version}: install the same everywhere"
         )
-    missing = [name for name in reach.modules if find_spec(name) is None]
+    missing = [name for name in probe.modules if find_spec(name) is None]
     if missing:
         return f"{host} has pomona, but no {', '.join(missing)}: install its dependencies there"
     try:
-        found = reach.files.read(reach.name)
+        found = probe.files.read(probe.name)
     except OSError:
         found = b""
-    if found != reach.nonce:
-        return f"{host} does not see {reach.files}: put OUT on a disk that all nodes share"
-    problem = reach.image and reach.image.find_problem()
+    if found != probe.nonce:
+        return f"{host} does not see {probe.files}: put OUT on a disk that all nodes share"
+    problem = probe.image and probe.image.find_problem()
     return f"{host} {problem}" if problem else None

@@ -19,14 +19,24 @@ from pomona.store.tables import matrix
 
 MOMENTS = "_pomona/moments"
 GROUPS = 64
-# Moments take 8 bytes × width² and time to be written and merged: so many rows are worth it, and
-# half of them are multiplied at once as fast as more.
+# Moments take 8 bytes × width², and time to write and merge: this pays from ROWS rows on.
+# A block of half as many is multiplied as fast as a larger one.
 ROWS, BLOCK_ROWS = 2048, 1024
 
 
 @dataclass(frozen=True)
 class Group:
-    """Parts that one task measures together; rows: how many features they hold."""
+    """Parts that one task measures together.
+
+    Attributes
+    ----------
+    number : int
+        The group's number.
+    parts : tuple of int
+        Its parts, in their order.
+    rows : int
+        How many rows of features they hold.
+    """
 
     number: int
     parts: tuple[int, ...]
@@ -34,7 +44,13 @@ class Group:
 
 
 def groups(rows: Mapping[int, int]) -> list[Group]:
-    """The parts (rows: of each) in groups of `ROWS` or more, about `GROUPS` of them at most."""
+    """Puts parts into groups of `ROWS` rows or more, about `GROUPS` groups at most.
+
+    Parameters
+    ----------
+    rows : mapping
+        The rows of features of each part.
+    """
     least = max(ROWS, -(-sum(rows.values()) // GROUPS))
     cut: list[list[int]] = []
     size = least
@@ -55,18 +71,18 @@ def _moments_name(group: int) -> str:
 
 
 def measure_group(group: Group, files: Folder, attempt: int = 1) -> int:
-    """Writes the moments of a group's features into the store; returns of how many rows."""
+    """Writes the moments of a group's features into the store, and returns the number of rows."""
     store = Store(files)
     names = [part_name("features", part) for part in group.parts]
     tables = store.map_prefetched(lambda name: store.read_table(name, ["features"]), names)
     total = functools.reduce(merge, map(measure, _blocks(tables)))
     store.files.write(_moments_name(group.number), total.to_bytes())
-    release_memory()  # matrices of many sizes leave holes
+    release_memory()  # matrices of many sizes fragment the memory
     return total.n
 
 
 def _blocks(tables: Iterable[pa.Table]) -> Iterator[npt.NDArray[np.float32]]:
-    """float32[n, D]: the tables' features, `BLOCK_ROWS` or more at a time but for the last."""
+    """The tables' features, float32[n, D]: blocks of `BLOCK_ROWS` rows or more, then the rest."""
     block: list[npt.NDArray[np.float32]] = []
     for table in tables:
         block.append(matrix(table, "features"))
@@ -77,10 +93,13 @@ def _blocks(tables: Iterable[pa.Table]) -> Iterator[npt.NDArray[np.float32]]:
         yield np.concatenate(block)
 
 
-def merge_groups(store: Store, found: list[Group]) -> Moments:
-    """The moments of all groups, merged by their numbers, a few in memory at once; then removed."""
-    names = [_moments_name(group.number) for group in found]
-    each = (Moments.from_bytes(data) for data in store.map_prefetched(store.files.read, names))
-    total = functools.reduce(merge, each)
+def merge_groups(store: Store, groups: list[Group]) -> Moments:
+    """Merges the moments of all groups in the order of their numbers, then removes their files.
+
+    Only a few are in memory at a time.
+    """
+    names = [_moments_name(group.number) for group in groups]
+    moments = (Moments.from_bytes(data) for data in store.map_prefetched(store.files.read, names))
+    total = functools.reduce(merge, moments)
     store.files.delete(MOMENTS)
     return total

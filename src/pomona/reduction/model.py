@@ -20,22 +20,36 @@ def refit_reason(
     *,
     keep: bool = False,
 ) -> str | None:
-    """Why a store of so many features needs another projection than `kept`; None: it does not.
+    """Says why a store needs a new projection.
 
-    requested: the components or the variance asked for now; keep: whether growth is no reason.
+    Parameters
+    ----------
+    kept : Projection, optional
+        The projection that it has.
+    rows : int
+        How many rows of features the store holds now.
+    requested : tuple, optional
+        ("components", k) or ("variance", share), as requested now.
+    keep : bool
+        Whether growth is no reason.
+
+    Returns
+    -------
+    str or None
+        The reason, or None if it needs none.
     """
     if kept is None:
         return "there is none"
     if requested is not None and requested != kept.requested:
         (name, amount), (name_before, before) = requested, kept.requested
-        return f"{name} {amount:g} asked, {name_before} {before:g} before"
+        return f"{name} {amount:g} requested, {name_before} {before:g} before"
     if kept.n * 2 < rows and not keep:
         return f"{rows:,} images now, {kept.n:,} when it was fitted"
     return None
 
 
 def save(store: Store, projection: Projection | None) -> None:
-    """Makes this the store's projection. What another made goes first: two never mix in pca/."""
+    """Replaces the store's projection. Rows of the old one go first: two never mix in pca/."""
     for name in ("pca", "csv/pca", "model_info"):
         store.files.delete(name)
     if projection is not None:
@@ -43,7 +57,7 @@ def save(store: Store, projection: Projection | None) -> None:
 
 
 def describe(store: Store, projection: Projection) -> None:
-    """Writes what model_info/ says of the projection beside it, where that is not there yet."""
+    """Writes the files of model_info/ that describe the projection, if they are missing."""
     if store.files.exists(MODEL_INFO):
         return
     explained = projection.explained[: projection.k]

@@ -17,39 +17,51 @@ from pomona.store.tables import PREFIXES, matrix, spread
 
 @dataclass(frozen=True)
 class ProjectTask:
-    """What `project` needs beside parts: where, onto what, and whether CSV is wanted."""
+    """The payload of `project`.
+
+    Attributes
+    ----------
+    files : Folder
+        Where the store's files are read and written.
+    projection : Projection, optional
+        The projection to apply; None: CSV files alone.
+    csv : bool
+        Whether to write CSV files.
+    """
 
     files: Folder
     projection: Projection | None
     csv: bool
 
 
-def is_projected(store: Store, part: int, work: ProjectTask) -> bool:
-    """Whether pca/ and csv/ hold what `project` would write."""
-    csv = (part_name(f"csv/{table}", part, "csv") for table in _csv_tables(work))
+def is_projected(store: Store, part: int, payload: ProjectTask) -> bool:
+    """Whether pca/ and csv/ already hold the rows that `project` would write."""
+    csv = (part_name(f"csv/{table}", part, "csv") for table in _csv_tables(payload))
     if not all(map(store.files.exists, csv)):
         return False
-    if work.projection is None:
+    if payload.projection is None:
         return True
     done = store.footer(part_name("pca", part)) or {}
     made_by, features = done.get("projection"), part_name("features", part)
-    return made_by == work.projection.id and provenance(done) == provenance(store.footer(features))
+    return made_by == payload.projection.id and provenance(done) == provenance(
+        store.footer(features)
+    )
 
 
-def _csv_tables(work: ProjectTask) -> list[str]:
-    """What is written as CSV too."""
-    has_pca = work.projection is not None
-    return [table for table in CSV_TABLES if work.csv and (has_pca or table != "pca")]
+def _csv_tables(payload: ProjectTask) -> list[str]:
+    """The tables to write as CSV."""
+    has_pca = payload.projection is not None
+    return [table for table in CSV_TABLES if payload.csv and (has_pca or table != "pca")]
 
 
-def project(parts: Sequence[int], work: ProjectTask, attempt: int = 1) -> None:
-    """Writes pca/ of parts, after their CSV files if they are wanted."""
-    store = Store(work.files)
-    store.map_concurrent(lambda part: _project_part(store, part, work), parts)
+def project(parts: Sequence[int], payload: ProjectTask, attempt: int = 1) -> None:
+    """Writes the CSV files of some parts, if wanted, and then their files in pca/."""
+    store = Store(payload.files)
+    store.map_concurrent(lambda part: _project_part(store, part, payload), parts)
 
 
-def _project_part(store: Store, part: int, work: ProjectTask) -> None:
-    projection, csv = work.projection, _csv_tables(work)
+def _project_part(store: Store, part: int, payload: ProjectTask) -> None:
+    projection, csv = payload.projection, _csv_tables(payload)
     needed = [table for table in csv if table != "pca"] + ["features"] * (projection is not None)
     read = store.map_concurrent(
         lambda table: store.read_with_footer(part_name(table, part)), needed
@@ -70,7 +82,7 @@ def _project_part(store: Store, part: int, work: ProjectTask) -> None:
 
 
 def _project(features: pa.Table, projection: Projection) -> pa.Table:
-    """Table of `schemas.pca` of one of `schemas.features`."""
+    """Projects a table of `schemas.features` to one of `schemas.pca`."""
     projected = pa.FixedSizeListArray.from_arrays(
         projection.apply(matrix(features, "features")).ravel(), projection.k
     )

@@ -1,7 +1,7 @@
-"""Download: objects in a bucket → files in a folder, each of them whole or not there.
+"""Download: objects of a bucket become files of a folder, each of them whole or not there.
 
-A file that has the content that an object's ETag tells is left alone, so that the same command goes
-on after a stop.
+A file whose content matches the object's ETag is left alone, so that the same command goes on after
+a stop.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pomona.errors import ObjectStoreError, SourceError, StoreError, UsageError
+from pomona.images.select import GlobPatterns
 from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import duration
 from pomona.s3.address import Address, is_bucket
-from pomona.s3.bucket import Bucket, Listed, open_bucket
+from pomona.s3.bucket import Bucket, open_bucket
 from pomona.s3.etag import etag_of
+from pomona.s3.objects import Listed
 from pomona.store.folders.local import LocalFolder
 from pomona.store.folders.registry import is_address
 from pomona.store.layout import LOCK, TEMPORARIES
@@ -33,9 +34,14 @@ PIECE_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class DownloadSummary:
-    """What was fetched, or where nothing was, what would be; there: files that were right already.
+    """What was fetched, or in a dry run would be.
 
-    refused: keys that can be no file below the folder.
+    Attributes
+    ----------
+    there : int
+        Files that were up to date already.
+    refused : list of str
+        Keys that cannot be files below the folder.
     """
 
     source: str
@@ -49,16 +55,16 @@ class DownloadSummary:
     dry_run: bool
 
     def in_words(self) -> str:
-        """As a person reads it."""
-        told = f"{self.there:,} are there already"
+        """The text for a person."""
+        there = f"{self.there:,} are there already"
         size = f"{self.fetched_bytes / 1e6:,.1f} MB"
         if self.dry_run:
-            lines = [f"{self.objects:,} objects: {self.fetched:,} to fetch, {size}; {told}"]
+            lines = [f"{self.objects:,} objects: {self.fetched:,} to fetch, {size}; {there}"]
         else:
-            lines = [f"{self.fetched:,} files fetched, {size} in {duration(self.seconds)}; {told}"]
+            lines = [f"{self.fetched:,} files fetched, {size} in {duration(self.seconds)}; {there}"]
         if self.refused:
             lines.append(
-                f"  refused  {len(self.refused):,} keys that can be no file here, as "
+                f"  refused  {len(self.refused):,} keys that cannot be files here, as "
                 f"{self.refused[0]!r}"
             )
         return "\n".join(lines + ["Nothing was written."] * self.dry_run)
@@ -66,7 +72,7 @@ class DownloadSummary:
 
 @dataclass(frozen=True)
 class DownloadTask:
-    """What `fetch` needs beside objects."""
+    """The payload of `fetch`."""
 
     bucket: Bucket
     address: Address
@@ -76,7 +82,7 @@ class DownloadTask:
 
 @dataclass(frozen=True)
 class DownloadResult:
-    """What became of some objects."""
+    """Counts of some objects."""
 
     fetched: int
     fetched_bytes: int
@@ -91,19 +97,35 @@ def download(
     *,
     dry_run: bool = False,
 ) -> DownloadSummary:
-    """Fetches what is new or changed under an address; nothing is removed from the folder.
+    """Fetches the objects that are new or changed; removes nothing from the folder.
 
-    Raises UsageError, SourceError, ObjectStoreError, StoreWriteError, EngineError.
+    Parameters
+    ----------
+    source : str or Path
+        The address of the objects.
+    folder : str or Path
+        Where the files go.
+    settings : RunSettings
+        How the command runs.
+    include : sequence of str
+        Glob patterns that a key or its name must match. Empty: all objects.
+    dry_run : bool
+        Whether to write nothing.
+
+    Raises
+    ------
+    UsageError, SourceError, ObjectStoreError, StoreWriteError, EngineError
+        If source or folder cannot be used.
     """
     start = time.perf_counter()
     if not is_bucket(source):
-        raise UsageError(f"{source} is no address: give s3://BUCKET or s3://BUCKET/PREFIX")
+        raise UsageError(f"{source} is not an address: give s3://BUCKET or s3://BUCKET/PREFIX")
     if is_address(folder):
-        raise UsageError(f"{folder} is no folder on this machine: give the path of one")
+        raise UsageError(f"{folder} is not a folder on this machine: give a path")
     folder = Path(folder)
     address = Address.parse(str(source))
     bucket = open_bucket(address, settings.access)
-    patterns = [pattern.removeprefix("**/") for pattern in include]
+    patterns = GlobPatterns(include)
     objects = sorted(
         (each for each in bucket.list_all(address.folder) if _is_wanted(each, address, patterns)),
         key=lambda each: each.key,
@@ -131,16 +153,13 @@ def download(
     )
 
 
-def _is_wanted(each: Listed, address: Address, patterns: list[str]) -> bool:
+def _is_wanted(each: Listed, address: Address, patterns: GlobPatterns) -> bool:
     name = each.key[len(address.folder) :]
-    if not name or name.endswith("/"):  # what some tools make for a folder
+    if not name or name.endswith("/"):  # a placeholder that some tools make for a folder
         return False
     if name == LOCK or name.startswith(f"{TEMPORARIES}/"):  # of those who payload on a store there
         return False
-    own = name.rpartition("/")[2]
-    return not patterns or any(
-        fnmatchcase(name, pattern) or fnmatchcase(own, pattern) for pattern in patterns
-    )
+    return patterns.matches(name)
 
 
 @contextmanager
@@ -182,7 +201,7 @@ def fetch(objects: list[Listed], payload: DownloadTask, attempt: int = 1) -> Dow
 
 
 class _NoFileError(Exception):
-    """A key that this disk cannot have as a file."""
+    """A key that cannot be a file on this disk."""
 
 
 def is_safe(name: str) -> bool:

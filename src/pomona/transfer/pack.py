@@ -1,8 +1,8 @@
-"""Pack: the image files of a source → a pack, few large files that `pomona run` reads as a source.
+"""Pack: the image files of a source become a few large files, which `pomona run` takes as a source.
 
-A part of the pack is a task of its own: its file is written whole, under a name that says what it
-holds, and is done when it is there. The manifest comes last, so that the pack that was there before
-stays one until the new one is whole; what no manifest names any more is removed after that.
+Each part of the pack is a task: its file is written whole, under a name that is the digest of its
+content, and is done once it exists. The manifest comes last, so that the pack that was there before
+stays whole until the new one is; files that no manifest names are removed after that.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pomona.errors import ImageError, SourceError, StoreError, UsageError
 from pomona.images.catalog import find_images
 from pomona.images.prefetch import ImageRequest
 from pomona.images.reader import CarefulReader, Reader
-from pomona.images.sources import pack
+from pomona.images.sources import pack_format
 from pomona.images.sources.base import Source
-from pomona.images.sources.pack import MANIFEST, PACKING, Part
+from pomona.images.sources.pack_format import MANIFEST, PACKING, Part
 from pomona.images.sources.registry import open_source
 from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import duration
@@ -40,16 +40,22 @@ from pomona.store.store import Store
 IMAGES, CATALOG = "images", "catalog"
 _OWN = re.compile(r"(images|catalog)/part-[0-9]{5,}-[0-9a-f]{12}\.parquet")
 SIZE_BYTES = 128_000_000
-# Small enough that a worker reads little beside what it wants, and a footer stays small.
+# Small enough that a worker reads little beside what it needs, and that a footer stays small.
 ROW_GROUPS, LEAST_GROUP_BYTES = 512, 256 * 2**10
 
 
 @dataclass(frozen=True)
 class PackSettings:
-    """Which images are packed, and how many bytes of them make a file.
+    """Which images to pack, and how.
 
-    labels: a CSV file; None: the folders' names; yes: whether the images of a pack may be replaced
-    by mostly others.
+    Parameters
+    ----------
+    source, include, labels
+        As in `ExtractSettings`.
+    size_bytes : int
+        About how many bytes of images make a file.
+    yes : bool
+        Whether to replace a pack most of whose images are not in the source.
     """
 
     source: str | Path
@@ -65,9 +71,14 @@ class PackSettings:
 
 @dataclass(frozen=True)
 class PackSummary:
-    """What a pack holds, or, where nothing was written, will hold.
+    """What a pack holds, or in a dry run would hold.
 
-    errors: images that could not be read; written: how many of its files were, or are, to do.
+    Attributes
+    ----------
+    errors : int
+        Images that could not be read.
+    written : int
+        Files that were written, or would be.
     """
 
     pack: str
@@ -81,13 +92,13 @@ class PackSummary:
     dry_run: bool
 
     def in_words(self) -> str:
-        """As a person reads it."""
+        """The text for a person."""
         labels = f" of {self.labels:,} labels" if self.labels else ""
         files = f"{self.files:,} file{'' if self.files == 1 else 's'}"
-        told = f"{self.images:,} images{labels}, {self.size_bytes / 1e6:,.1f} MB, in {files}"
+        size = f"{self.images:,} images{labels}, {self.size_bytes / 1e6:,.1f} MB, in {files}"
         if self.dry_run:
-            return f"{told}, {self.written:,} of them to write\nNothing was written."
-        lines = [f"{told} of {self.pack}, {self.written:,} written in {duration(self.seconds)}"]
+            return f"{size}, {self.written:,} of them to write\nNothing was written."
+        lines = [f"{size} of {self.pack}, {self.written:,} written in {duration(self.seconds)}"]
         if self.errors:
             lines.append(
                 f"  errors  {self.errors:,} images could not be read: they will be error rows; "
@@ -99,10 +110,27 @@ class PackSummary:
 def make_pack(
     dest: str | Path, packing: PackSettings, settings: RunSettings, *, dry_run: bool = False
 ) -> PackSummary:
-    """Packs a source's images into `dest`, or what is left to do of it.
+    """Packs the images of a source, or what is left to do of it.
 
-    Raises SourceError, StoreError for a folder that is something else, StoreBusyError,
-    StoreWriteError, EngineError.
+    Parameters
+    ----------
+    dest : str or Path
+        Where the pack goes.
+    packing : PackSettings
+        Which images to pack, and how.
+    settings : RunSettings
+        How the command runs.
+    dry_run : bool
+        Whether to write nothing.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be used, or has mostly other images than the pack.
+    StoreError
+        If `dest` holds something else.
+    StoreBusyError, StoreWriteError, EngineError
+        As every command that writes.
     """
     start = time.perf_counter()
     store = Store(dest, settings.access)
@@ -146,23 +174,23 @@ def _rows(shard: Shard) -> int:
     return int(shard.images.num_rows)
 
 
-def _check_dest(store: Store) -> pack.Pack | None:
-    """The pack that is there, if one is. Raises StoreError for something else."""
-    found = pack.open_pack(store.files)
+def _check_dest(store: Store) -> pack_format.Pack | None:
+    """The pack at the destination, if there is one. Raises StoreError for something else."""
+    found = pack_format.open_pack(store.files)
     if found is not None:
         return found
-    if not pack.is_unfinished(store.files) and not is_new(store.files, "pack"):
+    if not pack_format.is_unfinished(store.files) and not is_new(store.files, "pack"):
         raise StoreError(f"{store.files} is a pomona store: choose another folder for the pack")
     return None
 
 
 def _check_replaces(
-    before: pack.Pack | None, catalog: pa.Table, store: Store, *, yes: bool
+    before: pack_format.Pack | None, catalog: pa.Table, store: Store, *, yes: bool
 ) -> None:
-    """Refuses to replace a pack by one of other images, which may be the only copy of its own."""
+    """Refuses to replace a pack of other images, which may be their only copy."""
     if before is None or yes:
         return
-    paths = pack.read_catalog(before)[0]["path"]
+    paths = pack_format.read_catalog(before)[0]["path"]
     gone = len(paths) - (pc.sum(pc.is_in(paths, catalog["path"])).as_py() or 0)
     if gone * 2 > len(paths):
         raise SourceError(
@@ -172,7 +200,7 @@ def _check_replaces(
 
 
 def _plan(catalog: pa.Table, size_bytes: int) -> pa.Table:
-    """Table of `schemas.PLAN`: which images are in which part, by the sum of their sizes alone."""
+    """Table of `schemas.PLAN`: the part of each image, by the sum of sizes alone."""
     sizes = catalog["size_bytes"].to_numpy().astype(np.int64)
     at = (np.cumsum(sizes) - sizes) // size_bytes
     _, parts = np.unique(at, return_inverse=True)
@@ -181,7 +209,7 @@ def _plan(catalog: pa.Table, size_bytes: int) -> pa.Table:
 
 
 def _part_names(shard: Shard) -> list[str]:
-    """Of the shard's file: two in turn, so that one which is tried again leaves the pack whole."""
+    """Two names for the shard's file, used in turn: trying again leaves the old pack whole."""
     again = hashlib.sha256(f"{shard.generation} again".encode()).hexdigest()
     return [
         f"{IMAGES}/part-{shard.part:05d}-{digest[:12]}.parquet"
@@ -190,11 +218,11 @@ def _part_names(shard: Shard) -> list[str]:
 
 
 def _find_parts(
-    files: Folder, parts: list[Shard], before: pack.Pack | None
+    files: Folder, parts: list[Shard], before: pack_format.Pack | None
 ) -> tuple[dict[int, Part], frozenset[str]]:
-    """The files of shards that are done, and the names that are the present pack's until then.
+    """The files of shards that are done, and the names that the present pack still needs.
 
-    Done: whole, and without images that may be read another time.
+    A file is done if it is whole and none of its errors can be retried.
     """
     present = set(files.names(IMAGES))
     named = {part.name for part in before.parts} if before else set()
@@ -214,11 +242,11 @@ def _find_parts(
 
 
 def _read_part(files: Folder, name: str, shard: Shard) -> tuple[Part, bool] | None:
-    """The shard's file, if it is whole, and whether none of its images may be tried again."""
+    """The shard's file if it is whole, and whether none of its errors can be retried."""
     try:
-        part, index = pack.read_part(files, name)
+        part, index = pack_format.read_part(files, name)
         is_done = index.metadata.metadata[b"pomona.retryable"] == b"0"
-    except pack.DAMAGED:
+    except pack_format.DAMAGED:
         return None
     is_whole = index.generation == shard.generation and part.images == shard.images.num_rows
     return (part, is_done) if is_whole else None
@@ -226,9 +254,18 @@ def _read_part(files: Folder, name: str, shard: Shard) -> tuple[Part, bool] | No
 
 @dataclass(frozen=True)
 class PackTask:
-    """What `pack_part` needs beside a shard.
+    """The payload of `pack_part`.
 
-    group_bytes: how large a row group grows; kept: names that are not to be written to.
+    Attributes
+    ----------
+    source : Source
+        Where the images are read.
+    files : Folder
+        Where the pack is written.
+    group_bytes : int
+        About how large a row group grows.
+    kept : frozenset of str
+        Names that must not be overwritten.
     """
 
     source: Source
@@ -238,14 +275,14 @@ class PackTask:
 
 
 def pack_part(shard: Shard, payload: PackTask, attempt: int = 1) -> Part:
-    """Writes the file of a part whole, a row group at a time; returns what the manifest says of it.
+    """Writes the file of a part, a row group at a time, and returns its entry of the manifest.
 
-    An image that cannot be read is a row with its reason. Raises StoreWriteError, StoreBusyError.
+    An image that cannot be read becomes a row with its reason.
     """
     name = next(name for name in _part_names(shard) if name not in payload.kept)
     with payload.files.create(name) as file:
         _write(file, shard, payload, attempt)
-    part, _ = pack.read_part(payload.files, name)
+    part, _ = pack_format.read_part(payload.files, name)
     return part
 
 
@@ -253,7 +290,7 @@ def _write(file: BinaryIO, shard: Shard, payload: PackTask, attempt: int) -> Non
     firsts, errors, retryable = [], 0, 0
     with pq.ParquetWriter(
         file,
-        pack.SCHEMA,
+        pack_format.SCHEMA,
         compression="none",
         use_dictionary=False,
         write_statistics=False,
@@ -264,7 +301,8 @@ def _write(file: BinaryIO, shard: Shard, payload: PackTask, attempt: int) -> Non
             reasons = [row["reason"] for row in rows if row["reason"]]
             errors += len(reasons)
             retryable += sum(schemas.REASONS[reason][0] for reason in reasons)
-            writer.write_table(pa.Table.from_pylist(rows, pack.SCHEMA), row_group_size=len(rows))
+            table = pa.Table.from_pylist(rows, pack_format.SCHEMA)
+            writer.write_table(table, row_group_size=len(rows))
         writer.add_key_value_metadata(
             {
                 "pomona.generation": shard.generation,
@@ -276,7 +314,7 @@ def _write(file: BinaryIO, shard: Shard, payload: PackTask, attempt: int) -> Non
 
 
 def _groups(shard: Shard, payload: PackTask, attempt: int) -> Iterator[list[dict[str, Any]]]:
-    """The rows of each row group, with their images' bytes."""
+    """The rows of each row group, with the bytes of their images."""
     rows: list[dict[str, Any]] = []
     size = 0
     reader = Reader(payload.source)
@@ -287,7 +325,7 @@ def _groups(shard: Shard, payload: PackTask, attempt: int) -> Iterator[list[dict
             for row in rows_wanted
         )
         for image in rows_wanted:
-            row = {name: image.get(name) for name in pack.SCHEMA.names}
+            row = {name: image.get(name) for name in pack_format.SCHEMA.names}
             try:
                 data = images.fetch(image["path"], image["fingerprint"])
                 row.update(image=data, sha256=hashlib.sha256(data).hexdigest())
@@ -295,7 +333,7 @@ def _groups(shard: Shard, payload: PackTask, attempt: int) -> Iterator[list[dict
             except ImageError as exc:
                 row.update(reason=exc.reason, detail=exc.detail or None)
             rows.append(row)
-            if size >= payload.group_bytes or len(rows) == pack.MAX_ROWS:
+            if size >= payload.group_bytes or len(rows) == pack_format.MAX_ROWS:
                 yield rows
                 rows, size = [], 0
     if rows:
@@ -303,12 +341,12 @@ def _groups(shard: Shard, payload: PackTask, attempt: int) -> Iterator[list[dict
 
 
 def _finish(store: Store, catalog: pa.Table, parts: list[Part]) -> None:
-    """Writes the catalog and the manifest, and removes the files of packs that it does not name."""
+    """Writes the catalog and the manifest, then removes files that the manifest does not name."""
     sink = pa.BufferOutputStream()
     pq.write_table(catalog, sink, compression="zstd", write_page_checksum=True)
     data = sink.getvalue()
     name = f"{CATALOG}/part-00000-{hashlib.sha256(data).hexdigest()[:12]}.parquet"
-    told = pack.manifest(
+    manifest = pack_format.manifest(
         name,
         parts,
         images=catalog.num_rows,
@@ -316,9 +354,9 @@ def _finish(store: Store, catalog: pa.Table, parts: list[Part]) -> None:
         labels=label_count(catalog),
         size_bytes=pc.sum(catalog["size_bytes"]).as_py(),
     )
-    if not _is_told(store, told):
+    if not _is_written(store, manifest):
         store.files.write(name, memoryview(data))
-        store.write_json(MANIFEST, told)
+        store.write_json(MANIFEST, manifest)
     named = {name, *(part.name for part in parts)}
     for folder in (IMAGES, CATALOG):
         for other in store.files.names(folder):
@@ -327,10 +365,10 @@ def _finish(store: Store, catalog: pa.Table, parts: list[Part]) -> None:
     store.files.delete(PACKING)
 
 
-def _is_told(store: Store, told: dict[str, Any]) -> bool:
-    """Whether the pack's manifest is this one, and its catalog there."""
+def _is_written(store: Store, manifest: dict[str, Any]) -> bool:
+    """Whether the pack has this manifest, and the catalog that it names."""
     try:
         found = json.loads(store.files.read(MANIFEST))
     except (FileNotFoundError, ValueError):
         return False
-    return found == told and store.files.exists(told["catalog"])
+    return found == manifest and store.files.exists(manifest["catalog"])

@@ -1,8 +1,7 @@
-"""Upload: images of a source → objects in a bucket, by default without their metadata.
+"""Upload: images of a source become objects of a bucket, by default without their metadata.
 
-What is there already is told by its content: an object is sent unless its ETag, or where that says
-nothing its bytes, are those of the image as it would be sent. So the same command goes on after a
-stop, and sends nothing when nothing has changed.
+An image is sent unless the object has its content already, by its ETag or, where that does not
+tell, by its bytes. So the same command goes on after a stop, and sends nothing if nothing changed.
 """
 
 from __future__ import annotations
@@ -25,8 +24,9 @@ from pomona.images.stripping.strip import strip_metadata
 from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import duration
 from pomona.s3.address import Address, is_bucket
-from pomona.s3.bucket import Bucket, Listed, open_bucket
+from pomona.s3.bucket import Bucket, open_bucket
 from pomona.s3.etag import etag_of
+from pomona.s3.objects import Listed
 from pomona.store.plan import Shard, make_plan, shards
 from pomona.store.schemas import decode_path
 
@@ -37,7 +37,7 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class UploadSettings:
-    """Which images are sent, and whether as they are or without metadata."""
+    """Which images to send, and whether without their metadata."""
 
     source: str | Path
     include: Sequence[str] = ()
@@ -46,7 +46,7 @@ class UploadSettings:
 
 @dataclass(frozen=True)
 class Refused:
-    """An image that was not sent. reason: one of `schemas.REASONS`, or "name"."""
+    """An image that was not sent; reason: one of `schemas.REASONS`, or "name"."""
 
     path: str
     reason: str
@@ -55,7 +55,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class UploadSummary:
-    """What was sent, or where nothing was, what would be; there: images that were there already."""
+    """What was sent, or in a dry run would be; there: images that were up to date already."""
 
     source: str
     to: str
@@ -68,13 +68,13 @@ class UploadSummary:
     dry_run: bool
 
     def in_words(self) -> str:
-        """As a person reads it."""
-        told = f"{self.there:,} are there already"
+        """The text for a person."""
+        there = f"{self.there:,} are there already"
         size = f"{self.sent_bytes / 1e6:,.1f} MB"
         if self.dry_run:
-            lines = [f"{self.images:,} images: {self.sent:,} to send, {size}; {told}"]
+            lines = [f"{self.images:,} images: {self.sent:,} to send, {size}; {there}"]
         else:
-            lines = [f"{self.sent:,} images sent, {size} in {duration(self.seconds)}; {told}"]
+            lines = [f"{self.sent:,} images sent, {size} in {duration(self.seconds)}; {there}"]
         if self.refused:
             lines.append(f"  not sent  {self.complaint()}")
         return "\n".join(lines + ["Nothing was sent."] * self.dry_run)
@@ -82,13 +82,13 @@ class UploadSummary:
     def complaint(self) -> str:
         """How many were refused, and why."""
         reasons = Counter(refused.reason for refused in self.refused)
-        told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-        return f"{len(self.refused):,} ({told}), as {self.refused[0].path}"
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+        return f"{len(self.refused):,} ({counts}), as {self.refused[0].path}"
 
 
 @dataclass(frozen=True)
 class UploadBatch:
-    """Some of the images, and what lies under their keys: an object of the same order, or None."""
+    """Some images, and for each the object under its key, or None."""
 
     shard: Shard
     found: list[Listed | None]
@@ -96,7 +96,7 @@ class UploadBatch:
 
 @dataclass(frozen=True)
 class UploadTask:
-    """What `send` needs beside a part."""
+    """The payload of `send`."""
 
     source: Source
     bucket: Bucket
@@ -107,7 +107,7 @@ class UploadTask:
 
 @dataclass(frozen=True)
 class UploadResult:
-    """What became of a part's images; paths of those that were sent are not needed by anybody."""
+    """Counts of a batch, and the images that were refused."""
 
     sent: int
     sent_bytes: int
@@ -118,13 +118,29 @@ class UploadResult:
 def upload(
     to: str | Path, uploading: UploadSettings, settings: RunSettings, *, dry_run: bool = False
 ) -> UploadSummary:
-    """Sends what is new or changed. Raises UsageError, SourceError, ObjectStoreError, EngineError.
+    """Sends the images that are new or changed.
 
-    An image that cannot be read, or not be stripped, or whose name can be no key, is not sent.
+    An image is refused if it cannot be read or stripped, or if its name cannot be a key.
+
+    Parameters
+    ----------
+    to : str or Path
+        The address to send to.
+    uploading : UploadSettings
+        Which images to send.
+    settings : RunSettings
+        How the command runs.
+    dry_run : bool
+        Whether to send nothing.
+
+    Raises
+    ------
+    UsageError, SourceError, ObjectStoreError, EngineError
+        If source or bucket cannot be used.
     """
     start = time.perf_counter()
     if not is_bucket(to):
-        raise UsageError(f"{to} is no address: give s3://BUCKET or s3://BUCKET/PREFIX")
+        raise UsageError(f"{to} is not an address: give s3://BUCKET or s3://BUCKET/PREFIX")
     address = Address.parse(str(to))
     bucket = open_bucket(address, settings.access)
     source = open_source(uploading.source, settings.access)
@@ -172,18 +188,18 @@ def _paths(shard: Shard) -> list[str]:
 
 
 def _end_old_uploads(bucket: Bucket, address: Address, keys: set[str]) -> None:
-    """Removes the parts of uploads to these keys that were killed.
+    """Removes the pieces of killed uploads to these keys.
 
-    Other keys are other programs', and those of this day may be somebody's still.
+    Other keys belong to other programs, and uploads of this day may still be going on.
     """
     try:
         bucket.abort_uploads(address.folder, keys.__contains__, older_than_s=DAY_S)
-    except ObjectStoreError:  # the right to is not everybody's
+    except ObjectStoreError:  # not everybody has the right to
         return
 
 
 def send(part: UploadBatch, payload: UploadTask, attempt: int = 1) -> UploadResult:
-    """Puts the images of a part into the bucket, several at once, but for those that are there."""
+    """Puts the images of a batch into the bucket, several at once, unless they are there."""
     refused: list[Refused] = []
     sent = sent_bytes = 0
     rows = part.shard.images.to_pylist()
@@ -217,7 +233,7 @@ def send(part: UploadBatch, payload: UploadTask, attempt: int = 1) -> UploadResu
 
 
 def _key(address: Address, path: str) -> str:
-    """The key of an image. Raises ImageError for a name that can be none."""
+    """The key of an image. Raises ImageError for a name that cannot be a key."""
     key = address.key(decode_path(path))
     try:
         size = len(key.encode())
@@ -229,7 +245,7 @@ def _key(address: Address, path: str) -> str:
 
 
 def _is_there(bucket: Bucket, listed: Listed, data: bytes) -> bool:
-    """Whether an object is this content. Encrypted by KMS, its ETag does not say so."""
+    """Whether an object has this content. Under KMS encryption its ETag does not tell."""
     if listed.size_bytes != len(data):
         return False
     if listed.etag == etag_of(io.BytesIO(data)):
@@ -245,7 +261,7 @@ def _put(bucket: Bucket, key: str, data: bytes) -> None:
 
 
 def _settle(waiting: dict[Future[None], int], done: set[Future[None]]) -> None:
-    """Raises what became of one that failed."""
+    """Waits for no more than these, and raises the error of one that failed."""
     for future in done:
         future.result()
         del waiting[future]
