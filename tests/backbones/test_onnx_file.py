@@ -17,7 +17,7 @@ from pomona.backbones.onnx import exported
 from pomona.backbones.overrides import ModelOverrides
 from pomona.backbones.runtime import Network
 from pomona.errors import BackboneError, PomonaError, UsageError
-from pomona.extraction.task import make_recipe
+from pomona.extraction.recipe import make_recipe
 
 UNIT = ModelOverrides(preprocessing="unit")
 

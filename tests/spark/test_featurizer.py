@@ -21,7 +21,7 @@ import pomona as pomona_package
 from pomona import featurize
 from pomona.backbones import cache, registry
 from pomona.errors import BackboneError, EngineError, UsageError
-from pomona.extraction.task import make_recipe
+from pomona.extraction.recipe import make_recipe
 from pomona.spark import ImageFeaturizer
 from pomona.spark.batches import network_of
 from pomona.spark.columns import refuse_connect

@@ -20,7 +20,7 @@ from pyspark import TaskContext
 
 from pomona.backbones.runtime import Network
 from pomona.errors import BackboneError, ImageError, UsageError
-from pomona.extraction.task import Batches
+from pomona.extraction.batches import Batches
 from pomona.images.reader import CarefulReader, Reader, ReadsImages
 from pomona.pca.moments import Moments, measure, merge
 from pomona.pca.projection import Projection

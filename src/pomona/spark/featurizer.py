@@ -18,7 +18,7 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from pomona.backbones import cache, registry
 from pomona.backbones.runtime import Network
 from pomona.errors import UsageError
-from pomona.extraction.task import make_recipe
+from pomona.extraction.recipe import make_recipe
 from pomona.spark.batches import FeaturizeTask, featurize_batches
 from pomona.spark.columns import (
     map_in_arrow,
