@@ -1,18 +1,9 @@
-"""Progress: what a run tells while it works, on a terminal, in a log or not at all."""
+"""Progress: what the pipeline tells while it works, and the plainest ways to show it."""
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
-from pomona.errors import PomonaError
+from typing import TextIO
 
 PLAIN_EVERY_S = 5.0
 
@@ -65,59 +56,18 @@ class Progress:
         return ", ".join(parts)
 
 
-class TerminalProgress(Progress):
-    """A bar for each stage, with images done, images/s, time left and errors."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-        self._bar: Bar | None = None
-
-    def begin(self, stage: str, total: int) -> None:
-        super().begin(stage, total)
-        self._bar = Bar(
-            TextColumn("[bold]{task.description:<8}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("[red]{task.fields[errors]}"),
-            console=self._console,
-        )
-        self._bar.add_task(stage, total=total, speed="", errors="")
-        self._bar.start()
-
-    def advance(self, done: int, errors: int = 0) -> None:
-        super().advance(done, errors)
-        if self._bar:
-            told = f"{self.errors:,} errors" if self.errors else ""
-            speed = f"{self.per_second:,.0f}/s"
-            self._bar.update(self._bar.task_ids[0], advance=done, speed=speed, errors=told)
-
-    def end(self) -> None:
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
-
-    def note(self, message: str) -> None:
-        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
-
-    def warn(self, message: str) -> None:
-        self._console.print(f"warning: {message}", markup=False, style="yellow", soft_wrap=True)
-
-
 class PlainProgress(Progress):
     """A line every few seconds."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._told = time.perf_counter()
+        self._shown_at = time.perf_counter()
 
     def advance(self, done: int, errors: int = 0) -> None:
         super().advance(done, errors)
-        if time.perf_counter() - self._told >= PLAIN_EVERY_S:
-            self._told = time.perf_counter()
+        if time.perf_counter() - self._shown_at >= PLAIN_EVERY_S:
+            self._shown_at = time.perf_counter()
             self.note(self.status())
 
     def note(self, message: str) -> None:
@@ -125,57 +75,6 @@ class PlainProgress(Progress):
 
     def warn(self, message: str) -> None:
         self.note(f"warning: {message}")
-
-
-class LoggedProgress(Progress):
-    """Hands everything on, and writes it to a file: a JSON object a line, times in UTC."""
-
-    def __init__(self, shown: Progress, file: TextIO) -> None:
-        super().__init__()
-        self._shown, self._file = shown, file
-
-    @classmethod
-    def open(cls, shown: Progress, path: Path) -> LoggedProgress:
-        """Appends to the file at `path`. Raises PomonaError where that cannot be."""
-        try:
-            # A name that is no UTF-8 is told in escapes, as JSON knows them.
-            return cls(shown, path.open("a", encoding="utf-8", errors="backslashreplace"))
-        except OSError as exc:
-            raise PomonaError(f"--log-file {path}: {exc.strerror}; choose another file") from exc
-
-    def log(self, event: str, **fields: Any) -> None:
-        """One line of the file."""
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "event": event, **fields}, ensure_ascii=False)
-        print(line, file=self._file, flush=True)
-
-    def begin(self, stage: str, total: int) -> None:
-        super().begin(stage, total)
-        self._shown.begin(stage, total)
-        self.log("begin", stage=stage, total=total)
-
-    def advance(self, done: int, errors: int = 0) -> None:
-        super().advance(done, errors)
-        self._shown.advance(done, errors)
-        speed = round(self.per_second, 1)
-        self.log("progress", stage=self.stage, done=self.done, errors=self.errors, per_second=speed)
-
-    def end(self) -> None:
-        self._shown.end()
-        self.log("end", stage=self.stage, done=self.done, total=self.total, errors=self.errors)
-
-    def note(self, message: str) -> None:
-        self._shown.note(message)
-        self.log("note", message=message)
-
-    def warn(self, message: str) -> None:
-        self._shown.warn(message)
-        self.log("warning", message=message)
-
-    def over(self, status: int, message: str | None = None) -> None:
-        self._shown.over(status, message)
-        self.log("over", status=status, message=message)
-        self._file.close()
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,15 @@
+"""The exit statuses of the command line."""
+
+from __future__ import annotations
+
+DONE = 0
+FAILED = 1
+WRONG_USAGE = 2
+OVER_ERROR_RATE = 3
+INTERRUPTED = 130  # by Ctrl-C: 128 and the number of SIGINT
+TERMINATED = 143  # 128 and the number of SIGTERM
+
+
+def of_stop(exc: KeyboardInterrupt) -> int:
+    """Returns the status that the exception carries, or `INTERRUPTED`."""
+    return exc.args[0] if exc.args else INTERRUPTED

@@ -1,0 +1,149 @@
+"""Commands that make features: run, extract, reduce, import-features."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pomona.commands.grouping import grouped
+from pomona.commands.options.buckets import BucketOptions
+from pomona.commands.options.engine import EngineOptions
+from pomona.commands.options.images import ImageOptions
+from pomona.commands.options.network import NetworkFileOptions, NetworkOptions
+from pomona.commands.options.pca import PcaOptions
+from pomona.commands.options.places import Out, Source, StoreFolder
+from pomona.commands.output import DryRun, OutputOptions, Thumbnails
+from pomona.commands.running import TASK_MODULES, finish, run_settings, start_engine
+
+if TYPE_CHECKING:
+    from pomona.pipeline.settings import ExtractSettings
+
+
+@grouped
+def run(
+    source: Source,
+    out: Out,
+    images: ImageOptions,
+    network: NetworkOptions,
+    network_file: NetworkFileOptions,
+    pca: PcaOptions,
+    where: EngineOptions,
+    buckets: BucketOptions,
+    output: OutputOptions,
+    thumbnails: Thumbnails = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Turn images into features (embeddings), reduce them by PCA, and write a report.
+
+    Run the same command again to continue after a stop, or to add new and changed images.
+    """
+    with start_engine(where, (*TASK_MODULES, network.runtime)) as engine:
+        from pomona.pipeline import dry_run as planning
+        from pomona.pipeline import run as pipeline
+
+    access, reducing = buckets.access(), pca.settings()
+    extracting = _extract_settings(source, images, network, network_file)
+    with run_settings(output, access, engine, thumbnails) as settings:
+        if dry_run:
+            expected = planning.dry_run(out, extracting, settings)
+            output.result(dataclasses.asdict(expected), expected.in_words())
+            return
+        summary = pipeline.run(out, extracting, reducing, settings)
+        finish(output, summary, images.max_error_rate)
+
+
+@grouped
+def extract(
+    source: Source,
+    out: Out,
+    images: ImageOptions,
+    network: NetworkOptions,
+    network_file: NetworkFileOptions,
+    where: EngineOptions,
+    buckets: BucketOptions,
+    output: OutputOptions,
+    thumbnails: Thumbnails = None,
+) -> None:
+    """Turn images into features (embeddings) only: `pomona run` without the PCA.
+
+    `pomona reduce` does the rest.
+    """
+    with start_engine(where, (*TASK_MODULES, network.runtime)) as engine:
+        from pomona.pipeline import run as pipeline
+
+    access = buckets.access()
+    extracting = _extract_settings(source, images, network, network_file)
+    with run_settings(output, access, engine, thumbnails) as settings:
+        summary = pipeline.extract(out, extracting, settings)
+        finish(output, summary, images.max_error_rate)
+
+
+def _extract_settings(
+    source: str | Path,
+    images: ImageOptions,
+    network: NetworkOptions,
+    network_file: NetworkFileOptions,
+) -> ExtractSettings:
+    from pomona.pipeline.settings import ExtractSettings
+
+    images.check_error_rate()
+    return ExtractSettings(
+        source=source,
+        include=tuple(images.include or ()),
+        labels=images.labels,
+        limit=images.limit,
+        seed=images.seed,
+        backbone=network.backbone,
+        fit=network.fit,
+        image_timeout=images.image_timeout,
+        max_pixels=images.max_pixels,
+        retry_errors=images.retry_errors,
+        sync=images.sync,
+        yes=images.yes,
+        overrides=network_file.overrides(),
+        runtime=network.runtime,
+        precision=network.precision,
+    )
+
+
+@grouped
+def reduce(
+    store: StoreFolder,
+    pca: PcaOptions,
+    where: EngineOptions,
+    buckets: BucketOptions,
+    output: OutputOptions,
+    thumbnails: Thumbnails = None,
+) -> None:
+    """Reduce the features in a store by PCA, without running the network again."""
+    with start_engine(where) as engine:
+        from pomona.pipeline import run as pipeline
+
+    access, reducing = buckets.access(), pca.settings()
+    with run_settings(output, access, engine, thumbnails) as settings:
+        finish(output, pipeline.reduce(store, reducing, settings))
+
+
+@grouped
+def import_features(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            readable=False,
+            metavar="FILE",
+            help="Parquet file, or folder of them, with path, label and one column of lists.",
+        ),
+    ],
+    out: Out,
+    buckets: BucketOptions,
+    output: OutputOptions,
+) -> None:
+    """Make a store from features that were computed elsewhere, to run `pomona reduce` on."""
+    from pomona.maintenance import import_features as importing
+
+    engine = EngineOptions(workers=1).open()
+    with run_settings(output, buckets.access(), engine) as settings:
+        finish(output, importing.import_features(file, out, settings))

@@ -1,0 +1,151 @@
+"""Commands that move images and stores: upload, download, pack."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Annotated, Any
+
+import typer
+
+from pomona.commands.grouping import grouped
+from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
+from pomona.commands.options.engine import EngineOptions, Workers
+from pomona.commands.options.images import Include, Labels
+from pomona.commands.options.places import Address, Source
+from pomona.commands.output import DryRun, OutputOptions
+from pomona.commands.running import run_settings
+from pomona.errors import PomonaError
+from pomona.store.folders.registry import place
+
+
+def parse_size(text: str | int) -> int:
+    """Parses a number of bytes: 128000000, 128MB or 1GB."""
+    number = re.fullmatch(r"(\d+)(MB|GB)?", str(text))
+    if number is None:
+        raise typer.BadParameter(f"{text!r} is not a size: give bytes, or 128MB or 1GB")
+    return int(number[1]) * {None: 1, "MB": 10**6, "GB": 10**9}[number[2]]
+
+
+@grouped
+def upload(
+    source: Source,
+    to: Address,
+    buckets: BucketOptions,
+    output: OutputOptions,
+    strip_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--strip-metadata/--no-strip-metadata",
+            help="Remove EXIF, XMP, IPTC and comments, without touching the bytes of the pixels; "
+            "orientation and colour profile stay.",
+        ),
+    ] = True,
+    include: Include = None,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+) -> None:
+    """Upload new and changed images to a bucket, without their metadata.
+
+    Images are compared by content. Run the same command again to continue after a stop. Images
+    that SOURCE no longer has stay in the bucket.
+    """
+    from pomona.transfer import upload as uploading
+
+    uploading_settings = uploading.UploadSettings(
+        source=source, include=tuple(include or ()), strip_metadata=strip_metadata
+    )
+    engine = EngineOptions(workers=workers).open()
+    with run_settings(output, buckets.access(), engine) as settings:
+        uploaded = uploading.upload(to, uploading_settings, settings, dry_run=dry_run)
+        output.result(dataclasses.asdict(uploaded), uploaded.in_words())
+        if uploaded.refused:
+            raise PomonaError(
+                f"not sent: {uploaded.complaint()}; repair them, or leave them out, or send them "
+                "as they are with --no-strip-metadata; --json lists them all"
+            )
+
+
+@grouped
+def download(
+    source: Address,
+    folder: Annotated[
+        Any, typer.Argument(parser=place, metavar="DIR", help="Folder for the files.")
+    ],
+    buckets: ReadBucketOptions,
+    output: OutputOptions,
+    include: Include = None,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+) -> None:
+    """Download new and changed objects from a bucket as files.
+
+    Objects are compared by content. Run the same command again to continue after a stop. Files
+    that the bucket no longer has stay in DIR.
+    """
+    from pomona.transfer import download as downloading
+
+    engine = EngineOptions(workers=workers).open()
+    with run_settings(output, buckets.access(), engine) as settings:
+        patterns = tuple(include or ())
+        downloaded = downloading.download(source, folder, settings, patterns, dry_run=dry_run)
+        output.result(dataclasses.asdict(downloaded), downloaded.in_words())
+        if downloaded.refused:
+            raise PomonaError(
+                f"{len(downloaded.refused):,} keys cannot be files in {folder}, such as "
+                f"{downloaded.refused[0]!r}: copy them to other keys; --json lists them all"
+            )
+
+
+@grouped
+def pack(
+    source: Source,
+    dest: Annotated[
+        Any,
+        typer.Argument(
+            parser=place,
+            metavar="DEST",
+            help="Folder or s3://BUCKET/PREFIX for the pack: new, empty, or an existing pack.",
+        ),
+    ],
+    buckets: BucketOptions,
+    output: OutputOptions,
+    labels: Labels = None,
+    include: Include = None,
+    size_bytes: Annotated[
+        int,
+        typer.Option(
+            "--size",
+            parser=parse_size,
+            metavar="SIZE",
+            show_default=False,
+            help="Approximate size of each file of the pack, such as 50MB or 1GB. (default: 128MB)",
+        ),
+    ] = 128_000_000,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", help="Replace the pack even if most of its images are not in SOURCE."
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+) -> None:
+    """Pack many image files into a few large ones, byte for byte, for faster reading.
+
+    `pomona run` takes a pack as SOURCE. Run the same command again to continue after a stop, or to
+    add new and changed images.
+    """
+    from pomona.transfer import pack as packing
+
+    packing_settings = packing.PackSettings(
+        source=source,
+        include=tuple(include or ()),
+        labels=labels,
+        size_bytes=size_bytes,
+        yes=yes,
+    )
+    engine = EngineOptions(workers=workers).open()
+    with run_settings(output, buckets.access(), engine) as settings:
+        packed = packing.make_pack(dest, packing_settings, settings, dry_run=dry_run)
+        output.result(dataclasses.asdict(packed), packed.in_words())

@@ -1,0 +1,54 @@
+"""How buckets are read and written."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import typer
+
+from pomona.s3.address import SSE, Access
+
+
+@dataclass(frozen=True)
+class ReadBucketOptions:
+    """How buckets are read."""
+
+    panel: ClassVar[str] = "Buckets"
+    allow_region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REGION",
+            help="Allow a bucket in this AWS region outside the EEA; may be repeated.",
+        ),
+    ] = None
+    insecure_endpoint: Annotated[
+        bool, typer.Option("--insecure-endpoint", help="Allow an unencrypted http:// endpoint.")
+    ] = Access.insecure_endpoint
+
+    def access(self) -> Access:
+        """Returns these options as the library takes them."""
+        return Access(
+            allow_regions=tuple(self.allow_region or ()), insecure_endpoint=self.insecure_endpoint
+        )
+
+
+@dataclass(frozen=True)
+class BucketOptions(ReadBucketOptions):
+    """How buckets are read and written."""
+
+    sse: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Encryption at rest: AES256, aws:kms or none. (default: AES256 on AWS)",
+            autocompletion=lambda: list(SSE),
+        ),
+    ] = Access.sse
+    kms_key: Annotated[
+        str | None, typer.Option(metavar="ID", help="The key for --sse aws:kms.")
+    ] = Access.kms_key
+
+    def access(self) -> Access:
+        return dataclasses.replace(super().access(), sse=self.sse, kms_key=self.kms_key)

@@ -1,0 +1,61 @@
+"""Where the work is done: on this machine, or by Spark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from pomona.errors import UsageError
+
+if TYPE_CHECKING:
+    from pomona.engines.base import Engine
+
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Number of worker processes. (default: one per processor core)"),
+]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where the work is done."""
+
+    panel: ClassVar[str] = "Where the work is done"
+    workers: Workers = None
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="local: on this machine; spark: on a Spark cluster.",
+            autocompletion=lambda: ["local", "spark"],
+        ),
+    ] = "local"
+    master: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Spark's master: local[N], spark://HOST:PORT, yarn or k8s://HOST:PORT. "
+            "(default: from spark-submit, or this machine)",
+        ),
+    ] = None
+    spark_conf: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A Spark setting, such as spark.executor.memory=4g; may be repeated.",
+        ),
+    ] = None
+
+    def open(self) -> Engine:
+        """Returns the engine. Raises UsageError for options that no engine takes."""
+        from pomona.engines.registry import open_engine
+
+        conf = {}
+        for setting in self.spark_conf or []:
+            key, equals, value = setting.partition("=")
+            if not equals or not key.startswith("spark."):
+                raise UsageError(f"`spark_conf` {setting}: give spark.KEY=VALUE")
+            conf[key] = value
+        return open_engine(self.engine, self.workers, master=self.master, conf=conf)

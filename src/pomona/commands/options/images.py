@@ -1,0 +1,98 @@
+"""Which images a command takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from pomona.errors import UsageError
+from pomona.pipeline.settings import RETRIES, ExtractSettings
+
+# Options that may go without a value, which Typer does not know, and the value they then have.
+IMPLIED_VALUES = {"--retry-errors": RETRIES[0]}
+
+
+def parse_pixels(text: str | int) -> int:
+    """Parses a number of pixels: 50000000 or 50MP."""
+    number = re.fullmatch(r"(\d+)(MP)?", str(text))
+    if number is None:
+        raise typer.BadParameter(f"{text!r} is not a number of pixels: give 50000000 or 50MP")
+    return int(number[1]) * (1_000_000 if number[2] else 1)
+
+
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB", help="Take only files whose path or name matches GLOB; may be repeated."
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        readable=False,
+        metavar="FILE",
+        help="CSV file with the columns path, label and optionally split. "
+        "(default: labels from the folder names)",
+    ),
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the random draw.")]
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Which images are taken, and when one of them is given up."""
+
+    panel: ClassVar[str] = "Which images"
+    include: Include = None
+    labels: Labels = ExtractSettings.labels
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Take at most N images, drawn evenly from the labels."),
+    ] = ExtractSettings.limit
+    seed: Seed = ExtractSettings.seed
+    retry_errors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[=all]",
+            help="Retry images that failed with a transient error; =all retries every image that "
+            "failed.",
+        ),
+    ] = ExtractSettings.retry_errors
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Drop images that are no longer in the source.")
+    ] = ExtractSettings.sync
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --sync: drop them even if they are most images.")
+    ] = ExtractSettings.yes
+    image_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="An image that takes longer to read becomes an error row."
+        ),
+    ] = ExtractSettings.image_timeout
+    max_pixels: Annotated[
+        int,
+        typer.Option(
+            parser=parse_pixels,
+            metavar="N",
+            show_default=False,
+            help="An image with more pixels, such as 50000000 or 50MP, becomes an error row. "
+            "Decoding takes up to 17 bytes per pixel in each worker: 1.7 GB for 100MP. "
+            f"(default: {ExtractSettings.max_pixels // 10**6}MP)",
+        ),
+    ] = ExtractSettings.max_pixels
+    max_error_rate: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", help="Exit with status 3 when the error rate exceeds this share."
+        ),
+    ] = 0.05
+
+    def check_error_rate(self) -> None:
+        """Raises UsageError for a rate that is not a share."""
+        if not 0 <= self.max_error_rate <= 1:
+            raise UsageError(f"`max_error_rate` {self.max_error_rate:g}: give a share, as 0.05")

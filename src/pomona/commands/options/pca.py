@@ -1,0 +1,55 @@
+"""How features are reduced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import typer
+
+from pomona.pipeline.settings import DEFAULT_VARIANCE, ReduceSettings
+
+
+@dataclass(frozen=True)
+class PcaOptions:
+    """How many components are kept, and when they are fitted again."""
+
+    panel: ClassVar[str] = "PCA"
+    variance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Keep the fewest components that retain this share of the variance. "
+            f"(default: as in the previous run, else {DEFAULT_VARIANCE:g})",
+        ),
+    ] = ReduceSettings.variance
+    components: Annotated[
+        int | None, typer.Option(metavar="K", help="Keep exactly K components.")
+    ] = ReduceSettings.components
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit the PCA again, on all features in the store.")
+    ] = ReduceSettings.refit
+    keep_projection: Annotated[
+        bool,
+        typer.Option(
+            "--keep-projection", help="Keep the fitted PCA, however much the store has grown."
+        ),
+    ] = ReduceSettings.keep_projection
+    csv: Annotated[
+        bool | None,
+        typer.Option(
+            "--csv/--no-csv",
+            help="Write CSV files beside the Parquet files. "
+            "(default: as in the previous run, else yes)",
+        ),
+    ] = ReduceSettings.csv
+
+    def settings(self) -> ReduceSettings:
+        """Returns these options as the pipeline takes them."""
+        return ReduceSettings(
+            components=self.components,
+            variance=self.variance,
+            refit=self.refit,
+            keep_projection=self.keep_projection,
+            csv=self.csv,
+        )

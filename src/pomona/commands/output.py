@@ -1,0 +1,70 @@
+"""What a command says: its result on stdout, and how it goes on stderr and in a log."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+from rich.console import Console
+
+from pomona.commands.flags import with_flags
+
+if TYPE_CHECKING:
+    from pomona.commands.progress import CommandProgress
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")]
+Thumbnails = Annotated[
+    bool | None,
+    typer.Option(
+        "--thumbnails/--no-thumbnails",
+        help="Show thumbnails in the report. (default: as in the previous run, else yes)",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What a command prints and logs."""
+
+    panel: ClassVar[str] = "Output"
+    quiet: Quiet = False
+    as_json: AsJson = False
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Append progress and messages to FILE, one JSON object per line.",
+        ),
+    ] = None
+
+    def progress(self) -> CommandProgress:
+        """Returns what shows progress on stderr, so that stdout holds the result alone."""
+        from pomona.commands import progress
+
+        return progress.open_progress(quiet=self.quiet, log_file=self.log_file)
+
+    def result(self, content: dict[str, Any], text: str) -> None:
+        """Prints the command's result on stdout: `content` as JSON, or `text`.
+
+        Parameters
+        ----------
+        content : dict
+            The result, for --json.
+        text : str
+            The result as a person reads it.
+        """
+        if self.as_json:
+            print(json.dumps(content, ensure_ascii=False))
+        elif not self.quiet:
+            Console(soft_wrap=True, highlight=False).print(with_flags(text), markup=False)
+
+
+def complain(message: str) -> None:
+    """Prints a line on stderr that says what is wrong."""
+    print(f"pomona: {message}", file=sys.stderr)

@@ -1,0 +1,86 @@
+"""The commands of `pomona`, in the order in which `pomona --help` lists them.
+
+To add a command:
+1. write a function in the module of its family, with its options as annotated parameters (those
+   it shares are in `options/`; `grouped` takes whole groups); its docstring is its help;
+2. add its entry to `COMMANDS`;
+3. name it in README.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAKE = "Make features"
+LOOK = "Look at results"
+KEEP = "Keep a store right"
+MOVE = "Move images and stores"
+START = "Set up and try out"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command's entry.
+
+    Parameters
+    ----------
+    name : str
+        The word after `pomona`.
+    panel : str
+        The heading in `pomona --help` under which it stands.
+    home : str
+        Where its function, or the Typer app of its own commands, lives: "module:name".
+    example : str
+        One command line, the last line of its help.
+    """
+
+    name: str
+    panel: str
+    home: str
+    example: str
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "run",
+        MAKE,
+        "pomona.commands.make:run",
+        "pomona run photos out --variance 0.95 --labels labels.csv",
+    ),
+    Command("extract", MAKE, "pomona.commands.make:extract", "pomona extract photos out"),
+    Command("reduce", MAKE, "pomona.commands.make:reduce", "pomona reduce out --components 50"),
+    Command(
+        "import-features",
+        MAKE,
+        "pomona.commands.make:import_features",
+        "pomona import-features features.parquet out",
+    ),
+    Command("report", LOOK, "pomona.commands.look:report", "pomona report out --open"),
+    Command("verify", KEEP, "pomona.commands.keep:verify", "pomona verify out --source photos"),
+    Command(
+        "forget",
+        KEEP,
+        "pomona.commands.keep:forget",
+        "pomona forget out 'Training/Pear/0_100.jpg'",
+    ),
+    Command(
+        "upload", MOVE, "pomona.commands.move:upload", "pomona upload photos s3://bucket/photos"
+    ),
+    Command(
+        "download", MOVE, "pomona.commands.move:download", "pomona download s3://bucket/out out"
+    ),
+    Command(
+        "pack",
+        MOVE,
+        "pomona.commands.move:pack",
+        "pomona pack photos photos.pack && pomona run photos.pack out",
+    ),
+    Command("sample", START, "pomona.commands.start:sample", "pomona sample photos --varieties 24"),
+    Command("doctor", START, "pomona.commands.start:doctor", "pomona doctor --speed"),
+    Command(
+        "backbones",
+        START,
+        "pomona.commands.backbones:app",
+        "pomona backbones add mobilenet_v2",
+    ),
+)

@@ -1,0 +1,150 @@
+"""How a command runs: with an engine, with progress, and with a way to continue after a stop."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from pomona.commands import exit_status
+from pomona.commands.flags import with_flags
+from pomona.commands.options.engine import EngineOptions
+from pomona.commands.output import OutputOptions, complain
+from pomona.engines.workers import forgo_pandas
+from pomona.errors import UsageError
+from pomona.progress import duration
+
+if TYPE_CHECKING:
+    from pomona.engines.base import Engine
+    from pomona.pipeline.context import RunSettings
+    from pomona.pipeline.finish import Summary
+    from pomona.s3.address import Access
+
+# The pipeline's tasks, which its workers import while the driver imports what it needs itself.
+TASK_MODULES = (
+    "pomona.extraction.task",
+    "pomona.reduction.measure",
+    "pomona.reduction.project",
+)
+# What Spark itself takes for a secret among its settings (spark.redaction.regex)
+_SECRET = re.compile(
+    r"(?is)^((?:--spark-conf=)?[\w.-]*(?:secret|password|token|access\.?key)[\w.-]*)=.*"
+)
+
+
+@contextmanager
+def start_engine(where: EngineOptions, modules: Sequence[str] = TASK_MODULES) -> Iterator[Engine]:
+    """Starts an engine, whose workers import what they need while the block does so too.
+
+    Parameters
+    ----------
+    where : EngineOptions
+        Which engine.
+    modules : sequence of str
+        What its workers import.
+    """
+    engine = where.open()
+    try:
+        engine.start(modules)
+        yield engine
+    except KeyboardInterrupt as exc:
+        complain(f"stopped before any work began; continue with: {_command_line()}")
+        raise typer.Exit(exit_status.of_stop(exc)) from None
+
+
+@contextmanager
+def run_settings(
+    output: OutputOptions, access: Access, engine: Engine, thumbnails: bool | None = None
+) -> Iterator[RunSettings]:
+    """Gives the settings of a run; says how to continue after a stop, and logs how it ended.
+
+    The block ends with the command's result, so that its exit status is known here.
+
+    Parameters
+    ----------
+    output : OutputOptions
+        What is printed and logged.
+    access : Access
+        How buckets are used.
+    engine : Engine
+        Where tasks run.
+    thumbnails : bool, optional
+        Whether the report shows thumbnails. None: as before.
+    """
+    from pomona.pipeline.context import RunSettings
+
+    forgo_pandas()
+    command = _command_line()
+    progress = output.progress()
+    try:
+        yield RunSettings(engine, progress, command, thumbnails, access=access)
+    except KeyboardInterrupt as exc:
+        status = exit_status.of_stop(exc)
+        done = f"{progress.status()}; " if progress.stage else ""
+        progress.warn(f"stopped. {done}what is done is kept; continue with: {command}")
+        progress.over(status, "stopped")
+        raise typer.Exit(status) from None
+    except typer.Exit as exc:
+        progress.over(exc.exit_code)
+        raise
+    except Exception as exc:
+        is_usage = isinstance(exc, UsageError)
+        status = exit_status.WRONG_USAGE if is_usage else exit_status.FAILED
+        progress.over(status, with_flags(exc))
+        raise
+    progress.over(exit_status.DONE)
+
+
+def finish(output: OutputOptions, summary: Summary, max_error_rate: float = 1.0) -> None:
+    """Prints a run's summary, and exits if too many images failed.
+
+    Parameters
+    ----------
+    output : OutputOptions
+        What is printed.
+    summary : Summary
+        What the run did.
+    max_error_rate : float
+        The share of images that may fail.
+    """
+    content = {**vars(summary), "error_rate": summary.error_rate}
+    output.result(content, _in_words(summary))
+    if summary.error_rate > max_error_rate:
+        complain(
+            f"{summary.errors:,} of {summary.images:,} images gave no features, more than "
+            f"--max-error-rate {max_error_rate:g} allows: see {summary.store}/errors"
+        )
+        raise typer.Exit(exit_status.OVER_ERROR_RATE)
+
+
+def _in_words(summary: Summary) -> str:
+    lines = []
+    if summary.ran:
+        speed = f"extracted at {summary.images_per_second:,.0f} images/s"
+        lines.append(f"{summary.ran:,} images done in {duration(summary.seconds)}, {speed}")
+    elif summary.worked:
+        lines.append(f"Done in {duration(summary.seconds)}; no image had to be extracted")
+    else:
+        lines.append(f"Nothing to do: {summary.store} is up to date")
+    labels = f" of {summary.labels:,} labels" if summary.labels else ""
+    lines.append(f"  images    {summary.images:,}{labels}")
+    lines.append(f"  features  {summary.features:,}")
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.items())
+    lines.append(f"  errors    {summary.errors:,}{f' ({reasons})' if reasons else ''}")
+    if summary.components:
+        share = f"{summary.variance_explained:.1%} of the variance"
+        if summary.fitted_on != summary.features:
+            share += f" of the {summary.fitted_on:,} images it was fitted on; --refit uses all"
+        lines.append(f"  PCA       {summary.components:,} components, {share}")
+    lines.append(f"  report    {summary.report}")
+    return "\n".join(lines)
+
+
+def _command_line() -> str:
+    """This command as it can be given again, and as others may read it."""
+    return shlex.join(["pomona", *(_SECRET.sub(r"\1=(hidden)", word) for word in sys.argv[1:])])
