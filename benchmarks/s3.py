@@ -23,7 +23,8 @@ from pathlib import Path
 import pomona
 from conftest import DATA, unpack_fruits
 from pomona.s3.address import Address
-from pomona.s3.bucket import _connection, open_bucket
+from pomona.s3.bucket import open_bucket
+from pomona.s3.connection import connect
 from pomona.samples.sample import draw_sample
 from s3_server import Place, Proxy, fresh_connections, proxy, serve
 
@@ -43,7 +44,7 @@ def speed(source: str | Path, out: str | Path, limit: int | None) -> tuple[float
 def cpu_ms_per_get(place: Place, keys: list[str]) -> dict[str, float]:
     """CPU of this process for a GET by 16 threads, by lane."""
     bucket = open_bucket(Address.parse(place.at()))
-    lane = _connection(bucket, os.getpid()).lane
+    lane = connect(bucket).signed_get
     found = {}
     for name in ("fast lane", "botocore"):
         lane.is_open = name == "fast lane"

@@ -20,7 +20,8 @@ import botocore.session
 import pytest
 
 from conftest import wait_for
-from pomona.s3 import bucket as objects
+from pomona.s3 import connection as connections
+from pomona.s3.connection import Connection, Target
 
 TOOLS = Path(__file__).parents[1] / ".tools"
 ACCESS_KEY, SECRET_KEY = "AKIAPLANTEDACCESSKEY", "plantedSecretKey/of+nobody"
@@ -198,15 +199,15 @@ def _answers(port: int) -> bool:
 @contextmanager
 def fresh_connections() -> Iterator[None]:
     """Lets this process find its buckets anew, as a new process does, and closes what it opened."""
-    kept: list[objects._Connection] = []
-    make = objects._Connection.__init__
+    kept: list[Connection] = []
+    make = Connection.__init__
 
-    def made(self: objects._Connection, bucket: objects.Bucket) -> None:
+    def made(self: Connection, bucket: Target) -> None:
         make(self, bucket)
         kept.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objects._Connection, "__init__", made)
+        patch.setattr(Connection, "__init__", made)
         _forget()
         yield
     _forget()
@@ -215,5 +216,5 @@ def fresh_connections() -> Iterator[None]:
 
 
 def _forget() -> None:
-    objects._find.cache_clear()
-    objects._connect.cache_clear()
+    connections.locate.cache_clear()
+    connections._connect.cache_clear()

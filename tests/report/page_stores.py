@@ -87,7 +87,7 @@ def image(path: str, label: str | None = None, split: str | None = None, **more:
 def error(
     path: str, reason: str = "empty", detail: str | None = None, stage: str = "decode"
 ) -> Row:
-    retryable, _ = schemas.REASONS[reason]
+    retryable = schemas.REASONS[reason].retryable
     return {
         "path": path,
         "stage": stage,

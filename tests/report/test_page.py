@@ -262,7 +262,7 @@ def test_errors_by_reason_with_what_to_do(make_store: MakeStore) -> None:
     ]
     assert sorted(heads, key=page.text.index) == heads
     for kind in set(kinds):
-        assert schemas.REASONS[kind][1] in page.text
+        assert schemas.REASONS[kind].advice in page.text
     assert "The first 100 paths" in page.text
     assert [f"{i}.jpg unexpected end" in page.text for i in (0, 2, 101, 102, 152)] == [
         True,

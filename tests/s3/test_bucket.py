@@ -11,6 +11,7 @@ from pomona.errors import ObjectChangedError, ObjectStoreError, UsageError
 from pomona.s3 import bucket as objects
 from pomona.s3.address import Access, Address
 from pomona.s3.bucket import Bucket, open_bucket
+from pomona.s3.connection import connect
 from s3_server import ACCESS_KEY, SECRET_KEY, Place, bucket, s3_server
 
 __all__ = ["bucket", "s3_server"]
@@ -37,7 +38,7 @@ def test_every_key_comes_through_unchanged(opened: Bucket) -> None:
 
 def test_both_lanes_read_the_same(opened: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     opened.put("lanes/é +", bytes(range(256)) * 100)
-    lane = objects._connection(opened, os.getpid()).lane
+    lane = connect(opened).signed_get
     asked: list[dict[str, int]] = [{}, {"start": 25_000}, {"last": 300}, {"last": 99_999}]
     fast = [opened.get("lanes/é +", **some) for some in asked]  # type: ignore[arg-type]
     monkeypatch.setattr(lane, "is_open", False)
@@ -128,7 +129,7 @@ def test_what_names_no_bucket_is_refused(text: str) -> None:
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(UsageError, match="--sse DES"):
+    with pytest.raises(UsageError, match="`sse` DES"):
         Access(sse="DES")
-    with pytest.raises(UsageError, match="--kms-key goes with"):
+    with pytest.raises(UsageError, match="`kms_key` goes with"):
         Access(sse="AES256", kms_key="a")

@@ -23,7 +23,7 @@ def test_a_bucket_elsewhere_is_refused_unless_it_is_named(region: str) -> None:
     assert refused is not None
     assert f"s3://b is in {region}" in refused
     assert "eu-west-1" in refused
-    assert f"--allow-region {region}" in refused
+    assert f"`allow_region` {region}" in refused
     assert refuse_region("b", region, AWS, (region,)) is None
     assert refuse_region("b", region, AWS, ("sa-east-1",)) == refused
 
@@ -60,7 +60,7 @@ def test_what_is_encrypted_or_goes_nowhere_is_spoken_to(endpoint: str) -> None:
 
 @pytest.mark.parametrize("endpoint", ["http://s3.example.org", "http://10.0.0.1:9000"])
 def test_what_goes_in_the_clear_must_be_asked_for(endpoint: str) -> None:
-    assert "--insecure-endpoint" in (refuse_endpoint(endpoint) or "")
+    assert "`insecure_endpoint`" in (refuse_endpoint(endpoint) or "")
     assert refuse_endpoint(endpoint, insecure=True) is None
 
 

@@ -29,7 +29,7 @@ CASES: dict[str, tuple[dict[str, str], str]] = {
     "endpoint down": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached"),
     "endpoint in the clear": (
         {"AWS_ENDPOINT_URL": "http://192.0.2.1"},
-        "would be spoken to in the clear",
+        "would be reached in the clear",
     ),
     "no endpoint": ({"AWS_ENDPOINT_URL": "nowhere"}, "no http:// or https:// URL"),
 }

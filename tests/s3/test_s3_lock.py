@@ -107,7 +107,7 @@ def test_who_lost_it_writes_nothing_more(bucket: Place) -> None:
     with files.lock(LOCK, "pomona run slow") as (mine, _):
         mine.write("before", b"1")
         put(bucket, f"lost/{LOCK}", ELSEWHERE.to_bytes())
-        mine._looked -= 60.0  # as a minute later
+        mine._checked -= 60.0  # as a minute later
         with pytest.raises(StoreBusyError, match="was taken over by pomona run photos out"):
             mine.write("after", b"2")
         with pytest.raises(StoreBusyError, match="was taken over"):

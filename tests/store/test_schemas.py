@@ -63,6 +63,6 @@ def test_numbers_are_fixed_size_lists_of_float32(table: pa.Schema) -> None:
 
 
 def test_every_reason_says_what_a_person_can_do() -> None:
-    for retryable, advice in schemas.REASONS.values():
-        assert isinstance(retryable, bool)
-        assert advice.endswith(".")
+    for reason in schemas.REASONS.values():
+        assert isinstance(reason.retryable, bool)
+        assert reason.advice.endswith(".")

@@ -16,11 +16,12 @@ from conftest import Here, Pomona, contents, draw_photos, tables, wait_for
 from drawn import encode
 from pomona.errors import ObjectStoreError
 from pomona.images.decode import decode
-from pomona.images.sources.pack import MANIFEST
+from pomona.images.sources.pack_format import MANIFEST
 from pomona.pipeline.context import RunSettings
 from pomona.s3 import etag
 from pomona.s3.address import Address
-from pomona.s3.bucket import Listed, open_bucket
+from pomona.s3.bucket import open_bucket
+from pomona.s3.objects import Listed
 from pomona.store.folders.local import LocalFolder
 from pomona.transfer.download import DownloadTask, download, fetch, is_safe
 from pomona.transfer.pack import PackSettings, make_pack

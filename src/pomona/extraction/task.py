@@ -209,7 +209,7 @@ class _Part:
 
 
 def _error(exc: ImageError) -> dict[str, Any]:
-    retryable, _ = schemas.REASONS[exc.reason]
+    retryable = schemas.REASONS[exc.reason].retryable
     return {
         "stage": exc.stage,
         "reason": exc.reason,

@@ -104,7 +104,7 @@ def by_reason(errors: pa.Table) -> list[dict[str, Any]]:
     return [
         {
             **kind,
-            "advice": schemas.REASONS[kind["reason"]][1],
+            "advice": schemas.REASONS[kind["reason"]].advice,
             "paths": errors.filter(
                 (pc.field("stage") == kind["stage"]) & (pc.field("reason") == kind["reason"])
             )

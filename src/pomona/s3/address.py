@@ -1,4 +1,4 @@
-"""Addresses: `s3://bucket/prefix`, and what a command line says of how buckets are used."""
+"""Addresses: `s3://bucket/prefix`, and how buckets are used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ SSE = ("AES256", "aws:kms", "none")
 
 @dataclass(frozen=True)
 class Address:
-    """A bucket and, without slashes at its ends, the prefix in it; "" for all of the bucket."""
+    """A bucket, or a prefix in it.
+
+    Parameters
+    ----------
+    bucket : str
+        The bucket's name.
+    prefix : str
+        What the keys begin with, without slashes at its ends; "" for all of the bucket.
+    """
 
     bucket: str
     prefix: str = ""
@@ -22,17 +30,34 @@ class Address:
         return f"{SCHEME}{self.bucket}/{self.prefix}".rstrip("/")
 
     def key(self, name: str) -> str:
-        """The key of a name relative to this address."""
+        """Returns the key of a name.
+
+        Parameters
+        ----------
+        name : str
+            A name relative to this address.
+        """
         return f"{self.prefix}/{name}" if self.prefix else name
 
     @property
     def folder(self) -> str:
-        """What the keys of all names under this address begin with."""
+        """The start of the keys of all names under this address."""
         return f"{self.prefix}/" if self.prefix else ""
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Raises UsageError for what names no bucket."""
+        """Returns the address that a text spells.
+
+        Parameters
+        ----------
+        text : str
+            s3://BUCKET or s3://BUCKET/PREFIX.
+
+        Raises
+        ------
+        UsageError
+            If it names no bucket.
+        """
         bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", bucket):
             raise UsageError(
@@ -42,13 +67,25 @@ class Address:
 
 
 def without_credentials(address: str) -> str:
-    """Returns an address without what may be credentials before an `@`."""
+    """Returns an address, of any scheme, without what may be credentials before an `@`.
+
+    Parameters
+    ----------
+    address : str
+        The address.
+    """
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def is_bucket(place: object) -> bool:
-    """Returns whether a place is an address of a bucket."""
+    """Returns whether a place is in a bucket.
+
+    Parameters
+    ----------
+    place : object
+        A path or an address.
+    """
     return isinstance(place, str) and place.startswith(SCHEME)
 
 
@@ -56,8 +93,21 @@ def is_bucket(place: object) -> bool:
 class Access:
     """How buckets are used.
 
-    allow_regions: outside the EEA; sse: one of `SSE`, None: AES256 on AWS, elsewhere the server's
-    own way; insecure_endpoint: whether http:// is taken for an endpoint that is not on loopback.
+    Parameters
+    ----------
+    allow_regions : tuple of str
+        AWS regions outside the European Economic Area that a bucket may be in.
+    sse : {"AES256", "aws:kms", "none"}, optional
+        The encryption to ask for. None: AES256 on AWS, elsewhere the server's default.
+    kms_key : str, optional
+        The key for "aws:kms".
+    insecure_endpoint : bool
+        Whether an http:// endpoint may be on another machine.
+
+    Raises
+    ------
+    UsageError
+        For values that cannot be, or contradict each other.
     """
 
     allow_regions: tuple[str, ...] = ()
@@ -67,6 +117,6 @@ class Access:
 
     def __post_init__(self) -> None:
         if self.sse not in (None, *SSE):
-            raise UsageError(f"--sse {self.sse}: choose AES256, aws:kms or none")
+            raise UsageError(f"`sse` {self.sse}: choose AES256, aws:kms or none")
         if self.kms_key and self.sse not in (None, "aws:kms"):
-            raise UsageError("--kms-key goes with --sse aws:kms: leave out one of them")
+            raise UsageError("`kms_key` goes with `sse` aws:kms: leave out one of them")

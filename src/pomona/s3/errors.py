@@ -1,4 +1,4 @@
-"""Trouble: what botocore raises → pomona's own errors, one line each.
+"""Errors: pomona's own in place of botocore's, one line each.
 
 A server's words are not quoted: some repeat a part of what was signed, or an access key.
 """
@@ -64,8 +64,27 @@ _SETTINGS = (
 
 @contextmanager
 def translate(bucket: str, endpoint: str, key: str | None = None) -> Iterator[None]:
-    """Raises in the place of botocore's errors: FileNotFoundError where there is no such object,
-    ObjectChangedError where a condition does not hold, else ObjectStoreError.
+    """Raises pomona's errors in place of botocore's.
+
+    Parameters
+    ----------
+    bucket : str
+        The bucket that the block uses.
+    endpoint : str
+        The server's URL.
+    key : str, optional
+        The key that the block's requests are about.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such object.
+    ObjectChangedError
+        If a condition does not hold.
+    UsageError
+        If S3 takes no such names.
+    ObjectStoreError
+        In all other cases.
     """
     try:
         yield
@@ -88,7 +107,7 @@ def translate(bucket: str, endpoint: str, key: str | None = None) -> Iterator[No
         raise ObjectStoreError(f"AWS's settings cannot be used: {reason}", "settings") from None
     except boto.ParamValidationError:
         raise UsageError(
-            f"s3://{bucket} is no address that S3 takes: check the names of bucket and prefix"
+            f"s3://{bucket} is not an address that S3 takes: check the names of bucket and prefix"
         ) from None
     except (boto.BotoCoreError, boto.HTTPClientError, OSError) as exc:
         if isinstance(exc, FileNotFoundError):
@@ -103,7 +122,19 @@ def translate(bucket: str, endpoint: str, key: str | None = None) -> Iterator[No
 def from_response(
     response: dict[str, dict[str, object]], bucket: str, endpoint: str, key: str | None
 ) -> Exception:
-    """What a server's refusal means."""
+    """Returns the error that a server's refusal stands for.
+
+    Parameters
+    ----------
+    response : dict
+        botocore's, with "Error" and "ResponseMetadata".
+    bucket : str
+        The bucket that was asked for.
+    endpoint : str
+        The server's URL.
+    key : str, optional
+        The key that was asked for.
+    """
     code = str(response.get("Error", {}).get("Code", ""))
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     what = f"s3://{bucket}" if key is None else f"s3://{bucket}/{key}"

@@ -1,4 +1,4 @@
-"""ETags: what a listing says of an object's content, without reading it."""
+"""ETags: a digest of an object's content, which a listing gives without reading it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,20 @@ _BLOCK_BYTES = 2**20
 
 
 def etag_of(file: BinaryIO) -> str:
-    """The ETag that S3 gives to a file which pomona puts, but for encryption by KMS.
+    """Computes the ETag that S3 gives to a file which pomona puts, unless KMS encrypts it.
 
-    Its MD5, or above `PART_BYTES` that of its parts' MD5s with their number; against accidents,
-    not against whoever makes files that have the same.
+    It is the file's MD5, or above `PART_BYTES` the MD5 of its parts' MD5s and their number. It
+    protects against accidents, not against those who forge files.
+
+    Parameters
+    ----------
+    file : binary file
+        The file, read to its end.
+
+    Returns
+    -------
+    str
+        The ETag, without quotes.
     """
     digests: list[bytes] = []
     left = 0

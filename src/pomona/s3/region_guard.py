@@ -1,4 +1,4 @@
-"""Guard: whether a bucket may be used, decided from facts before its first byte moves."""
+"""Guard: whether a bucket may be used, decided before its first byte moves."""
 
 from __future__ import annotations
 
@@ -20,16 +20,33 @@ _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 
 
 def is_aws(endpoint: str) -> bool:
-    """Whether an endpoint's URL is AWS's own."""
+    """Returns whether an endpoint is AWS's own.
+
+    Parameters
+    ----------
+    endpoint : str
+        Its URL.
+    """
     return f".{urlsplit(endpoint).hostname or ''}".rstrip(".").endswith(_AWS)
 
 
 def refuse_region(
     bucket: str, region: str | None, endpoint: str, allowed: tuple[str, ...] = ()
 ) -> str | None:
-    """Why a bucket's region is refused, or None where it may be used.
+    """Returns why a bucket's region is refused; None if the bucket may be used.
 
-    Only AWS's own buckets have a region that says where they are; region None: not known.
+    Only the regions of AWS's own buckets say where they are.
+
+    Parameters
+    ----------
+    bucket : str
+        The bucket's name.
+    region : str, optional
+        Its region; None: not known.
+    endpoint : str
+        The server's URL.
+    allowed : tuple of str
+        Regions to take besides those of the European Economic Area.
     """
     if not is_aws(endpoint) or (region and (region in EEA or region in allowed)):
         return None
@@ -40,12 +57,20 @@ def refuse_region(
         )
     return (
         f"s3://{bucket} is in {region}, which is not in the European Economic Area "
-        f"({', '.join(EEA)}): take a bucket that is, or allow it with --allow-region {region}"
+        f"({', '.join(EEA)}): take a bucket that is, or allow it with `allow_region` {region}"
     )
 
 
 def refuse_endpoint(endpoint: str, *, insecure: bool = False) -> str | None:
-    """Why an endpoint's URL is refused, or None where it may be used."""
+    """Returns why an endpoint is refused; None if it may be used.
+
+    Parameters
+    ----------
+    endpoint : str
+        Its URL.
+    insecure : bool
+        Whether http:// is taken for another machine too.
+    """
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "the endpoint is no http:// or https:// URL: check AWS_ENDPOINT_URL"
@@ -57,8 +82,8 @@ def refuse_endpoint(endpoint: str, *, insecure: bool = False) -> str | None:
     if parts.scheme == "https" or insecure or _is_loopback(parts.hostname):
         return None
     return (
-        f"the endpoint http://{parts.hostname} would be spoken to in the clear: "
-        "give an https:// one, or --insecure-endpoint"
+        f"the endpoint http://{parts.hostname} would be reached in the clear: "
+        "give an https:// one, or `insecure_endpoint`"
     )
 
 

@@ -1,7 +1,7 @@
-"""The fast lane: one object's bytes by one signed request, at a seventh of botocore's work.
+"""Signed GETs: an object's bytes by one request, at a seventh of botocore's work.
 
-It takes what is common. Whatever else happens (a refusal, a stall, a redirect, a proxy) it leaves
-to botocore, which knows what to do about it, by returning None.
+They take the common case. For all others (a refusal, a stall, a redirect, a proxy) they return
+None, and the caller asks botocore, which knows what to do.
 
 Signature Version 4: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html
 """
@@ -30,7 +30,17 @@ _TAKEN = (200, 206, 404, 412)
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server answered to a GET. Header names are in small letters."""
+    """A server's answer to a GET.
+
+    Parameters
+    ----------
+    status : int
+        The HTTP status.
+    headers : dict
+        The headers; their names are in lower case.
+    data : bytes
+        The body.
+    """
 
     status: int
     headers: dict[str, str]
@@ -38,9 +48,23 @@ class Reply:
 
 
 class SignedGetClient:
-    """GETs of one bucket, by any number of threads; connections are kept open.
+    """GETs objects of one bucket, from any number of threads; connections are kept open.
 
-    credentials: botocore's, which renews them.
+    Parameters
+    ----------
+    bucket : str
+        The bucket's name.
+    region : str
+        Its region.
+    endpoint : str
+        The server's URL.
+    credentials : botocore.credentials.Credentials
+        What to sign with; botocore renews them.
+
+    Attributes
+    ----------
+    is_open : bool
+        Whether it may be used: there is no proxy between.
     """
 
     def __init__(self, bucket: str, region: str, endpoint: str, credentials: Any) -> None:
@@ -53,7 +77,22 @@ class SignedGetClient:
         self.is_open = not _by_proxy(parts.scheme, parts.hostname or "")
 
     def get(self, key: str, headers: dict[str, str], limit: int) -> Reply | None:
-        """headers: more of them, in small letters; limit: bytes beyond which it is not read."""
+        """Gets an object.
+
+        Parameters
+        ----------
+        key : str
+            Its key.
+        headers : dict
+            Headers to send, with names in lower case.
+        limit : int
+            The most bytes to read.
+
+        Returns
+        -------
+        Reply or None
+            None in all but the common case: ask botocore then.
+        """
         path = self._base + quote(key, safe="/~")
         connection = self._connection()
         try:
@@ -75,8 +114,8 @@ class SignedGetClient:
             connection.close()
         else:
             self._free.append(connection)
-        told = {name.lower(): value for name, value in response.getheaders()}
-        return Reply(response.status, told, data) if len(data) == size else None
+        received = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, received, data) if len(data) == size else None
 
     def close(self) -> None:
         """Closes the connections that are not in use."""
@@ -124,7 +163,7 @@ def _signing_key(secret: str, day: str, region: str) -> bytes:
 
 
 def _trust() -> ssl.SSLContext:
-    """Whom to believe who they are: as AWS's own tools are told, else as the system says."""
+    """Returns whose certificates to trust: as AWS's own tools are told, else as the system does."""
     return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)
 
 
@@ -134,5 +173,11 @@ def _by_proxy(scheme: str, host: str) -> bool:
 
 
 def seconds(http_date: str | None) -> float:
-    """A date of HTTP's as seconds since 1970; 0 for none."""
+    """Returns an HTTP date as seconds since 1970.
+
+    Parameters
+    ----------
+    http_date : str, optional
+        The date; None gives 0.
+    """
     return parsedate_to_datetime(http_date).timestamp() if http_date else 0.0

@@ -26,6 +26,9 @@ FOLDERS = {
 }
 CSV_TABLES = ("metadata", "errors", "pca")
 
+# Files that may be so large that a bucket takes them in pieces: those of a store and of a pack
+LARGE_FILES = re.compile(r"_pomona/[^/]+|[a-z]+/([a-z]+/)?part-[0-9]{5,}[^/]*")
+
 _PART = re.compile(r".*/part-([0-9]+)\.(?:parquet|csv)")
 
 

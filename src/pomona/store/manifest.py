@@ -29,7 +29,7 @@ def read_manifest(files: Folder) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        There is none, it is damaged or cannot be read, or it is of another version.
+        If there is none, it is damaged or cannot be read, or it is of another version.
     """
     try:
         manifest = json.loads(files.read(MANIFEST))
@@ -88,7 +88,7 @@ def is_new(files: Folder, kind: str = "pomona store") -> bool:
     Raises
     ------
     StoreError
-        It holds something else.
+        If it holds something else.
     """
     names = files.top()
     if names and MANIFEST not in names and names != ["_pomona"]:

@@ -1,14 +1,15 @@
 """The Arrow schemas of pomona's tables: the only contract between its steps.
 
-Paths are relative to the source and `/`-separated. A file name is bytes, an Arrow string is
-UTF-8: `encode_path` writes a backslash as `\\\\` and a byte that is no UTF-8 as `\\xHH`, so that
-every name has exactly one spelling in a table and `decode_path` finds the file again.
+Paths are relative to the source and `/`-separated. A file name is bytes, an Arrow string is UTF-8.
+`encode_path` writes a backslash as `\\\\` and a byte that is not UTF-8 as `\\xHH`, so that every
+name has exactly one spelling in a table, and `decode_path` finds the file again.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -44,54 +45,77 @@ ERRORS: Final = pa.schema(
     ]
 )
 
-# reason → (does `--retry-errors` take it again, what a person can do about it)
-REASONS: Final[dict[str, tuple[bool, str]]] = {
-    "not_found": (
-        True,
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an image gave no features.
+
+    Parameters
+    ----------
+    advice : str
+        What a person can do about it.
+    retryable : bool
+        Whether it may pass by itself, so that a retry without "all" tries the image again.
+    """
+
+    advice: str
+    retryable: bool = False
+
+
+REASONS: Final = {
+    "not_found": Reason(
         "It was gone when it was read: bring it back, then run again with --retry-errors.",
+        retryable=True,
     ),
-    "changed": (
-        True,
+    "changed": Reason(
         "It was changed after it was found: run again, once nothing writes to it any more.",
+        retryable=True,
     ),
-    "permission_denied": (
-        True,
+    "permission_denied": Reason(
         "Let the user who runs pomona read it, then run again with --retry-errors.",
+        retryable=True,
     ),
-    "io_error": (True, "The disk failed: check it, then run again with --retry-errors."),
-    "unreachable": (
-        True,
+    "io_error": Reason(
+        "The disk failed: check it, then run again with --retry-errors.",
+        retryable=True,
+    ),
+    "unreachable": Reason(
         "The object store did not answer: check the network, then run again with --retry-errors.",
+        retryable=True,
     ),
-    "timed_out": (
-        True,
-        "ModelOverrides it took too long: look at the image and the disk, "
-        "then run again with --retry-errors.",
+    "timed_out": Reason(
+        "Reading it took too long: look at the image and the disk, then run again with "
+        "--retry-errors.",
+        retryable=True,
     ),
-    "out_of_memory": (
-        True,
+    "out_of_memory": Reason(
         "There was too little memory for it: run again with --retry-errors and fewer --workers.",
+        retryable=True,
     ),
-    "crashed": (False, "Decoding it ends the process: replace it, or save it anew."),
-    "too_large": (
-        False,
-        "More pixels or bytes than pomona takes: shrink the image, or run again with a larger "
-        "--max-pixels and --retry-errors=all.",
+    "crashed": Reason("Decoding it ends the process: replace it, or save it anew."),
+    "too_large": Reason(
+        "More pixels or bytes than pomona takes: shrink the image, or run again with a "
+        "larger --max-pixels and --retry-errors=all.",
     ),
-    "empty": (False, "The file has no bytes: copy it again from where it came."),
-    "not_an_image": (False, "Its bytes are of no known image format: replace or remove it."),
-    "zero_size": (False, "It has no pixels: replace or remove it."),
-    "truncated": (False, "It ends too early: copy it again from where it came."),
-    "corrupt": (False, "It cannot be decoded: copy it again from where it came."),
-    "unsupported": (False, "Its pixels are of a kind that pomona cannot read: convert it."),
-    "not_finite": (False, "The network gave no finite numbers for it: look at the image."),
+    "empty": Reason("The file has no bytes: copy it again from where it came."),
+    "not_an_image": Reason("Its bytes are of no known image format: replace or remove it."),
+    "zero_size": Reason("It has no pixels: replace or remove it."),
+    "truncated": Reason("It ends too early: copy it again from where it came."),
+    "corrupt": Reason("It cannot be decoded: copy it again from where it came."),
+    "unsupported": Reason("Its pixels are of a kind that pomona cannot read: convert it."),
+    "not_finite": Reason("The network gave no finite numbers for it: look at the image."),
 }
 
 
 def features(width: int) -> pa.Schema:
-    """Schema of features/: `features` is fixed_size_list<float32>[width].
+    """Returns the schema of features/.
 
-    sha256: of the file that they were made of.
+    Its `sha256` is that of the file the features were made from.
+
+    Parameters
+    ----------
+    width : int
+        The length of `features`, a fixed_size_list<float32>.
     """
     return pa.schema(
         [
@@ -105,14 +129,26 @@ def features(width: int) -> pa.Schema:
 
 
 def pca(components: int) -> pa.Schema:
-    """Schema of pca/: `pca` is fixed_size_list<float32>[components]."""
+    """Returns the schema of pca/.
+
+    Parameters
+    ----------
+    components : int
+        The length of `pca`, a fixed_size_list<float32>.
+    """
     return pa.schema(
         [*IDENTITY, pa.field("pca", pa.list_(pa.float32(), components), nullable=False)]
     )
 
 
 def encode_path(name: str) -> str:
-    """A name as the file system gives it (`os.fsdecode`) → its spelling in a table."""
+    """Spells a file's name for a table.
+
+    Parameters
+    ----------
+    name : str
+        The name as `os.fsdecode` gives it.
+    """
     escaped = name.replace("\\", "\\\\")
     if escaped.isascii():
         return escaped
@@ -120,7 +156,13 @@ def encode_path(name: str) -> str:
 
 
 def decode_path(path: str) -> str:
-    """Inverse of `encode_path`."""
+    """Returns the file's name that a table spells so: the inverse of `encode_path`.
+
+    Parameters
+    ----------
+    path : str
+        The spelling.
+    """
     if "\\" not in path:
         return path
     return re.sub(

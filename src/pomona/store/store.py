@@ -59,7 +59,7 @@ class Store:
         Raises
         ------
         StoreError
-            There is none, it is damaged, or it is of another version.
+            If there is none, it is damaged, or it is of another version.
         """
         return manifest.read_manifest(self.files)
 
@@ -75,7 +75,7 @@ class Store:
         Raises
         ------
         StoreError
-            There is none, or it is damaged.
+            If there is none, or it is damaged.
         """
         projection = self.find_projection()
         if projection is None:
@@ -136,7 +136,7 @@ class Store:
         Raises
         ------
         StoreDamagedError
-            It is not what was written.
+            If it is not what was written.
         """
         try:
             return Projection.from_bytes(self.files.read(PROJECTION))
@@ -280,7 +280,7 @@ class Store:
         Raises
         ------
         StoreBusyError
-            One is at work.
+            If one is at work.
         """
         return self.files.shared_lock(LOCK)
 
@@ -302,9 +302,9 @@ class Store:
         Raises
         ------
         StoreBusyError
-            Another command holds it.
+            If another command holds it.
         StoreWriteError
-            The folder cannot be written.
+            If the folder cannot be written.
         """
         with self.files.lock(LOCK, command) as (files, notice):
             files.sweep()

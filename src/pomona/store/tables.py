@@ -41,11 +41,11 @@ def read_with_footer(
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If there is no such file.
     StoreDamagedError
-        It is not what was written.
+        If it is not what was written.
     StoreError
-        It cannot be read.
+        If it cannot be read.
     """
     try:
         with files.open(name) as file:
@@ -80,7 +80,7 @@ def read_footer(files: Folder, name: str) -> dict[str, str] | None:
     Raises
     ------
     StoreError
-        It cannot be read.
+        If it cannot be read.
     """
     try:
         with files.open(name, footer=True) as file:

@@ -68,7 +68,7 @@ class Vectors:
         Raises
         ------
         PomonaError
-            pandas is not installed.
+            If pandas is not installed.
         """
         try:
             frame: pd.DataFrame = spread(self.table, self.column, PREFIXES[self.column]).to_pandas()

@@ -300,7 +300,7 @@ def _write(file: BinaryIO, shard: Shard, payload: PackTask, attempt: int) -> Non
             firsts.append(rows[0]["path"])
             reasons = [row["reason"] for row in rows if row["reason"]]
             errors += len(reasons)
-            retryable += sum(schemas.REASONS[reason][0] for reason in reasons)
+            retryable += sum(schemas.REASONS[reason].retryable for reason in reasons)
             table = pa.Table.from_pylist(rows, pack_format.SCHEMA)
             writer.write_table(table, row_group_size=len(rows))
         writer.add_key_value_metadata(

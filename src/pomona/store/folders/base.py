@@ -1,7 +1,7 @@
-"""Storage: bytes under names. A name is there whole, or it is not there.
+"""Folder: what a store needs of the place it lies in.
 
-`Folder` is the seam: what a store needs of the place that it lies in. `LocalFolder` is a folder on
-disk, `s3.folder.S3Folder` one in a bucket; another kind of store is another class beside them.
+A folder holds bytes under names. A name is there whole, or it is not there. `LocalFolder` is a
+folder on disk, `S3Folder` one in a bucket; `registry` says how another kind is added.
 """
 
 from __future__ import annotations
@@ -11,54 +11,175 @@ from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
+from pomona.errors import StoreBusyError
+from pomona.store.locks.lease import HeldError, Holder
+
 
 def encode_text(text: str) -> bytes:
-    """UTF-8; what cannot be, a byte of a file's name that is no UTF-8, as JSON escapes it."""
+    """Returns text in UTF-8.
+
+    Parameters
+    ----------
+    text : str
+        What to encode. A byte of a file name that is not UTF-8 is escaped as JSON does it.
+    """
     return text.encode("utf-8", "backslashreplace")
 
 
 class Folder(Protocol):
-    """Where a store lies; picklable, without credentials. Names are relative, `/`-separated.
+    """Where a store lies.
 
-    root: the place itself, and `path` that of a name, a Path on disk, elsewhere an address;
-    requests: how many at once are worth it: 1 where nothing waits; lock_check_ahead: of what
-    is done within, a write soon afterwards need not wait for its own look at the lock.
+    It is picklable and carries no credentials. Names are relative to it and `/`-separated.
     """
 
     @property
-    def root(self) -> Any: ...
+    def root(self) -> Any:
+        """The place itself: a path, or an address."""
 
     @property
-    def requests(self) -> int: ...
+    def requests(self) -> int:
+        """How many requests at once are worthwhile; 1 where none has to wait."""
 
-    def absolute(self) -> Folder: ...
+    def absolute(self) -> Folder:
+        """Returns this folder for a worker, which may have another working directory."""
 
-    def path(self, name: str) -> Any: ...
+    def path(self, name: str) -> Any:
+        """Returns the path or the address of a name."""
 
-    def exists(self, name: str) -> bool: ...
+    def exists(self, name: str) -> bool:
+        """Returns whether a name is there."""
 
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str) -> bytes:
+        """Returns all bytes of a name.
 
-    def open(self, name: str, *, footer: bool = False) -> AbstractContextManager[pa.NativeFile]: ...
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there.
+        StoreError
+            If it cannot be read.
+        """
 
-    def read_range(self, name: str, start: int, size: int) -> bytes: ...
+    def open(self, name: str, *, footer: bool = False) -> AbstractContextManager[pa.NativeFile]:
+        """Opens a name for reading; raises as `read` does, also while it is read.
 
-    def names(self, folder: str) -> list[str]: ...
+        Parameters
+        ----------
+        name : str
+            What to open.
+        footer : bool
+            Whether only its end is wanted.
+        """
 
-    def top(self) -> list[str]: ...
+    def read_range(self, name: str, start: int, size: int) -> bytes:
+        """Returns `size` bytes from `start` on, fewer at the end; raises as `read` does."""
 
-    def lock_check_ahead(self) -> AbstractContextManager[None]: ...
+    def names(self, folder: str) -> list[str]:
+        """Returns the sorted names in a folder below this one; none if there is none."""
 
-    def write(self, name: str, data: bytes | memoryview) -> None: ...
+    def top(self) -> list[str]:
+        """Returns the names that lie directly in this folder; none if there is no folder."""
 
-    def create(self, name: str) -> AbstractContextManager[BinaryIO]: ...
+    def lock_check_ahead(self) -> AbstractContextManager[None]:
+        """Checks the lock beside the work of a block, so that a write soon after need not wait."""
 
-    def delete(self, *names: str) -> None: ...
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Puts bytes under a name in one step, which is done or not done.
 
-    def sweep(self) -> None: ...
+        Raises
+        ------
+        StoreWriteError
+            If it cannot be written.
+        StoreBusyError
+            If another command has taken the lock over.
+        """
 
-    def lock(
-        self, name: str, command: str
-    ) -> AbstractContextManager[tuple[Folder, str | None]]: ...
+    def create(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Opens a file whose bytes are put under a name, as by `write`, when the block succeeds."""
 
-    def shared_lock(self, name: str) -> AbstractContextManager[None]: ...
+    def delete(self, *names: str) -> None:
+        """Removes names, and folders with all they hold, if there; raises as `write` does."""
+
+    def sweep(self) -> None:
+        """Removes what commands that died have left half-written."""
+
+    def lock(self, name: str, command: str) -> AbstractContextManager[tuple[Folder, str | None]]:
+        """Holds a name as a lock for this process.
+
+        Parameters
+        ----------
+        name : str
+            The lock.
+        command : str
+            What others are told of its holder.
+
+        Returns
+        -------
+        context manager
+            Gives the folder to write to, whose writes are refused once another command has taken
+            the lock over, and a notice for the user, or None.
+
+        Raises
+        ------
+        StoreBusyError
+            If another process holds it.
+        """
+
+    def shared_lock(self, name: str) -> AbstractContextManager[None]:
+        """Keeps others from locking a name, without a write of its own.
+
+        Raises
+        ------
+        StoreBusyError
+            If another process holds it.
+        """
+
+
+def busy_error(folder: Folder, held: HeldError) -> StoreBusyError:
+    """Returns the error for a folder whose lock another process holds.
+
+    Parameters
+    ----------
+    folder : Folder
+        Where the lock lies.
+    held : HeldError
+        Who holds it.
+    """
+    return StoreBusyError(
+        f"{folder} is in use by {held}: wait until it has ended, or choose another folder"
+    )
+
+
+def check_holder(folder: Folder, token: str, holder: Holder | None) -> None:
+    """Checks that this command still holds its folder's lock.
+
+    Parameters
+    ----------
+    folder : Folder
+        Where the lock lies.
+    token : str
+        The token of this command.
+    holder : Holder, optional
+        Whom the lock names now.
+
+    Raises
+    ------
+    StoreBusyError
+        If it names another command, or none.
+    """
+    if holder is None or holder.token != token:
+        raise StoreBusyError(
+            f"{folder} was taken over by {holder or 'another command'}: this one writes nothing "
+            "more; wait until that has ended, then run the same command again"
+        )
+
+
+def takeover_notice(expired: Holder | None) -> str | None:
+    """Returns what to tell a user whose command has taken a lock over.
+
+    Parameters
+    ----------
+    expired : Holder, optional
+        Whose lock had run out; None: nobody's.
+    """
+    return f"the lock of {expired} had run out: it is taken over" if expired else None

@@ -1,4 +1,4 @@
-"""A folder on disk."""
+"""LocalFolder: a store on a disk."""
 
 from __future__ import annotations
 
@@ -14,18 +14,26 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from pomona.errors import StoreBusyError, StoreError, StoreWriteError
+from pomona.errors import StoreError, StoreWriteError
+from pomona.store.folders.base import busy_error, check_holder, takeover_notice
 from pomona.store.layout import TEMPORARIES
 from pomona.store.locks import lease
 
 
 class LocalFolder:
-    """A folder on disk."""
+    """A folder on disk.
+
+    Parameters
+    ----------
+    root : str or Path
+        The folder's path.
+    held : tuple of str, optional
+        The name of its lock, and the token of the command that may write while it holds it.
+    """
 
     requests = 1
 
     def __init__(self, root: str | Path, held: tuple[str, str] | None = None) -> None:
-        """held: the name of its lock and the token of who may write while it is held."""
         self.root = Path(root)
         self._held = held
 
@@ -33,38 +41,50 @@ class LocalFolder:
         return str(self.root)
 
     def absolute(self) -> LocalFolder:
-        """This folder for a worker, whatever its working directory."""
-        return LocalFolder(os.path.abspath(self.root), self._held)
+        """Returns this folder by its absolute path."""
+        return type(self)(os.path.abspath(self.root), self._held)
 
     def path(self, name: str) -> Path:
-        """Where `name` lies on disk."""
+        """Returns the path of a name."""
         return self.root / name
 
     def exists(self, name: str) -> bool:
+        """Returns whether a name is there."""
         return self.path(name).exists()
 
     def read(self, name: str) -> bytes:
-        """Raises FileNotFoundError, or StoreError where it may not or cannot be read."""
+        """Returns all bytes of a name.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there.
+        StoreError
+            If it cannot be read.
+        """
         with _read_errors(self.path(name)):
             return self.path(name).read_bytes()
 
     @contextmanager
     def open(self, name: str, *, footer: bool = False) -> Iterator[pa.NativeFile]:
-        """`name` for reading in pieces; errors as of `read`, also while it is read.
-
-        footer: only its end is wanted, which is no matter here.
-        """
+        """Opens a name for reading in pieces; raises as `read` does, also while it is read."""
         with _read_errors(self.path(name)), pa.OSFile(os.fsencode(self.path(name))) as file:
             yield file
 
     def read_range(self, name: str, start: int, size: int) -> bytes:
-        """`size` bytes of `name` from `start` on, fewer where it ends; errors as of `read`."""
+        """Returns `size` bytes from `start` on, fewer at the end; raises as `read` does."""
         with self.open(name) as file:
             data: bytes = file.read_at(size, start)
             return data
 
     def names(self, folder: str) -> list[str]:
-        """The sorted names in `folder`; none when there is no such folder. Raises StoreError."""
+        """Returns the sorted names in a folder below this one; none if there is none.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read.
+        """
         try:
             with _read_errors(self.path(folder)):
                 return sorted(f"{folder}/{name}" for name in os.listdir(self.path(folder)))
@@ -72,9 +92,12 @@ class LocalFolder:
             return []
 
     def top(self) -> list[str]:
-        """The names of what lies directly in it; none where there is no such folder.
+        """Returns the names that lie directly in this folder; none if there is no folder.
 
-        Raises StoreError.
+        Raises
+        ------
+        StoreError
+            If it is a file or cannot be read.
         """
         try:
             return os.listdir(self.root)
@@ -86,22 +109,27 @@ class LocalFolder:
             raise StoreError(f"cannot read {self}: {exc.strerror}; choose another folder") from exc
 
     def lock_check_ahead(self) -> AbstractContextManager[None]:
-        """A look at a lock on disk takes no time."""
+        """Does nothing: to check a lock on disk takes no time."""
         return contextlib.nullcontext()
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Puts `data` under `name` in one step that a power cut leaves done or undone.
+        """Puts bytes under a name in one step, which a power cut leaves done or undone.
 
-        Raises StoreWriteError, StoreBusyError once the folder's lock is somebody else's.
+        Raises
+        ------
+        StoreWriteError
+            If it cannot be written.
+        StoreBusyError
+            If another command has taken the lock over.
         """
         with self.create(name) as file:
             file.write(data)
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
-        """A file to write to, which is put under `name` as by `write` once all went well.
+        """Opens a file whose bytes are put under a name, as by `write`, when the block succeeds.
 
-        Raises as `write` does; an OSError of the block is taken for one of writing.
+        Raises as `write` does. An OSError of the block counts as one of writing.
         """
         target = self.path(name)
         temporary = self.path(f"{TEMPORARIES}/{uuid.uuid4().hex}")
@@ -123,11 +151,29 @@ class LocalFolder:
 
     @contextmanager
     def lock(self, name: str, command: str) -> Iterator[tuple[LocalFolder, str | None]]:
-        """Holds `name` for this process: the folder to write to, and a notice if there is one.
+        """Holds a name as a lock for this process.
 
-        What is written to that folder, here or by a worker, is refused once somebody else has
-        taken the lock over, as another machine may when this one has been silent for too long.
-        Raises StoreBusyError when another process holds it, StoreWriteError.
+        Another machine may take it over when this one has been silent for too long. Then all
+        writes to the folder that this gives out are refused, here and in workers.
+
+        Parameters
+        ----------
+        name : str
+            The lock.
+        command : str
+            What others are told of its holder.
+
+        Yields
+        ------
+        tuple
+            The folder to write to, and a notice for the user, or None.
+
+        Raises
+        ------
+        StoreBusyError
+            If another process holds it.
+        StoreWriteError
+            If the folder cannot be written.
         """
         path, temporary = self.path(name), self.path(f"{TEMPORARIES}/{uuid.uuid4().hex}")
         with contextlib.ExitStack() as stack:
@@ -137,56 +183,54 @@ class LocalFolder:
                 try:
                     token, expired = stack.enter_context(lease.hold(path, temporary, command))
                 except lease.HeldError as exc:
-                    raise self._busy(exc) from exc
-            notice = f"the lock of {expired} had run out: it is taken over" if expired else None
-            yield LocalFolder(self.root, (name, token)), notice
+                    raise busy_error(self, exc) from exc
+            yield type(self)(self.root, (name, token)), takeover_notice(expired)
 
     @contextmanager
     def shared_lock(self, name: str) -> Iterator[None]:
-        """Keeps others from locking `name`, without a write; any number of processes may do so.
+        """Keeps others from locking a name, without a write; any number of processes may do so.
 
-        Raises StoreBusyError when another process holds it, StoreError where it may not be read.
+        Raises
+        ------
+        StoreBusyError
+            If another process holds it.
+        StoreError
+            If the lock cannot be read.
         """
         path = self.path(name)
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(lease.shared_lock(path))
             except lease.HeldError as exc:
-                raise self._busy(exc) from exc
+                raise busy_error(self, exc) from exc
             except OSError as exc:
                 raise StoreError(
                     f"cannot read {path}: {exc.strerror}; ask for the right to read it"
                 ) from exc
             yield
 
-    def _busy(self, exc: lease.HeldError) -> StoreBusyError:
-        return StoreBusyError(
-            f"{self} is in use by {exc}: wait until it has ended, or choose another folder"
-        )
-
     def _check_lock(self) -> None:
-        """Raises StoreBusyError where the lock of this folder is not ours any more."""
-        if self._held is None:
-            return
-        name, token = self._held
-        holder = lease.find_holder(self.path(name))
-        if holder is None or holder.token != token:
-            raise StoreBusyError(
-                f"{self} was taken over by {holder or 'another command'}: this one writes nothing "
-                "more; wait until that has ended, then run the same command again"
-            )
+        """Raises StoreBusyError if another command has taken the folder's lock over."""
+        if self._held is not None:
+            name, token = self._held
+            check_holder(self, token, lease.find_holder(self.path(name)))
 
     def sweep(self) -> None:
-        """Removes the temporaries of all processes. Their folder stays: others may be using it.
+        """Removes the temporaries of all processes, but not their folder: others may be using it.
 
-        Errors as of `delete`.
+        Raises as `delete` does.
         """
         self.delete(*self.names(TEMPORARIES))
 
     def delete(self, *names: str) -> None:
-        """Removes files, or folders with all in them, if they are there; for good, as `write` does.
+        """Removes names, and folders with all they hold, if they are there; as durable as `write`.
 
-        Raises StoreWriteError, StoreBusyError once the folder's lock is somebody else's.
+        Raises
+        ------
+        StoreWriteError
+            If one cannot be removed.
+        StoreBusyError
+            If another command has taken the lock over.
         """
         for name in names:
             self._delete(name)
@@ -205,7 +249,7 @@ class LocalFolder:
 
 
 def _make_folder(folder: Path) -> None:
-    """Makes a folder and those it lies in, where they are missing; for good."""
+    """Makes a folder and those it lies in, where they are missing; as durable as `write`."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -222,13 +266,13 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _read_errors(path: Path) -> Iterator[None]:
-    """What cannot be read is neither missing nor damaged: nothing may be made in its place."""
+    """Raises StoreError for what is there but cannot be read: nothing may be made in its place."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise
     except OSError as exc:
-        if exc.errno is None:  # Arrow's own, of what it read
+        if exc.errno is None:  # Arrow's own, about what it read
             raise
         raise StoreError(
             f"cannot read {path}: {os.strerror(exc.errno)}; "
@@ -236,7 +280,7 @@ def _read_errors(path: Path) -> Iterator[None]:
         ) from exc
 
 
-_WAYS_OUT = {
+_REMEDIES = {
     errno.ENOSPC: "free some space, then run the same command again: what is done is kept",
     errno.EDQUOT: "free some of your quota, then run the same command again: what is done is kept",
     errno.EROFS: "make it writable, or choose another folder",
@@ -249,9 +293,10 @@ _WAYS_OUT = {
 
 @contextmanager
 def _write_errors(target: Path) -> Iterator[None]:
+    """Raises StoreWriteError in place of an OSError."""
     try:
         yield
     except OSError as exc:
-        remedy = _WAYS_OUT.get(exc.errno or 0, "check the disk, then run the same command again")
+        remedy = _REMEDIES.get(exc.errno or 0, "check the disk, then run the same command again")
         reason = os.strerror(exc.errno) if exc.errno else str(exc)
         raise StoreWriteError(f"cannot write {target}: {reason}; {remedy}") from exc

@@ -1,11 +1,10 @@
-"""A folder in a bucket: what `storage.LocalFolder` is on disk."""
+"""S3Folder: a store in a bucket."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import mmap
-import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,22 +19,29 @@ import pyarrow as pa
 from pomona.errors import ObjectChangedError, ObjectStoreError, StoreBusyError, StoreWriteError
 from pomona.s3.address import Address
 from pomona.s3.bucket import Bucket
+from pomona.store.folders.base import busy_error, check_holder, takeover_notice
+from pomona.store.layout import LARGE_FILES, MANIFEST, PLAN, TEMPORARIES
 from pomona.store.locks import lease
 from pomona.store.locks import s3 as lock
 
 TAIL_BYTES = 64 * 2**10
-# For so long a look at the lock holds good: it ends after two minutes of silence.
-LOOK_S = 1.0
-# What may be large enough to be put in parts, of a store and of a pack
-_IN_PARTS = re.compile(r"_pomona/[^/]+|[a-z]+/([a-z]+/)?part-[0-9]{5,}[^/]*")
-# Written only as the successor of what was read of it
-SUCCESSIVE = ("pomona.json", "_pomona/plan.parquet")
+# How long a check of the lock holds good: short beside `lease.LEASE_S`.
+CHECK_S = 1.0
+# These are replaced only if they are still what this process read or wrote.
+SUCCESSIVE = (MANIFEST, PLAN)
 
 
 class S3Folder:
-    """A prefix of a bucket; names are relative and `/`-separated.
+    """A prefix of a bucket. One PUT makes a name, whole or not at all: there are no temporaries.
 
-    One PUT makes a name, whole or not at all: there are no temporaries.
+    Parameters
+    ----------
+    bucket : Bucket
+        The bucket.
+    address : Address
+        The address of the prefix.
+    held : tuple of str, optional
+        The name of its lock, and the token of the command that may write while it holds it.
     """
 
     requests = 32
@@ -43,11 +49,10 @@ class S3Folder:
     def __init__(
         self, bucket: Bucket, address: Address, held: tuple[str, str] | None = None
     ) -> None:
-        """held: the name of its lock and the token of who may write while it is held."""
         self.bucket, self.root, self._held = bucket, address, held
-        self._read: dict[str, str | None] = {}
-        self._looked = -LOOK_S
-        self._looking = Lock()
+        self._etags: dict[str, str | None] = {}  # of what was read or written; None: was not there
+        self._checked = -CHECK_S
+        self._checking = Lock()
 
     def __reduce__(self) -> tuple[type[S3Folder], tuple[object, ...]]:
         return S3Folder, (self.bucket, self.root, self._held)
@@ -56,17 +61,19 @@ class S3Folder:
         return str(self.root)
 
     def absolute(self) -> S3Folder:
-        """This folder for a worker: the same, since a bucket is nobody's working directory."""
+        """Returns a folder at the same address: it does not depend on the working directory."""
         return S3Folder(self.bucket, self.root, self._held)
 
     def path(self, name: str) -> str:
-        """The address of `name`."""
+        """Returns the address of a name."""
         return f"{self.root}/{name}"
 
     def key(self, name: str) -> str:
+        """Returns the key of a name."""
         return self.root.key(name)
 
     def exists(self, name: str) -> bool:
+        """Returns whether a name is there."""
         try:
             self.bucket.head(self.key(name))
         except FileNotFoundError:
@@ -74,66 +81,87 @@ class S3Folder:
         return True
 
     def read(self, name: str) -> bytes:
-        """Raises FileNotFoundError, or ObjectStoreError where it may not or cannot be read."""
+        """Returns all bytes of a name.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there.
+        ObjectStoreError
+            If it cannot be read.
+        """
         try:
             got = self.bucket.get(self.key(name))
         except FileNotFoundError:
-            self._read[name] = None
+            self._etags[name] = None
             raise
-        self._read[name] = got.etag
+        self._etags[name] = got.etag
         return got.data
 
     @contextmanager
     def open(self, name: str, *, footer: bool = False) -> Iterator[pa.NativeFile]:
-        """`name` for reading; footer: only its end is wanted. Errors as of `read`."""
+        """Opens a name for reading; raises as `read` does.
+
+        Parameters
+        ----------
+        name : str
+            What to open.
+        footer : bool
+            Whether only its end is wanted: the rest is then not asked for.
+        """
         if footer:
             yield pa.PythonFile(_Tail(self.bucket, self.key(name)), mode="r")
         else:
             got = self.bucket.get(self.key(name))
-            self._read[name] = got.etag
+            self._etags[name] = got.etag
             yield pa.BufferReader(got.data)
 
     def read_range(self, name: str, start: int, size: int) -> bytes:
-        """`size` bytes of `name` from `start` on, fewer where it ends; errors as of `read`."""
+        """Returns `size` bytes from `start` on, fewer at the end; raises as `read` does."""
         return self.bucket.get(self.key(name), start=start, size=size).data
 
     def names(self, folder: str) -> list[str]:
-        """The sorted names in `folder`; none when there is no such folder."""
+        """Returns the sorted names in a folder below this one; none if there is none."""
         return self._names(f"{self.key(folder)}/")
 
     def top(self) -> list[str]:
-        """The names of what lies directly in it; none where there is nothing."""
+        """Returns the names that lie directly in this folder; none if there is nothing."""
         return self._names(self.root.folder)
 
     def _names(self, prefix: str) -> list[str]:
         folders, objects = self.bucket.list_folder(prefix)
         found = [*(each.rstrip("/") for each in folders), *(each.key for each in objects)]
         start = len(self.root.folder)
-        # A key that ends in a slash is what some tools make for a folder.
+        # Some tools make an object for a folder, with a key that ends in a slash.
         return sorted({key[start:] for key in found if key[start:] and not key.endswith("/")})
 
     @contextmanager
     def lock_check_ahead(self) -> Iterator[None]:
-        """Looks at the lock beside what is done within, so that a write soon after need not."""
+        """Checks the lock beside the work of a block, so that a write soon after need not wait."""
         with ThreadPoolExecutor(1) as thread:
-            look = thread.submit(self._check_lock)
+            check = thread.submit(self._check_lock)
             yield
-            look.result()
+            check.result()
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Puts `data` under `name` in one step.
+        """Puts bytes under a name in one step.
 
-        Raises ObjectStoreError, StoreBusyError once the folder's lock is somebody else's.
+        Raises
+        ------
+        ObjectStoreError
+            If it cannot be written.
+        StoreBusyError
+            If another command has taken the lock over, or replaced a manifest or a plan.
         """
         self._check_lock()
         if name not in SUCCESSIVE:
             self.bucket.put(self.key(name), data)
             return
-        if name not in self._read:
-            self._read[name] = self._etag(name)
-        before = self._read[name]
+        if name not in self._etags:
+            self._etags[name] = self._etag(name)
+        before = self._etags[name]
         try:
-            self._read[name] = lock.put_settled(
+            self._etags[name] = lock.put_settled(
                 self.bucket, self.key(name), bytes(data), if_match=before, if_absent=before is None
             )
         except ObjectChangedError as exc:
@@ -150,9 +178,14 @@ class S3Folder:
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
-        """A file to write to, on this machine's disk, which is put under `name` as by `write`.
+        """Opens a file on this machine's disk, which is put under a name, as by `write`.
 
-        Raises as `write` does, StoreWriteError where the disk does not take it.
+        Raises as `write` does.
+
+        Raises
+        ------
+        StoreWriteError
+            If the disk does not take it.
         """
         try:
             with tempfile.TemporaryFile() as file:
@@ -171,43 +204,51 @@ class S3Folder:
 
     @contextmanager
     def lock(self, name: str, command: str) -> Iterator[tuple[S3Folder, str | None]]:
-        """As `LocalFolder.lock`. Raises StoreBusyError when another process holds it."""
+        """Holds a name as a lock for this process, as `LocalFolder.lock` does."""
         with contextlib.ExitStack() as stack:
             try:
                 token, expired = stack.enter_context(
                     lock.hold(self.bucket, self.key(name), command)
                 )
             except lease.HeldError as exc:
-                raise self._busy(exc) from exc
-            notice = f"the lock of {expired} had run out: it is taken over" if expired else None
-            yield S3Folder(self.bucket, self.root, (name, token)), notice
+                raise busy_error(self, exc) from exc
+            yield S3Folder(self.bucket, self.root, (name, token)), takeover_notice(expired)
 
     @contextmanager
     def shared_lock(self, name: str) -> Iterator[None]:
-        """Sees that nobody holds `name`; without a write, none can be kept from locking it later.
+        """Checks that nobody holds a name; without a write it cannot keep others from locking it.
 
-        Raises StoreBusyError when another process holds it.
+        Raises
+        ------
+        StoreBusyError
+            If another process holds it.
         """
         try:
             lock.check_free(lock.find(self.bucket, self.key(name)))
         except lease.HeldError as exc:
-            raise self._busy(exc) from exc
+            raise busy_error(self, exc) from exc
         yield
 
     def sweep(self) -> None:
-        """Removes what dead commands left: temporaries, and uploads that did not become whole."""
-        self.delete(*self.names("_pomona/tmp"))
+        """Removes what commands that died have left: temporaries, and unfinished uploads."""
+        self.delete(*self.names(TEMPORARIES))
         self._check_lock()
-        with contextlib.suppress(ObjectStoreError):  # the right to is not everybody's
+        with contextlib.suppress(ObjectStoreError):  # not everybody may
             self.bucket.abort_uploads(self.root.folder, self._is_own)
 
     def _is_own(self, key: str) -> bool:
-        return bool(_IN_PARTS.fullmatch(key[len(self.root.folder) :]))
+        """Returns whether pomona uploads this key in pieces."""
+        return bool(LARGE_FILES.fullmatch(key[len(self.root.folder) :]))
 
     def delete(self, *names: str) -> None:
-        """Removes files, or folders (names without a suffix) with all in them, if they are there.
+        """Removes names, and folders (names without a suffix) with all they hold, if there.
 
-        Raises ObjectStoreError, StoreBusyError once the folder's lock is somebody else's.
+        Raises
+        ------
+        ObjectStoreError
+            If one cannot be removed.
+        StoreBusyError
+            If another command has taken the lock over.
         """
         keys = []
         for name in names:
@@ -218,38 +259,27 @@ class S3Folder:
             self._check_lock()
             self.bucket.delete(*keys)
 
-    def _busy(self, exc: lease.HeldError) -> StoreBusyError:
-        return StoreBusyError(
-            f"{self} is in use by {exc}: wait until it has ended, or choose another folder"
-        )
-
     def _check_lock(self) -> None:
-        """Raises StoreBusyError where the lock of this folder is not ours any more."""
+        """Raises StoreBusyError if another command has taken the folder's lock over."""
         if self._held is None:
             return
-        with self._looking:  # what is written at the same time looks once
+        with self._checking:  # writes at the same time share one check
             now = _clock()
-            if now - self._looked >= LOOK_S:
-                self._look(*self._held)
-                self._looked = now
-
-    def _look(self, name: str, token: str) -> None:
-        found = lock.find(self.bucket, self.key(name))
-        holder = None if found is None else lease.Holder.from_bytes(found.data)
-        if holder is None or holder.token != token:
-            raise StoreBusyError(
-                f"{self} was taken over by {holder or 'another command'}: this one writes nothing "
-                "more; wait until that has ended, then run the same command again"
-            )
+            if now - self._checked >= CHECK_S:
+                name, token = self._held
+                found = lock.find(self.bucket, self.key(name))
+                holder = None if found is None else lease.Holder.from_bytes(found.data)
+                check_holder(self, token, holder)
+                self._checked = now
 
 
 def _clock() -> float:
-    """Seconds; it does not stand still while the machine sleeps, where that is to be had."""
+    """Returns seconds, by a clock that goes on while the machine sleeps, if it has one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class _Tail(io.RawIOBase):
-    """An object of which the end is read first, and the rest only if it is wanted."""
+    """An object whose end is read first, and the rest only if it is wanted."""
 
     def __init__(self, bucket: Bucket, key: str) -> None:
         self._bucket, self._key, self._at = bucket, key, 0

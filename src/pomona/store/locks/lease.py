@@ -1,9 +1,9 @@
-"""Lease: who holds a store, on this machine or another.
+"""Lease: who holds a store on a disk, on this machine or another.
 
 A holder keeps the lock file flocked, which the kernel ends with its process. Other machines do not
-always see a flock, or see it for ever when its machine is gone; so the holder also renews the
-file's time, and where that is old the lock is free. To take it is to put another file in its place:
-who held it finds that out before its next write (`storage.LocalFolder`).
+always see a flock, or see it for ever when its machine is gone. So the holder also renews the
+file's time: once that is `LEASE_S` old, the lock is free. A command takes it by putting another
+file in its place, and the former holder learns of that before its next write.
 """
 
 from __future__ import annotations
@@ -22,14 +22,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+# A lock is free once its holder has given no sign of life for so long; it gives one each `BEAT_S`.
 LEASE_S = 120.0
 BEAT_S = 20.0
+# How often a command tries to take a lock that others take at the same time.
 REFUSALS = 20
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, as its file says. machine: whose kernel knows whether it lives."""
+    """Who holds a lock, as its file says.
+
+    Parameters
+    ----------
+    token : str
+        Unique to this holder.
+    command : str
+        What it is at work on, for people.
+    process : int
+        Its process number.
+    host : str
+        The name of its machine, for people.
+    machine : str
+        The identity of its running kernel, which alone knows whether the process lives.
+    """
 
     token: str
     command: str
@@ -40,12 +56,18 @@ class Holder:
     def __str__(self) -> str:
         return f"{self.command} (process {self.process} on {self.host})"
 
+    @classmethod
+    def this_process(cls, command: str) -> Holder:
+        """Returns a new holder: this process, at work on a command."""
+        return cls(uuid.uuid4().hex, command, os.getpid(), socket.gethostname(), this_machine())
+
     def to_bytes(self) -> bytes:
+        """Returns the holder as a lock's file holds it."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Holder | None:
-        """None where nobody is named."""
+        """Returns the holder that a lock's file names; None if it names nobody."""
         try:
             return cls(**json.loads(data))
         except (ValueError, TypeError):
@@ -53,11 +75,17 @@ class Holder:
 
 
 class HeldError(Exception):
-    """Somebody else holds the lock; the message says who, and until when if that can be said."""
+    """Another process holds the lock; the message says who, and until when if that is known."""
 
 
 def find_holder(path: Path) -> Holder | None:
-    """Who holds the lock now, or held it when it died."""
+    """Returns who holds a lock, or held it when it died; None if nobody does.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's file.
+    """
     try:
         return Holder.from_bytes(path.read_bytes())
     except FileNotFoundError:
@@ -66,11 +94,30 @@ def find_holder(path: Path) -> Holder | None:
 
 @contextmanager
 def hold(path: Path, temporary: Path, command: str) -> Iterator[tuple[str, Holder | None]]:
-    """Takes the lock for this process: its token, and whose lock on another machine had run out.
+    """Holds a lock for this process.
 
-    temporary: a name in the same file system. Raises HeldError, OSError.
+    Parameters
+    ----------
+    path : Path
+        The lock's file.
+    temporary : Path
+        A free name in the same file system.
+    command : str
+        What others are told of the holder.
+
+    Yields
+    ------
+    tuple
+        This holder's token, and who on another machine held the lock until it ran out, or None.
+
+    Raises
+    ------
+    HeldError
+        If another process holds it.
+    OSError
+        If the file cannot be written.
     """
-    me = Holder(uuid.uuid4().hex, command, os.getpid(), socket.gethostname(), this_machine())
+    me = Holder.this_process(command)
     file, expired = _take(path, temporary, me)
     with file:
         ended = threading.Event()
@@ -81,16 +128,26 @@ def hold(path: Path, temporary: Path, command: str) -> Iterator[tuple[str, Holde
         finally:
             ended.set()
             beat.join()
-            # Who reads it later without a lock of their own is not to be told of this holder.
+            # A later reader must not take this holder for a present one.
             with contextlib.suppress(OSError):
                 file.truncate(0)
 
 
 @contextmanager
 def shared_lock(path: Path) -> Iterator[None]:
-    """Keeps others of this machine from taking the lock, without a write.
+    """Keeps other processes of this machine from taking a lock, without a write.
 
-    Raises HeldError, OSError.
+    Parameters
+    ----------
+    path : Path
+        The lock's file.
+
+    Raises
+    ------
+    HeldError
+        If another process holds it.
+    OSError
+        If the file cannot be read.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # never locked yet
@@ -101,11 +158,34 @@ def shared_lock(path: Path) -> Iterator[None]:
         yield
 
 
+def check_silence(holder: Holder, silent_s: float) -> None:
+    """Checks that a holder on another machine has been silent for so long that its lock is free.
+
+    Parameters
+    ----------
+    holder : Holder
+        Who holds the lock.
+    silent_s : float
+        Seconds since its last sign of life.
+
+    Raises
+    ------
+    HeldError
+        If it has not.
+    """
+    if silent_s < LEASE_S:
+        raise HeldError(
+            f"{holder}, last heard of {max(0, silent_s):.0f} s ago, "
+            f"whose lock ends {LEASE_S:.0f} s after its last sign of life"
+        )
+
+
 def _take(path: Path, temporary: Path, me: Holder) -> tuple[BinaryIO, Holder | None]:
+    """Returns the lock's file, and who held it until it ran out; raises HeldError."""
     refusals = 0
     while True:
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        # What is not found was swept by another command, or given back.
+        # A file that is not found was swept by another command, or given back.
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as undo:
             found = undo.enter_context(path.open("a+b"))
             is_free = _flock(found, fcntl.LOCK_EX)
@@ -118,7 +198,7 @@ def _take(path: Path, temporary: Path, me: Holder) -> tuple[BinaryIO, Holder | N
             os.fsync(mine.fileno())
             fcntl.flock(mine, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(found.fileno()), path.stat()):
-                # Both times are of the disk's clock, which may not be this machine's.
+                # Both times are by the disk's clock, which may differ from this machine's.
                 silent_s = os.fstat(mine.fileno()).st_mtime - os.fstat(found.fileno()).st_mtime
                 _check_free(is_free, holder, silent_s)
                 if is_free or refusals == REFUSALS:
@@ -132,26 +212,24 @@ def _take(path: Path, temporary: Path, me: Holder) -> tuple[BinaryIO, Holder | N
 
 
 def _check_free(is_free: bool, holder: Holder | None, silent_s: float) -> None:
-    """is_free: as this machine's kernel says, which alone knows of its own processes."""
+    """Raises HeldError unless the lock is free; is_free: as this machine's kernel says."""
     if holder is None or holder.machine == this_machine():
         if not is_free:
             raise HeldError(str(holder or "another command"))
-    elif silent_s < LEASE_S:
-        raise HeldError(
-            f"{holder}, last heard of {max(0, silent_s):.0f} s ago, "
-            f"whose lock ends {LEASE_S:.0f} s after its last sign of life"
-        )
+    else:
+        check_silence(holder, silent_s)
 
 
 def _beat(file: BinaryIO, ended: threading.Event) -> None:
+    """Gives signs of life until the lock is given back."""
     while not ended.wait(BEAT_S):
-        # Where the disk is away for a while, the next write says so.
+        # If the disk is away for a while, the next write reports it.
         with contextlib.suppress(OSError):
             os.utime(file.fileno())
 
 
 def _flock(file: BinaryIO, kind: int) -> bool:
-    """False where another process holds it."""
+    """Returns whether the flock was taken: no other process holds it."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -160,7 +238,7 @@ def _flock(file: BinaryIO, kind: int) -> bool:
 
 
 def this_machine() -> str:
-    """What tells one running kernel from another; containers of one kernel share its flocks."""
+    """Returns the identity of the running kernel; containers of one kernel share its flocks."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

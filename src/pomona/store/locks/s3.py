@@ -1,35 +1,57 @@
-"""Lock: who holds a store in a bucket, kept by conditional writes of one object.
+"""Lock: who holds a store in a bucket, by conditional writes of one object.
 
-Nobody but the server tells the time. A holder renews the object; once it has been silent for
-`LEASE_S` anybody may put their own in its place, and at once where its process was on this machine
-and is gone, which a file flocked in the folder for temporaries shows.
+A holder renews the object. Once it has been silent for `LEASE_S` by the server's clock, another
+command may put its own in its place. If the holder's process was on this machine and is gone, it
+may do so at once: a flocked file in the machine's folder for temporaries tells.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import re
-import socket
 import tempfile
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pomona.errors import ObjectChangedError, ObjectStoreError
-from pomona.s3.bucket import Bucket, Got
+from pomona.s3.bucket import Bucket
+from pomona.s3.objects import Got
 from pomona.store.locks import lease
-from pomona.store.locks.lease import LEASE_S, REFUSALS, HeldError, Holder
+from pomona.store.locks.lease import REFUSALS, HeldError, Holder, check_silence
 
 
 def put_settled(
     bucket: Bucket, key: str, data: bytes, *, if_match: str | None, if_absent: bool = False
 ) -> str:
-    """A conditional `put` that may have been repeated: what is there already, as it was to be, is
-    its own doing. Returns the ETag; raises ObjectChangedError.
+    """Puts an object on a condition, in a request that the network may repeat.
+
+    A condition that fails because the same bytes are there already was met by an earlier attempt.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        Where to put it.
+    key : str
+        Its key.
+    data : bytes
+        Its content.
+    if_match : str, optional
+        The ETag of the object to replace.
+    if_absent : bool
+        Whether there must be no object yet.
+
+    Returns
+    -------
+    str
+        The new object's ETag.
+
+    Raises
+    ------
+    ObjectChangedError
+        If the condition does not hold.
     """
     try:
         return bucket.put(key, data, if_match=if_match, if_absent=if_absent)
@@ -41,7 +63,15 @@ def put_settled(
 
 
 def find(bucket: Bucket, key: str) -> Got | None:
-    """What is under a key, if anything."""
+    """Returns the object of a key; None if there is none.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        Where to look.
+    key : str
+        Its key.
+    """
     try:
         return bucket.get(key)
     except FileNotFoundError:
@@ -50,11 +80,30 @@ def find(bucket: Bucket, key: str) -> Got | None:
 
 @contextmanager
 def hold(bucket: Bucket, key: str, command: str) -> Iterator[tuple[str, Holder | None]]:
-    """Takes the lock for this process: its token, and whose lock on another machine had run out.
+    """Holds a lock for this process.
 
-    Raises HeldError, ObjectStoreError.
+    Parameters
+    ----------
+    bucket : Bucket
+        Where the lock lies.
+    key : str
+        The lock's key.
+    command : str
+        What others are told of the holder.
+
+    Yields
+    ------
+    tuple
+        This holder's token, and who on another machine held the lock until it ran out, or None.
+
+    Raises
+    ------
+    HeldError
+        If another process holds it.
+    ObjectStoreError
+        If the bucket cannot be used.
     """
-    me = Holder(uuid.uuid4().hex, command, os.getpid(), socket.gethostname(), lease.this_machine())
+    me = Holder.this_process(command)
     with _alive(me.token):
         etag, expired = _take(bucket, key, me)
         beat = _Beat(bucket, key, me, etag)
@@ -66,19 +115,26 @@ def hold(bucket: Bucket, key: str, command: str) -> Iterator[tuple[str, Holder |
 
 
 def check_free(found: Got | None) -> None:
-    """Raises HeldError where somebody holds the lock that this is the object of."""
+    """Checks that nobody holds a lock.
+
+    Parameters
+    ----------
+    found : Got, optional
+        The lock's object; None if there is none.
+
+    Raises
+    ------
+    HeldError
+        If another process holds it.
+    """
     holder = None if found is None else Holder.from_bytes(found.data)
     if found is None or holder is None or _is_gone(holder):
         return
-    silent_s = found.now - found.modified
-    if silent_s < LEASE_S:
-        raise HeldError(
-            f"{holder}, last heard of {max(0, silent_s):.0f} s ago, "
-            f"whose lock ends {LEASE_S:.0f} s after its last sign of life"
-        )
+    check_silence(holder, found.now - found.modified)
 
 
 def _take(bucket: Bucket, key: str, me: Holder) -> tuple[str, Holder | None]:
+    """Returns the ETag of the lock's object, and who held it until it ran out; raises HeldError."""
     for _ in range(REFUSALS):
         found = find(bucket, key)
         check_free(found)
@@ -112,26 +168,28 @@ class _Beat(threading.Thread):
         while not self._ended.wait(lease.BEAT_S):
             beats += 1
             try:
-                # Other bytes than before have another ETag: who takes it over meanwhile is refused.
+                # Other bytes have another ETag, which refuses a command that is taking it over.
                 self._put(self._me.to_bytes() + b"\n" * (beats % 2))
             except ObjectChangedError:
-                return  # it is somebody else's: the next write says so
+                return  # another command has it: the next write reports that
             except ObjectStoreError:
-                continue  # where the server is away for a while, the next write says so
+                continue  # if the server stays away, the next write reports it
 
     def _put(self, data: bytes) -> None:
         self._etag = put_settled(self._bucket, self._key, data, if_match=self._etag)
 
     def end(self) -> None:
+        """Stops renewing the lock, and empties it."""
         self._ended.set()
         self.join()
-        # Who reads it later without a lock of their own is not to be told of this holder.
+        # A later reader must not take this holder for a present one.
         with contextlib.suppress(ObjectStoreError):
             self._put(b"")
 
 
 @contextmanager
 def _alive(token: str) -> Iterator[None]:
+    """Keeps the file flocked by which other processes of this machine see that this one lives."""
     path = _life(token)
     with path.open("x") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -142,16 +200,17 @@ def _alive(token: str) -> Iterator[None]:
 
 
 def _is_gone(holder: Holder) -> bool:
-    """Whether the holder was on this machine, as this process sees it, and has ended."""
+    """Returns whether the holder was on this machine, as this process sees it, and has ended."""
     if holder.machine != lease.this_machine() or not re.fullmatch(r"[0-9a-f]{32}", holder.token):
         return False
     try:
         with _life(holder.token).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:  # it lives, or its file is not to be seen from here
+    except OSError:  # it lives, or its file cannot be seen from here
         return False
     return True
 
 
 def _life(token: str) -> Path:
+    """Returns the path of a holder's file."""
     return Path(tempfile.gettempdir(), f"pomona-{token}.alive")
