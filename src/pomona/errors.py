@@ -1,30 +1,31 @@
 """The exceptions that pomona raises, in one tree.
 
     PomonaError                 exit status 1
-    ├── UsageError              exit status 2: flags or arguments that cannot be
-    ├── SourceError             the images, or the list of their labels, cannot be found or read
-    ├── StoreError              the output folder is not, or not any more, what it should be
+    ├── UsageError              settings that are invalid or contradict each other; exit status 2
+    ├── SourceError             the images, or the file of their labels, cannot be found or read
+    ├── StoreError              the output folder is not a store, or not the right one
     │   ├── StoreDamagedError   one of its files is not what was written
-    │   ├── StoreBusyError      another run is at work on it
+    │   ├── StoreBusyError      another command is at work on it
     │   └── StoreWriteError     it cannot be written: no space left, read-only, no permission
     ├── ObjectStoreError        a bucket cannot be found, reached or used
-    │   └── ObjectChangedError  an object is not, or not any more, what a request was conditional on
+    │   └── ObjectChangedError  an object has changed, or exists, against a request's condition
     ├── BackboneError           a network's weights are missing or wrong
     ├── EngineError             the workers cannot do their work
-    └── ImageError              one image that gives no features; a row of errors/ in a run
+    └── ImageError              an image that gives no features; in a run, a row of errors/
 
-Every message is one line that says what is wrong, where, and the way out.
+Every message is one line: what is wrong, where, and the remedy. Settings stand in backticks by
+their Python names; the command line shows them as flags.
 """
 
 from __future__ import annotations
 
 
 class PomonaError(Exception):
-    """Base of everything that pomona raises on purpose."""
+    """The base of all errors that pomona raises on purpose."""
 
 
 class UsageError(PomonaError):
-    """Arguments that contradict each other or have no meaning."""
+    """Settings that are invalid or contradict each other."""
 
 
 class SourceError(PomonaError):
@@ -36,11 +37,11 @@ class StoreError(PomonaError):
 
 
 class StoreDamagedError(StoreError):
-    """A file of the store that can be read, and is not what was written."""
+    """A file of the store that can be read, but is not what was written."""
 
 
 class StoreBusyError(StoreError):
-    """Another run holds the store's lock."""
+    """Another command holds the store's lock."""
 
 
 class StoreWriteError(StoreError):
@@ -48,7 +49,7 @@ class StoreWriteError(StoreError):
 
 
 class ObjectStoreError(PomonaError):
-    """A bucket that cannot be used; reason: one word of why, as "denied" or "unreachable"."""
+    """A bucket that cannot be used; reason: one word, such as "denied" or "unreachable"."""
 
     def __init__(self, message: str, reason: str = "refused") -> None:
         super().__init__(message, reason)
@@ -59,25 +60,31 @@ class ObjectStoreError(PomonaError):
 
 
 class ObjectChangedError(ObjectStoreError):
-    """An object that is there already, or is another than it was."""
+    """An object that exists already, or has changed."""
 
     def __init__(self, message: str, reason: str = "changed") -> None:
         super().__init__(message, reason)
 
 
 class BackboneError(PomonaError):
-    """A backbone's weights are missing or not what they should be."""
+    """A backbone whose weights are missing or wrong."""
 
 
 class EngineError(PomonaError):
-    """The engine's workers cannot start, or a task failed in a way that is not an image's fault."""
+    """Workers that cannot start, or a task that failed for another reason than an image."""
 
 
 class ImageError(PomonaError):
     """An image that gives no features.
 
-    stage: "fetch", "decode" or "network"; reason: one of `schemas.REASONS`; detail: the
-    library's own words, free of paths and addresses.
+    Parameters
+    ----------
+    stage : {"fetch", "decode", "network"}
+        Where it failed.
+    reason : str
+        A key of `schemas.REASONS`.
+    detail : str
+        The library's own words, without paths and addresses.
     """
 
     def __init__(self, stage: str, reason: str, detail: str = "") -> None:

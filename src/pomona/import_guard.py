@@ -1,4 +1,4 @@
-"""Absent: modules that others import on the side, and that pomona must not or need not have."""
+"""Keeps libraries from importing modules that pomona does not need, or must not load."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import contextmanager
 
 
 class _Finder:
-    """Says of one module that it is not installed."""
+    """An import finder to which one module is not installed."""
 
-    def __init__(self, absent: str) -> None:
-        self._absent = absent
+    def __init__(self, blocked: str) -> None:
+        self._blocked = blocked
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == self._absent:
+        if name == self._blocked:
             raise ModuleNotFoundError(f"{name} is not imported here", name=name)
 
 
 @contextmanager
 def block_import(module: str) -> Iterator[None]:
-    """What is imported within finds no `module`, unless it was imported before."""
+    """Makes `import module` fail in a `with` block, unless it was imported before."""
     finder = _Finder(module)
     sys.meta_path.insert(0, finder)
     try:

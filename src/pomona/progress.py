@@ -1,4 +1,4 @@
-"""Progress: what the pipeline tells while it works, and the plainest ways to show it."""
+"""Progress: what the pipeline reports while it works, and the plainest ways to show it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ PLAIN_EVERY_S = 5.0
 
 
 class Progress:
-    """What the pipeline tells; this one keeps count and says nothing.
+    """Receives what the pipeline reports; this one keeps count and shows nothing.
 
-    done, total: images (or rows) of the current stage; errors: error rows that it made.
+    Attributes
+    ----------
+    stage : str
+        The current stage.
+    done, total : int
+        Its images, or rows.
+    errors : int
+        Error rows that it made.
     """
 
     def __init__(self) -> None:
@@ -19,30 +26,30 @@ class Progress:
         self._start = time.perf_counter()
 
     def begin(self, stage: str, total: int) -> None:
-        """A stage starts."""
+        """Starts a stage."""
         self.stage, self.done, self.total, self.errors = stage, 0, total, 0
         self._start = time.perf_counter()
 
     def advance(self, done: int, errors: int = 0) -> None:
-        """So many more are done, so many of them are errors."""
+        """Counts images that are done, and the errors among them."""
         self.done += done
         self.errors += errors
 
     def end(self) -> None:
-        """The stage is over, done or not."""
+        """Ends the stage, complete or not."""
 
     def note(self, message: str) -> None:
-        """Something that the user may want to know."""
+        """Shows a message that the user may want to know."""
 
     def warn(self, message: str) -> None:
-        """Something that the user should know."""
+        """Shows a message that the user should know."""
 
     def over(self, status: int, message: str | None = None) -> None:
-        """The command is over, with this exit status; whoever ends it prints the message."""
+        """Ends the command with an exit status; the caller prints the message."""
 
     @property
     def per_second(self) -> float:
-        """The stage's speed so far."""
+        """The stage's speed so far, in images per second."""
         return self.done / max(time.perf_counter() - self._start, 1e-9)
 
     def status(self) -> str:

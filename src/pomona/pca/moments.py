@@ -1,9 +1,9 @@
-"""PCA: moments of parts, merged, solved, applied.
+"""PCA from moments: measured by parts, merged, and solved.
 
 The moments of a set of rows are their number n, their mean and their scatter, the sum of
 (x − mean)(x − mean)ᵀ. Those of a union follow from those of its parts (Chan, Golub & LeVeque,
 "Updating formulae and a pairwise algorithm for computing sample variances", 1979), so that any
-number of workers can measure their own rows and the driver needs only what they found.
+number of workers can measure their own rows, and the driver needs only their moments.
 """
 
 from __future__ import annotations
@@ -21,10 +21,17 @@ from pomona.pca.projection import Projection
 
 @dataclass(frozen=True)
 class Moments:
-    """n rows of width D: their mean float64[D], and their scatter or what it is made of.
+    """The moments of n rows of width D.
 
-    rows_or_scatter: float64[D, D], the scatter; of few rows float64[n, D], these less their mean,
-    which are smaller and solved sooner.
+    Attributes
+    ----------
+    n : int
+        The number of rows.
+    mean : float64[D]
+        Their mean.
+    rows_or_scatter : float64[D, D] or float64[n, D]
+        Their scatter; or, of few rows, the centred rows themselves, which are smaller and faster
+        to solve.
     """
 
     n: int
@@ -33,12 +40,12 @@ class Moments:
 
     @property
     def has_rows(self) -> bool:
-        """Whether `rows_or_scatter` is the rows."""
+        """Whether `rows_or_scatter` holds the centred rows."""
         return len(self.rows_or_scatter) < len(self.mean)
 
     @property
     def scatter(self) -> npt.NDArray[np.float64]:
-        """float64[D, D]: the sum of (x − mean)(x − mean)ᵀ."""
+        """The sum of (x − mean)(x − mean)ᵀ, float64[D, D]."""
         return _squared(self.rows_or_scatter) if self.has_rows else self.rows_or_scatter
 
     def to_bytes(self) -> bytes:
@@ -55,18 +62,18 @@ class Moments:
 
 
 def measure(features: npt.NDArray[np.floating[Any]]) -> Moments:
-    """The moments of float32[n, D] (or float64), in float64."""
+    """Measures the moments of features, float32[n, D] or float64[n, D], in float64."""
     rows = features.astype(np.float64)
     mean = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
     rows -= mean
-    # Up to half as many rows as columns, their singular values take less time than the scatter's
-    # eigenvalues: of 300 rows of 1,280 numbers an eighth.
+    # With up to half as many rows as columns, their singular values take less time than the
+    # eigenvalues of the scatter: an eighth, for 300 rows of 1,280 numbers.
     are_few = 2 * len(rows) <= rows.shape[1]
     return Moments(len(rows), mean, rows if are_few else _squared(rows))
 
 
 def _squared(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """rowsᵀ·rows by one thread, for the same bits everywhere."""
+    """rowsᵀ·rows on one thread, for the same bits everywhere."""
     with threadpool_limits(1, "blas"):
         squares: npt.NDArray[np.float64] = rows.T @ rows
         return squares
@@ -85,11 +92,25 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def solve(moments: Moments, requested: tuple[str, float]) -> Projection:
-    """The principal components of rows with these moments.
+    """Finds the principal components of rows with these moments.
 
-    requested: ("components", k), or ("variance", share) for the fewest that explain this share;
-    in either case no more than min(n − 1, D). The largest entry of each component is positive.
-    Raises ValueError for fewer than 2 rows.
+    Parameters
+    ----------
+    moments : Moments
+        Of at least 2 rows.
+    requested : tuple
+        ("components", k), or ("variance", share) for the fewest components that explain this
+        share; in either case no more than min(n − 1, D).
+
+    Returns
+    -------
+    Projection
+        Its components by falling variance; the largest entry of each is positive.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 2 rows.
     """
     if moments.n < 2:
         raise ValueError(f"PCA needs at least 2 rows, not {moments.n}")
@@ -108,7 +129,7 @@ def solve(moments: Moments, requested: tuple[str, float]) -> Projection:
 
 
 def _eigen(moments: Moments) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The covariance's eigenvalues float64[r], falling, and eigenvectors float64[r, D]."""
+    """The eigenvalues of the covariance, float64[r], falling, and its eigenvectors, float64[r, D]."""
     with threadpool_limits(1, "blas"):
         if moments.has_rows:
             _, singular, vectors = np.linalg.svd(moments.rows_or_scatter, full_matrices=False)

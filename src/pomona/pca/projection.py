@@ -1,4 +1,4 @@
-"""Projection: a fitted PCA, applied to features."""
+"""A fitted PCA, and how it is applied to features."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ BLOCK_ROWS = 64
 
 @dataclass(frozen=True)
 class Projection:
-    """The principal components of `n` features of width D.
+    """The principal components of features, fitted.
 
-    requested: what decided k, ("components", k) or ("variance", share);
-    mean: float64[D]; components: float64[k, D], orthonormal rows, by falling variance;
-    variances: float64[r], every variance of the features, r = min(n − 1, D) ≥ k;
-    last_part: the last of the store's parts that it was fitted on; None: not known.
+    Attributes
+    ----------
+    mean : float64[D]
+        The mean of the features.
+    components : float64[k, D]
+        Orthonormal rows, by falling variance.
+    variances : float64[r]
+        All variances of the features, r = min(n − 1, D) ≥ k.
+    n : int
+        How many rows of features it was fitted on.
+    requested : tuple
+        What decided k: ("components", k) or ("variance", share).
+    last_part : int, optional
+        The last of the store's parts that it was fitted on, if known.
     """
 
     mean: npt.NDArray[np.float64]
@@ -36,19 +46,19 @@ class Projection:
 
     @property
     def k(self) -> int:
-        """How many components."""
+        """The number of components."""
         return len(self.components)
 
     @cached_property
     def id(self) -> str:
-        """Digest of what decides a projected row: mean and components."""
+        """The digest of mean and components, which decide a projected row."""
         digest = hashlib.sha256(np.ascontiguousarray(self.mean).tobytes())
         digest.update(np.ascontiguousarray(self.components).tobytes())
         return digest.hexdigest()[:16]
 
     @property
     def explained(self) -> npt.NDArray[np.float64]:
-        """float64[r]: the share of the total variance that each component explains."""
+        """The share of the total variance that each component explains, float64[r]."""
         total = self.variances.sum()
         return self.variances / total if total > 0 else np.zeros_like(self.variances)
 
@@ -68,9 +78,22 @@ class Projection:
         }
 
     def apply(self, features: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-        """float32[n, D] (or float64) → float32[n, k]: (features − mean) · componentsᵀ, in float64.
+        """Projects features: (features − mean) · componentsᵀ, computed in float64.
 
-        Raises ValueError when the width is not the projection's.
+        Parameters
+        ----------
+        features : float32[n, D] or float64[n, D]
+            Rows of the projection's width.
+
+        Returns
+        -------
+        float32[n, k]
+            The rows on the principal components.
+
+        Raises
+        ------
+        ValueError
+            For another width.
         """
         if features.ndim != 2 or features.shape[1] != len(self.mean):
             raise ValueError(
