@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from damage import damaged
 
+from damage import damaged
 from drawn import encode, noise
 from pomona.errors import ImageError
 from pomona.images.decode import BYTES_PER_PIXEL

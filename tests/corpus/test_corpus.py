@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import damaged, seeds, special
 
 import pomona as api
 from conftest import Ended, Pomona
+from damage import damaged, seeds, special
 from pomona.images.decode import BYTES_PER_PIXEL, decode
 from pomona.images.scan import scan
 from pomona.store import schemas

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from damage import damaged
 from fuzz import Findings, fuzz
 from PIL import Image
 
+from damage import damaged
 from drawn import encode
 
 PLANTED = Path(__file__).parents[1] / "planted"

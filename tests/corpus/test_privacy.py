@@ -1,4 +1,4 @@
-"""Nothing that an image says beside its pixels reaches what a run writes."""
+"""Privacy: no metadata of an image reaches what a run writes or prints."""
 
 from __future__ import annotations
 
@@ -13,61 +13,12 @@ from random import Random
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from damage import cut, flip_bits, overwrite, shuffle_parts
-from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 import pomona as api
 from conftest import Pomona
-from drawn import chunk, encode, noise, png, segment
-
-# Any four letters of it are found, as a chunk's name that is quoted in an error has.
-SECRET = "zq" * 20
-PIECES = (b"zqzq", b"zq-q", b"qzqz", "zqzq".encode("utf-16-le"))
-
-
-def exif() -> Image.Exif:
-    """A camera, a place, a time, its maker's notes, and a thumbnail."""
-    tags = Image.Exif()
-    for tag in ("Make", "Model", "Software", "DateTime", "Artist", "ImageDescription", "Copyright"):
-        tags[ExifTags.Base[tag]] = SECRET
-    camera = tags.get_ifd(ExifTags.IFD.Exif)
-    for tag in ("BodySerialNumber", "DateTimeOriginal", "CameraOwnerName", "LensModel"):
-        camera[ExifTags.Base[tag]] = SECRET
-    camera[ExifTags.Base.MakerNote] = camera[ExifTags.Base.UserComment] = SECRET.encode()
-    place = tags.get_ifd(ExifTags.IFD.GPSInfo)
-    place[ExifTags.GPS.GPSAreaInformation] = SECRET.encode()
-    place[ExifTags.GPS.GPSDateStamp] = SECRET
-    thumbnail = tags.get_ifd(ExifTags.IFD.IFD1)
-    thumbnail[ExifTags.Base.ImageDescription] = SECRET
-    return tags
-
-
-def telling() -> dict[str, bytes]:
-    """Files that tell the secret wherever their format has a place for it."""
-    image = Image.fromarray(noise(24, 32))
-    told, xmp = SECRET.encode(), f"<x:xmpmeta><photo>{SECRET}</photo></x:xmpmeta>".encode()
-    iptc = b"\x1c\x02\x78" + len(told).to_bytes(2, "big") + told
-    jpeg = encode(image, "JPEG", exif=exif(), xmp=xmp, comment=told, icc_profile=told * 4)
-    photoshop = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + len(iptc).to_bytes(4, "big") + iptc
-    text = PngImagePlugin.PngInfo()
-    text.add_text("Comment", SECRET)
-    text.add_text(SECRET, SECRET, zip=True)
-    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
-    text.add(b"prVt", told)
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    for tag in ("Make", "Model", "Software", "DateTime", "Artist", "ImageDescription"):
-        tags[ExifTags.Base[tag]] = SECRET
-    tags[700], tags[33723] = xmp, iptc
-    tags.tagtype.update({700: 1, 33723: 7})
-    gif = encode(image.quantize(16), "GIF", comment=told)
-    extension = b"!\xff\x0bXMP DataXMP" + bytes([len(told)]) + told + b"\0"
-    return {
-        "jpg": jpeg[:2] + segment(0xED, photoshop) + segment(0xE5, told) + jpeg[2:],
-        "png": encode(image, "PNG", exif=exif(), pnginfo=text, icc_profile=told * 4),
-        "webp": encode(image, "WEBP", exif=exif(), xmp=xmp, icc_profile=told * 4),
-        "tif": encode(image, "TIFF", tiffinfo=tags, compression="tiff_lzw", icc_profile=told * 4),
-        "gif": gif[:-1] + extension + gif[-1:],
-    }
+from damage import cut, flip_bits, overwrite, shuffle_parts
+from drawn import chunk, png
+from secret_metadata import PIECES, secret_files
 
 
 def quoted() -> bytes:
@@ -94,10 +45,10 @@ def traces(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def told(pomona: Pomona, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(pomona: Pomona, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the images (source), a store of them (out/store) and what was said of them."""
     folder, random = tmp_path_factory.mktemp("telling"), Random(0)  # noqa: S311
-    for suffix, data in telling().items():
+    for suffix, data in secret_files().items():
         (folder / "source" / suffix).mkdir(parents=True)
         (folder / "source" / suffix / f"good.{suffix}").write_bytes(data)
         for number in range(40):
@@ -112,23 +63,23 @@ def told(pomona: Pomona, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_image_tells_the_secret_that_is_searched_for(told: Path) -> None:
-    good = {path for path in traces(told / "source") if "/good." in path}
-    assert good == {f"{suffix}/good.{suffix}" for suffix in telling()}
+def test_every_image_holds_the_secret(written: Path) -> None:
+    good = {path for path in traces(written / "source") if "/good." in path}
+    assert good == {f"{suffix}/good.{suffix}" for suffix in secret_files()}
 
 
-def test_nothing_of_it_is_written(told: Path) -> None:
-    store = api.open(told / "out" / "store")
+def test_nothing_of_the_secret_is_written(written: Path) -> None:
+    store = api.open(written / "out" / "store")
     errors = store.errors().to_pylist()
     assert len(store.features()) + len(errors) == 5 * 41 + 1
     assert not [row for row in errors if "/good." in row["path"]]
     [row] = [row for row in errors if "/quoted." in row["path"]]
     assert (row["reason"], row["detail"]) == ("corrupt", "broken PNG file (chunk …)")
     assert len({row["detail"] for row in errors}) > 10
-    assert list(traces(told / "out")) == []
+    assert list(traces(written / "out")) == []
 
 
-def test_paths_are_relative(told: Path) -> None:
-    store = api.open(told / "out" / "store")
-    written = [store.errors().to_pylist(), store.metadata().to_pylist(), store.features().paths]
-    assert str(told) not in str(written)
+def test_paths_are_relative(written: Path) -> None:
+    store = api.open(written / "out" / "store")
+    texts = [store.errors().to_pylist(), store.metadata().to_pylist(), store.features().paths]
+    assert str(written) not in str(texts)

@@ -24,7 +24,7 @@ def refusal(source: Path, path: str) -> ImageError:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", bytes(range(256)) * 1000])
-def test_bytes_come_as_they_are(tmp_path: Path, data: bytes) -> None:
+def test_the_bytes_of_a_file_are_returned(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/b.jpg").write_bytes(data)
     assert fetch(str(tmp_path), "a/b.jpg") == data
@@ -44,7 +44,9 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
         ("x" * 300, "File name too long"),
     ],
 )
-def test_what_cannot_be_read_as_a_file_says_why(tmp_path: Path, path: str, detail: str) -> None:
+def test_a_path_that_is_not_a_file_has_the_reason_as_detail(
+    tmp_path: Path, path: str, detail: str
+) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
@@ -53,7 +55,7 @@ def test_what_cannot_be_read_as_a_file_says_why(tmp_path: Path, path: str, detai
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR])
-def test_what_took_the_place_of_a_file_is_not_waited_for(tmp_path: Path, kind: int) -> None:
+def test_a_pipe_or_device_in_place_of_a_file_is_never_waited_for(tmp_path: Path, kind: int) -> None:
     try:
         os.mknod(tmp_path / "1.jpg", kind | 0o600, os.makedev(1, 3))
     except PermissionError:
@@ -62,7 +64,7 @@ def test_what_took_the_place_of_a_file_is_not_waited_for(tmp_path: Path, kind: i
     assert (error.reason, error.detail) == ("changed", "a pipe, a device or a socket now")
 
 
-def test_a_file_that_comes_in_pieces_is_read_to_its_end(
+def test_short_reads_are_continued_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = bytes(range(256))
@@ -72,7 +74,7 @@ def test_a_file_that_comes_in_pieces_is_read_to_its_end(
     assert fetch(str(tmp_path), "1.jpg") == data
 
 
-def test_a_file_that_may_not_be_read_is_denied(commons: Path) -> None:
+def test_a_file_without_permission_is_denied(commons: Path) -> None:
     for name in ("file.jpg", "folder/1.jpg"):
         (commons / name).parent.mkdir(exist_ok=True)
         (commons / name).write_bytes(b"1")
@@ -84,7 +86,7 @@ def test_a_file_that_may_not_be_read_is_denied(commons: Path) -> None:
     (commons / "folder").chmod(0o755)
 
 
-def test_a_file_over_the_limit_is_refused_and_one_at_it_is_read(
+def test_a_file_at_the_size_limit_is_read_and_a_larger_one_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "MAX_BYTES", 2**20)
@@ -95,7 +97,7 @@ def test_a_file_over_the_limit_is_refused_and_one_at_it_is_read(
     assert (error.reason, error.detail) == ("too_large", "more than 1 MiB")
 
 
-def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "sparse.jpg").open("wb") as file:
         os.truncate(file.fileno(), 2**40)
     assert refusal(tmp_path, "sparse.jpg").reason == "too_large"

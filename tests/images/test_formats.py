@@ -1,4 +1,4 @@
-"""Formats, by files made by hand or by other writers: the very pixels that were put in."""
+"""Formats: files made by hand or by other writers give the pixels that were put in."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ RGB = noise(HEIGHT, WIDTH)
 
 def read_by_opencv(data: bytes) -> Pixels:
     """uint8[h, w, 3], RGB, by another reader."""
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert found is not None
-    return np.asarray(found[:, :, ::-1], np.uint8)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image[:, :, ::-1], np.uint8)
 
 
 def packed(samples: Pixels, bits: int) -> list[bytes]:
@@ -114,8 +114,8 @@ def test_a_16_bit_bmp(masks: tuple[int, ...], shifts: Any, widths: Any) -> None:
     levels = [RGB[:, :, channel].astype(int) >> (8 - widths[channel]) for channel in range(3)]
     words = sum(level << shift for level, shift in zip(levels, shifts, strict=True))
     rows = [np.asarray(row, "<u2").tobytes() for row in words]
-    told = struct.pack(f"<{len(masks)}I", *masks)
-    data = bmp(WIDTH, HEIGHT, 16, padded(rows), 3 if masks else 0, masks=told)
+    packed_masks = struct.pack(f"<{len(masks)}I", *masks)
+    data = bmp(WIDTH, HEIGHT, 16, padded(rows), 3 if masks else 0, masks=packed_masks)
     full = [level * 255 / (2**width - 1) for level, width in zip(levels, widths, strict=True)]
     assert np.abs(decode(data).pixels - np.stack(full, axis=-1)).max() <= 1
 
@@ -146,13 +146,13 @@ def test_a_run_length_bmp(bits: int) -> None:
 
 
 @pytest.mark.parametrize("interlace", [0, 1])
-def test_a_gif_as_another_reader_has_it(interlace: int) -> None:
+def test_a_gif_has_the_pixels_of_another_reader(interlace: int) -> None:
     image = Image.fromarray(noise(40, 30)).quantize(128)
     data = encode(image, "GIF", interlace=interlace)
     assert np.array_equal(decode(data).pixels, read_by_opencv(data))
 
 
-def test_a_webp_with_alpha_lies_on_white() -> None:
+def test_a_webp_with_alpha_is_composited_on_white() -> None:
     alpha = np.repeat(GREY[:, :, None], 1, axis=2)
     image = Image.fromarray(np.concatenate([RGB, alpha], axis=2))
     pixels = decode(encode(image, "WEBP", lossless=True, exact=True)).pixels
@@ -167,7 +167,7 @@ def test_a_webp_with_alpha_lies_on_white() -> None:
     [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"restart_marker_rows": 1}],
 )
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_jpeg_as_another_reader_has_it(mode: str, options: dict[str, Any]) -> None:
+def test_a_jpeg_has_the_pixels_of_another_reader(mode: str, options: dict[str, Any]) -> None:
     data = encode(Image.fromarray(gradients(45, 61)).convert(mode), "JPEG", quality=90, **options)
     assert np.abs(decode(data).pixels.astype(int) - read_by_opencv(data)).max() <= 2
 
@@ -218,7 +218,7 @@ def test_a_16_bit_tiff_by_another_writer(order: Any) -> None:
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", None])
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-def test_a_tiff_as_another_reader_has_it(mode: str, compression: str | None) -> None:
+def test_a_tiff_has_the_pixels_of_another_reader(mode: str, compression: str | None) -> None:
     image = Image.fromarray(noise(40, 55))
     image = image.quantize(64) if mode == "P" else image.convert(mode)
     data = encode(image, "TIFF", **({"compression": compression} if compression else {}))
@@ -234,7 +234,7 @@ def test_white_may_be_zero_in_a_tiff() -> None:
     assert np.array_equal(decode(data).pixels[:, :, 0], 255 - GREY)
 
 
-def test_a_tiff_of_inks() -> None:
+def test_a_cmyk_tiff() -> None:
     inks = np.full((HEIGHT, WIDTH, 4), (55, 105, 155, 0), np.uint8)
     tags = {256: (WIDTH,), 257: (HEIGHT,), 258: (8,) * 4, 259: (8,), 262: (5,), 278: (HEIGHT,)}
     strip = zlib.compress(inks.tobytes())

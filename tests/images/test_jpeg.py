@@ -1,4 +1,4 @@
-"""JPEGs are read in a shorter way than Pillow's, to the same pixels, and large ones at a part."""
+"""JPEG: decoded without Pillow to the same pixels, and large ones at a fraction of their size."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def turned(orientation: int = 1) -> Image.Exif:
     ],
     ids=str,
 )
-def test_the_pixels_are_pillows(options: dict[str, object], size: tuple[int, int]) -> None:
+def test_the_pixels_are_those_of_pillow(options: dict[str, object], size: tuple[int, int]) -> None:
     for image in (photograph("chelsea", *size), photograph("camera", *size)):
         data = encode(image, **options)
         decoded = decode_plain_jpeg(data, MAX_PIXELS, None)
@@ -74,7 +74,7 @@ def test_the_pixels_are_pillows(options: dict[str, object], size: tuple[int, int
     ],
     ids=["metadata", "CMYK", "truncated", "damaged"],
 )
-def test_what_is_special_is_pillows(data: bytes) -> None:
+def test_special_jpegs_are_left_to_pillow(data: bytes) -> None:
     assert decode_plain_jpeg(data, MAX_PIXELS, None) is None
 
 
@@ -91,13 +91,15 @@ def test_what_is_special_is_pillows(data: bytes) -> None:
         (12_000, 9_000, 8),
     ],
 )
-def test_four_times_what_the_network_needs_is_left(width: int, height: int, expected: int) -> None:
+def test_a_reduced_jpeg_keeps_four_times_the_size_that_the_network_needs(
+    width: int, height: int, expected: int
+) -> None:
     assert jpeg.reduction(width, height, SIDE) == expected
     assert jpeg.reduction(width, height, None) == 1
 
 
 @pytest.mark.parametrize(("width", "height"), [(1801, 2403), (1795, 2001), (3587, 3600)])
-def test_both_ways_take_the_same_part(width: int, height: int) -> None:
+def test_pillow_reduces_a_jpeg_to_the_same_pixels(width: int, height: int) -> None:
     image = photograph("astronaut", width, height)
     short = decode(encode(image, quality=90), side=SIDE)
     long = decode(encode(image, quality=90, exif=turned()), side=SIDE)
@@ -110,7 +112,7 @@ def test_both_ways_take_the_same_part(width: int, height: int) -> None:
     assert upright.pixels.shape == (short.pixels.shape[1], short.pixels.shape[0], 3)
 
 
-def test_other_formats_are_decoded_whole() -> None:
+def test_other_formats_are_not_reduced() -> None:
     buffer = io.BytesIO()
     photograph("astronaut", 1000, 1000).save(buffer, "PNG")
     assert decode(buffer.getvalue(), side=SIDE).pixels.shape == (1000, 1000, 3)

@@ -58,7 +58,7 @@ def test_a_split_column_replaces_all_splits(file: Path) -> None:
 @pytest.mark.parametrize(
     "label", ["007", "1.50", "true", "2020-01-01", "NA", "nan", "null", "None", " x ", "Crème", "-"]
 )
-def test_a_label_stays_the_text_that_it_is(file: Path, label: str) -> None:
+def test_a_label_is_never_converted(file: Path, label: str) -> None:
     file.write_text(f"path,label,split\na.jpg,{label},{label}\n", encoding="utf-8")
     catalog, _ = apply_labels(CATALOG, file)
     assert labels_of(catalog)["a.jpg"] == splits_of(catalog)["a.jpg"] == label
@@ -80,7 +80,7 @@ def test_an_empty_label_is_none(file: Path, label: str) -> None:
         ("it's", "it's"),
     ],
 )
-def test_quotes_are_those_of_a_csv(file: Path, written: str, label: str) -> None:
+def test_csv_quotes_are_understood(file: Path, written: str, label: str) -> None:
     file.write_text(f'path,label\n"a.jpg",{written}\n')
     assert labels_of(apply_labels(CATALOG, file)[0])["a.jpg"] == label
 
@@ -97,7 +97,7 @@ def test_columns_of_other_names_are_ignored(file: Path) -> None:
     assert list(labels_of(catalog).values())[:2] == ["x", "y"]
 
 
-def test_each_kind_of_mismatch_is_told_with_its_number(file: Path) -> None:
+def test_each_kind_of_mismatch_is_a_warning_with_its_count(file: Path) -> None:
     file.write_text("path,label\na.jpg,x\nnowhere.jpg,y\nA.JPG,z\n./b.jpg,z\n")
     catalog, warnings = apply_labels(CATALOG, file)
     assert list(labels_of(catalog).values()) == ["x", None, None, None]
@@ -139,7 +139,7 @@ def test_a_line_without_a_path_names_no_image(file: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "cannot read the labels in"),
     ],
 )
-def test_a_file_that_is_no_list_of_labels_is_refused(
+def test_a_file_that_is_not_a_list_of_labels_is_refused(
     file: Path, content: bytes, words: str
 ) -> None:
     file.write_bytes(content)
@@ -151,20 +151,20 @@ def test_a_file_that_is_no_list_of_labels_is_refused(
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"nowhere.csv does not exist: check --labels"):
+    with pytest.raises(SourceError, match=r"nowhere.csv does not exist: check `labels`"):
         apply_labels(CATALOG, tmp_path / "nowhere.csv")
-    with pytest.raises(SourceError, match=r"cannot read .*: Is a directory; check --labels"):
+    with pytest.raises(SourceError, match=r"cannot read .*: Is a directory; check `labels`"):
         apply_labels(CATALOG, tmp_path)
 
 
 def test_a_file_that_may_not_be_read_is_refused(commons: Path) -> None:
     (commons / "labels.csv").write_text("path,label\na.jpg,x\n")
     (commons / "labels.csv").chmod(0)
-    with unprivileged(), pytest.raises(SourceError, match=r"Permission denied; check --labels"):
+    with unprivileged(), pytest.raises(SourceError, match=r"Permission denied; check `labels`"):
         apply_labels(CATALOG, commons / "labels.csv")
 
 
-def test_a_file_whose_own_name_is_no_utf8_is_read(tmp_path: Path) -> None:
+def test_a_file_whose_name_is_not_utf8_is_read(tmp_path: Path) -> None:
     file = tmp_path / os.fsdecode(b"\xe9tiquettes.csv")
     file.write_text("path,label\na.jpg,x\n")
     assert labels_of(apply_labels(CATALOG, file)[0])["a.jpg"] == "x"

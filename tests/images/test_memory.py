@@ -1,4 +1,4 @@
-"""What decoding takes: the most memory of a process, for each format and mode of pixels."""
+"""Memory: the peak of a process that decodes each format and mode of pixels."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def measure(folder: Path, side: int) -> dict[str, tuple[int, float, float]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_pixel_takes_no_more_than_is_said(
+def test_decoding_takes_no_more_bytes_a_pixel_than_promised(
     kind: str, taken: dict[str, tuple[int, float, float]]
 ) -> None:
     pixels, file_mib, mib = taken[kind]

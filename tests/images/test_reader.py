@@ -1,4 +1,4 @@
-"""Readers: the careful one says of an image what the other one would die of."""
+"""Readers: in a subprocess, a crash or a hang is the error of one image."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_the_careful_reader_reads_the_same(careful: CarefulReader) -> None:
     np.testing.assert_array_equal(decoded.pixels, decode(data).pixels)
 
 
-def test_it_raises_what_the_other_one_raises(careful: CarefulReader) -> None:
+def test_the_careful_reader_raises_the_same_errors(careful: CarefulReader) -> None:
     with pytest.raises(ImageError, match="not_found"):
         careful.fetch("other.png")
     with pytest.raises(ImageError, match="truncated"):
         careful.decode(photograph()[:-30])
 
 
-def test_an_image_that_never_comes_is_timed_out_and_the_next_one_is_read(
+def test_an_image_that_hangs_times_out_and_the_next_one_is_read(
     careful: CarefulReader,
 ) -> None:
     with pytest.raises(ImageError) as caught:
@@ -74,7 +74,7 @@ def test_an_image_that_never_comes_is_timed_out_and_the_next_one_is_read(
     assert careful.fetch("photo.png") == photograph()
 
 
-def test_a_crash_is_told_with_its_signal(
+def test_the_signal_of_a_crash_is_its_detail(
     careful: CarefulReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_module, "_read", crash)
@@ -84,14 +84,14 @@ def test_a_crash_is_told_with_its_signal(
     assert caught.value.detail == "killed by signal 11 (Segmentation fault)"
 
 
-def test_what_a_codec_says_is_the_errors_detail_and_no_line_on_the_terminal(
+def test_the_output_of_a_codec_is_the_detail_and_not_printed(
     careful: CarefulReader, capfd: pytest.CaptureFixture[str]
 ) -> None:
     damaged = bytearray(encode(noise(40, 60), "TIFF", compression="tiff_deflate"))
     damaged[200:300] = bytes(100)
     with Reader("/") as plain:
         for reader in (plain, careful):
-            for _ in range(2):  # what was said of one image is not told of the next
+            for _ in range(2):  # the output about one image is not in the error of the next
                 with pytest.raises(ImageError) as caught:
                     reader.decode(bytes(damaged))
                 assert "ZIPDecode: Decoding error" in caught.value.detail
@@ -102,7 +102,7 @@ def test_what_a_codec_says_is_the_errors_detail_and_no_line_on_the_terminal(
     assert capfd.readouterr().err == "own words\n"
 
 
-def test_a_crashs_last_words_are_told(
+def test_the_output_before_a_crash_is_in_the_detail(
     careful: CarefulReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_module, "_read", crash_with_words)
@@ -120,7 +120,7 @@ def crash(item: object, reader: object, attempt: int) -> None:
     ctypes.string_at(0)
 
 
-def test_it_leaves_no_process_behind(source: Path) -> None:
+def test_the_careful_reader_leaves_no_process_behind(source: Path) -> None:
     before = set(psutil.Process().children())
     with CarefulReader(Reader(str(source))) as careful:
         careful.fetch("photo.png")

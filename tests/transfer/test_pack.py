@@ -17,8 +17,9 @@ import pomona as api
 from conftest import Here, Pomona, contents, draw_photos, tables
 from pomona.errors import ImageError, SourceError, StoreError
 from pomona.images.scan import scan
-from pomona.images.sources import pack
-from pomona.images.sources.pack import MANIFEST, PACKING, PackReader, open_pack, read_catalog
+from pomona.images.sources import pack, pack_format
+from pomona.images.sources.pack import PackReader
+from pomona.images.sources.pack_format import MANIFEST, PACKING, open_pack, read_catalog
 from pomona.maintenance.verify import verify
 from pomona.pipeline.context import RunSettings
 from pomona.store.folders.local import LocalFolder
@@ -50,7 +51,7 @@ class Between(Here):
         self.last()
 
 
-def opened(folder: Path) -> pack.Pack:
+def opened(folder: Path) -> pack_format.Pack:
     found = open_pack(LocalFolder(folder))
     assert found is not None
     return found
@@ -109,7 +110,7 @@ def test_it_has_every_image_as_it_was(photos: Path, folder: Path) -> None:
 
 def test_any_reader_of_parquet_reads_it(photos: Path, folder: Path) -> None:
     table = pq.read_table(folder / "images")
-    assert table.schema.names == pack.SCHEMA.names
+    assert table.schema.names == pack_format.SCHEMA.names
     catalog = scan(photos).catalog
     same = ["path", "label", "split", "fingerprint"]
     assert table.select(same).equals(catalog.select(same))
@@ -428,7 +429,7 @@ def test_a_pack_that_is_not_whole_is_no_source(pomona: Pomona, own: Path, tmp_pa
     (own / PACKING).write_text("{}")
     ended = pomona("run", own, tmp_path / "out")
     assert ended.status == 1
-    assert "is no whole pack: give its `pomona pack` again first" in ended.complaint
+    assert "is not a complete pack: run its `pomona pack` again first" in ended.complaint
     (own / MANIFEST).write_text("{")
     ended = pomona("run", own, tmp_path / "out")
     assert f"{MANIFEST} is damaged: restore it from a copy" in ended.complaint
@@ -481,7 +482,7 @@ def test_killed_between_its_files_the_same_command_makes_it_whole(
     process.kill()
     pomona.end(process)
     assert not (dest / MANIFEST).exists()
-    assert pack.is_unfinished(LocalFolder(dest))
+    assert pack_format.is_unfinished(LocalFolder(dest))
     pomona.done("pack", photos, dest, "--size", SMALL, "--quiet")
     assert contents(dest) == contents(folder)
     assert not list(dest.glob("_pomona/tmp/*"))

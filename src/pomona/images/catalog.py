@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pomona.errors import SourceError
 from pomona.images.labels import apply_labels
-from pomona.images.scan import spread_sample
+from pomona.images.select import spread_sample
 from pomona.images.sources.base import Source
 from pomona.progress import Progress
 
@@ -54,7 +54,7 @@ def find_images(
     if sync and scan.unlisted:
         raise SourceError(
             f"cannot list {scan.unlisted[0]}: `sync` needs the whole source; "
-            "ask for the right to list it, or leave out `sync`"
+            "ask for permission to list it, or leave out `sync`"
         )
     for folder in scan.unlisted:
         progress.warn(f"cannot list {folder}: the images in it are not taken")

@@ -1,4 +1,4 @@
-"""Decode: bytes of any of the usual formats → RGB pixels → the network's square."""
+"""Decode: the bytes of an image file of any format → RGB pixels."""
 
 from __future__ import annotations
 
@@ -10,35 +10,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from pomona.errors import ImageError
-from pomona.images import jpeg
+from pomona.images import formats, jpeg
 from pomona.images.limits import MAX_PIXELS
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-# What decoding takes at most, of all formats and modes: tests/sources/test_memory.py measures it.
+# The most memory that decoding takes, of all formats and modes: tests/images/test_memory.py
+# measures it.
 BYTES_PER_PIXEL = 17
 STRIP_PIXELS = 2**18
 MAX_DETAIL = 200
-# How a file of one of these formats begins, and how one begins whose width or height is 0.
-_MAGIC = re.compile(
-    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WEBP>RIFF....WEBP)|(?P<BMP>BM)"
-    rb"|(?P<GIF>GIF8[79]a)|(?P<TIFF>II[*+]\0|MM\0[*+])",
-    re.DOTALL,
-)
-_ZERO_SIZE = re.compile(
-    rb"(\x89PNG\r\n\x1a\n.{8}|BM.{16})(\0{4}|.{4}\0{4})|GIF8[79]a(\0\0|..\0\0)", re.DOTALL
-)
 
 Pixels = npt.NDArray[np.uint8]
 
+# From this orientation on, a stored row is a column of the upright image.
 SIDEWAYS = 5
-
-# EXIF's orientation (EXIF 2.3, tag 0x0112) → the upright picture, seen as it is stored.
+# EXIF's orientation (EXIF 2.3, tag 0x0112) → a view of the upright image as the file stores it.
 _STORED: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda upright: upright[:, ::-1],
     3: lambda upright: upright[::-1, ::-1],
@@ -52,9 +42,17 @@ _STORED: dict[int, Callable[[Pixels], Pixels]] = {
 
 @dataclass(frozen=True)
 class Decoded:
-    """pixels: uint8[h, w, 3], RGB, as a viewer shows them; width, height: of the image.
+    """A decoded image.
 
-    A JPEG's pixels may be fewer than that (`jpeg.reduction`). format: Pillow's name of it.
+    Attributes
+    ----------
+    pixels : uint8[h, w, 3]
+        RGB, upright, as a viewer shows them. A JPEG may have fewer than the image
+        (`jpeg.reduction`).
+    format : str
+        The `name` of its entry in `formats.FORMATS`.
+    width, height : int
+        Of the upright image, in pixels.
     """
 
     pixels: Pixels
@@ -65,7 +63,7 @@ class Decoded:
 
 @contextmanager
 def _image_errors(max_pixels: int) -> Iterator[None]:
-    """Translates what Pillow raises into ImageError (stage "decode")."""
+    """Translates Pillow's exceptions into ImageError (stage "decode")."""
     try:
         yield
     except ImageError:
@@ -75,16 +73,27 @@ def _image_errors(max_pixels: int) -> Iterator[None]:
     except Image.DecompressionBombError as exc:
         size = re.search(r"\d+", str(exc))
         raise _too_large(f"{int(size[0]):,}" if size else "too many", max_pixels) from exc
-    except Exception as exc:  # Pillow's decoders raise of every kind on damaged files
-        # A KeyError says no more than the key.
-        detail = in_words(f"{type(exc).__name__}: {exc}" if isinstance(exc, KeyError) else str(exc))
+    except Exception as exc:  # on damaged files, Pillow's decoders raise any kind
+        # The text of a KeyError is only the key.
+        detail = to_detail(
+            f"{type(exc).__name__}: {exc}" if isinstance(exc, KeyError) else str(exc)
+        )
         raise ImageError("decode", _reason(detail), detail) from exc
 
 
-def in_words(text: str) -> str:
-    """A library's message as an error's detail: one line, without addresses, paths and quotations.
+def to_detail(text: str) -> str:
+    """A library's message as the detail of an error.
 
-    What it quotes may be of the image's metadata, such as where it was taken.
+    Parameters
+    ----------
+    text : str
+        The message.
+
+    Returns
+    -------
+    str
+        One printable line of at most `MAX_DETAIL` characters, without memory addresses, paths and
+        quotations, which may be of the image's metadata, such as where it was taken.
     """
     text = re.sub(r"0x[0-9a-fA-F]+", "0x…", " ".join(text.split()))
     text = re.sub(
@@ -98,6 +107,7 @@ def _too_large(pixels: str, max_pixels: int) -> ImageError:
 
 
 def _reason(detail: str) -> str:
+    """The reason, of `schemas.REASONS`, for a message of Pillow's."""
     lowered = detail.lower()
     if "truncated" in lowered or "unexpected end" in lowered:
         return "truncated"
@@ -107,11 +117,27 @@ def _reason(detail: str) -> str:
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, side: int | None = None) -> Decoded:
-    """The first frame of an image file as RGB. Raises ImageError (stage "decode").
+    """Decodes the first frame of an image file.
 
-    More than max_pixels are refused by the header, before they take memory; else it takes up to
-    `BYTES_PER_PIXEL` for each, and the file's size a few times. side: what the network needs of
-    it, for `jpeg.reduction`; None: all pixels.
+    Parameters
+    ----------
+    data : bytes
+        The file, of one of `formats.FORMATS`.
+    max_pixels : int
+        Larger images are refused by their header, before they take memory. Others take up to
+        `BYTES_PER_PIXEL` for each pixel, and the file's size a few times.
+    side : int or None
+        The pixels that the network needs of each side, for `jpeg.reduction`. None: all of them.
+
+    Returns
+    -------
+    Decoded
+        The image, upright, with transparent pixels on white.
+
+    Raises
+    ------
+    ImageError
+        Stage "decode".
     """
     if not data:
         raise ImageError("decode", "empty")
@@ -126,9 +152,22 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, side: int | None = None) -
 
 
 def decode_plain_jpeg(data: bytes, max_pixels: int, side: int | None) -> Decoded | None:
-    """What `decode` gives of a JPEG with nothing special about it; None of anything else.
+    """Decodes a JPEG that needs nothing of Pillow, as most photographs, by the shortest way.
 
-    Raises ImageError as `decode` does, for more than max_pixels or too little memory.
+    Parameters
+    ----------
+    data, max_pixels, side
+        As for `decode`.
+
+    Returns
+    -------
+    Decoded or None
+        As of `decode`, to the bit; None for a file that `decode` must read with Pillow.
+
+    Raises
+    ------
+    ImageError
+        Stage "decode": for more than `max_pixels` or too little memory.
     """
     size = jpeg.size(data)
     if size is None:
@@ -142,18 +181,19 @@ def decode_plain_jpeg(data: bytes, max_pixels: int, side: int | None) -> Decoded
 
 
 def _read(data: bytes, max_pixels: int, side: int | None) -> Decoded:
-    # Pillow warns of what is an error row here: sizes near its own limit, odd metadata.
+    """Decodes a file with Pillow."""
+    # Pillow warns of sizes near its own limit, and of odd metadata that costs no pixel.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image_format = "JPEG" if image.format == "MPO" else image.format or "?"
+            with Image.open(io.BytesIO(data), formats=formats.pillow_names()) as image:
+                image_format = formats.own_name(image.format)
                 width, height = image.size
                 orientation = _load(image, max_pixels, side)
         except UnidentifiedImageError:
             _explain(data)
             raise
-        # Here, where the file is closed, whose pixels some formats hold a second time.
+        # Only now: some formats hold the pixels twice until the file is closed.
         pixels = _compose(image, orientation)
     if orientation >= SIDEWAYS:
         width, height = height, width
@@ -161,17 +201,17 @@ def _read(data: bytes, max_pixels: int, side: int | None) -> Decoded:
 
 
 def _explain(data: bytes) -> None:
-    """Raises why Pillow can open a file as none of the formats, which it does not say."""
-    if _ZERO_SIZE.match(data):
-        raise ImageError("decode", "zero_size")
-    magic = _MAGIC.match(data)
-    if magic is None:
+    """Raises the reason why Pillow cannot open a file as any format, which it does not give."""
+    image_format = formats.identify(data)
+    if image_format is None:
         raise ImageError("decode", "not_an_image")
-    if data.startswith(b"MM\0+"):
-        raise ImageError("decode", "unsupported", "big-endian BigTIFF")
-    reader, _ = Image.OPEN[magic.lastgroup or ""]
+    if image_format.has_zero_size(data):
+        raise ImageError("decode", "zero_size")
+    if (variant := image_format.unsupported_variant(data)) is not None:
+        raise ImageError("decode", "unsupported", variant)
+    plugin, _ = Image.OPEN[image_format.name]
     try:
-        reader(io.BytesIO(data), "").close()
+        plugin(io.BytesIO(data), "").close()
     except SyntaxError as exc:
         if str(exc) and not isinstance(exc.__cause__, (IndexError, struct.error)):
             raise
@@ -186,27 +226,43 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def to_rgb(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """A Pillow image of any mode → uint8[h, w, 3].
+    """Converts a Pillow image of any mode to RGB.
 
-    EXIF orientation applied, alpha composited on white, 16 bits scaled to 8.
-    Raises ImageError (stage "decode").
+    Applies the EXIF orientation, composites alpha on white, and scales 16 bits to 8.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The image, which stays as it is.
+    max_pixels : int
+        Larger images are refused.
+
+    Returns
+    -------
+    uint8[h, w, 3]
+        RGB.
+
+    Raises
+    ------
+    ImageError
+        Stage "decode".
     """
     with _image_errors(max_pixels):
         return _compose(image, _load(image, max_pixels))
 
 
 def _load(image: Image.Image, max_pixels: int, side: int | None = None) -> int:
-    """Reads the pixels; the orientation that EXIF says they have."""
+    """Reads the pixels, and returns their EXIF orientation, 1 to 8."""
     _check_size(image.width, image.height, max_pixels)
     if jpeg.reduction(image.width, image.height, side) > 1:
-        # For JPEGs alone, and by the same rule.
+        # Of effect for JPEGs alone, by the same rule as `jpeg.reduction`.
         image.draft(None, (jpeg.DETAIL * side, jpeg.DETAIL * side))  # type: ignore[operator]
     if image.mode == "F":
         raise ImageError("decode", "unsupported", "floating-point pixels")
     tile = getattr(image, "tag_v2", {}).get
     tile_width, tile_height = tile(TiffImagePlugin.TILEWIDTH), tile(TiffImagePlugin.TILELENGTH)
     if isinstance(tile_width, int) and isinstance(tile_height, int):
-        # Of a TIFF, which may be far larger than the picture.
+        # A TIFF's tiles may be far larger than its image.
         _check_size(tile_width, tile_height, max_pixels)
     if image.mode == "I;16" and tile(TiffImagePlugin.BITSPERSAMPLE) == (12,):
         raise ImageError("decode", "unsupported", "12-bit TIFF")
@@ -214,13 +270,13 @@ def _load(image: Image.Image, max_pixels: int, side: int | None = None) -> int:
     image.load()
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (SyntaxError, ValueError, struct.error):  # EXIF data of no known kind says nothing
+    except (SyntaxError, ValueError, struct.error):  # damaged EXIF data costs no image
         return 1
     return orientation if orientation in _STORED else 1
 
 
 def _scale_key(image: Image.Image) -> None:
-    """Brings a PNG's transparent colour from the depth of the file to that of the pixels."""
+    """Scales a PNG's transparent colour from the depth of the file to that of the pixels."""
     key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
     if key is None or image.format != "PNG" or not tiles:
         return
@@ -232,7 +288,7 @@ def _scale_key(image: Image.Image) -> None:
 
 
 def _compose(image: Image.Image, orientation: int) -> Pixels:
-    """Strip by strip, for the copies on the way from one mode to another take much memory."""
+    """Upright RGB, strip by strip: the copies between modes would take much memory at once."""
     width, height = image.size
     pixels = np.empty(
         (width, height, 3) if orientation >= SIDEWAYS else (height, width, 3), np.uint8
@@ -246,6 +302,7 @@ def _compose(image: Image.Image, orientation: int) -> Pixels:
 
 
 def _opaque_rgb(image: Image.Image) -> Pixels:
+    """RGB of a loaded image, its alpha composited on white."""
     if image.mode.startswith("I"):
         # 16-bit grey; Pillow's own conversion would clip at 255.
         wide = np.asarray(image, dtype=np.int32)
@@ -260,9 +317,22 @@ def _opaque_rgb(image: Image.Image) -> Pixels:
 
 
 def array_to_rgb(array: npt.NDArray[np.generic]) -> Pixels:
-    """uint8 [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (RGB order) → uint8[h, w, 3].
+    """Converts an array of pixels to RGB.
 
-    Raises ImageError (stage "decode").
+    Parameters
+    ----------
+    array : uint8[h, w], uint8[h, w, 1], uint8[h, w, 3] or uint8[h, w, 4]
+        Grey, RGB or RGBA.
+
+    Returns
+    -------
+    uint8[h, w, 3]
+        RGB, with alpha composited on white.
+
+    Raises
+    ------
+    ImageError
+        Stage "decode": for another dtype or shape, for no pixels and for too many.
     """
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -275,45 +345,3 @@ def array_to_rgb(array: npt.NDArray[np.generic]) -> Pixels:
             "decode", "unsupported", f"{array.dtype}{list(array.shape)}: uint8[h, w, 3] wanted"
         )
     return to_rgb(Image.fromarray(np.ascontiguousarray(array)))
-
-
-def resize(pixels: Pixels, out: Pixels, *, fit: str, crop_fraction: float | None) -> None:
-    """Brings uint8[h, w, 3] to the square `out`, uint8[s, s, 3].
-
-    By area where it shrinks, linearly where it grows, each side for itself. `fit` "crop" first
-    cuts out the central square of `crop_fraction` of the short side.
-    """
-    if fit == "crop":
-        height, width = pixels.shape[:2]
-        side = max(1, round(min(height, width) * (crop_fraction or 1.0)))
-        top, left = (height - side) // 2, (width - side) // 2
-        pixels = pixels[top : top + side, left : left + side]
-    size = out.shape[0]
-    height, width = min(pixels.shape[0], size), min(pixels.shape[1], size)
-    with _resizing_by_intel():
-        if pixels.shape[:2] != (height, width):
-            pixels = np.asarray(
-                cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8
-            )
-        if (height, width) == (size, size):
-            out[:] = pixels
-        elif cv2.ipp.useIPP():
-            cv2.resize(pixels, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
-        else:  # of bytes, OpenCV's own code errs by up to 0.78 of a level
-            numbers = pixels.astype(np.float32)
-            exact = cv2.resize(numbers, (size, size), interpolation=cv2.INTER_LINEAR)
-            cv2.convertScaleAbs(exact, dst=out)
-
-
-@contextmanager
-def _resizing_by_intel() -> Iterator[None]:
-    """Has OpenCV resize by Intel's library in this thread, where it is part of it (not on ARM).
-
-    It is left out by default for having other bits. They are as good, or better, and there sooner.
-    """
-    before = cv2.ipp.useIPP_NotExact()
-    cv2.ipp.setUseIPP_NotExact(True)
-    try:
-        yield
-    finally:
-        cv2.ipp.setUseIPP_NotExact(before)

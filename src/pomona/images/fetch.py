@@ -9,7 +9,7 @@ from pomona.errors import ImageError
 from pomona.store.schemas import decode_path
 
 MAX_BYTES = 256 * 2**20
-# What does not pass by itself, and is no single image's fault, ends a run.
+# Reason of an ObjectStoreError → reason of one image's error. All others end a run.
 OBJECT_REASONS = {
     "denied": "permission_denied",
     "too_large": "too_large",
@@ -19,18 +19,34 @@ OBJECT_REASONS = {
 
 
 def fingerprint(status: os.stat_result) -> str:
-    """What changes when a file may have: its modification time and its size."""
+    """A file's modification time and size as text, which differs when the file may have changed."""
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
 def fetch(source: str, path: str, expected: str | None = None) -> bytes:
-    """The bytes of one image; expected: its fingerprint, if it is to be what it was.
+    """Reads an image file from a folder.
 
-    Raises ImageError (stage "fetch").
+    Parameters
+    ----------
+    source : str
+        The folder.
+    path : str
+        The path of a catalog row (`schemas.encode_path`).
+    expected : str or None
+        The fingerprint that the file must have. None: any.
+
+    Returns
+    -------
+    bytes
+        The file.
+
+    Raises
+    ------
+    ImageError
+        Stage "fetch".
     """
     try:
-        # The shortest way: this is done once for each image. Not blocking: opening a named pipe
-        # would wait for one who writes into it.
+        # Once for each image, so by the fewest calls. A named pipe would block until it is written.
         file = os.open(f"{source}/{decode_path(path)}", os.O_RDONLY | os.O_NONBLOCK)
         try:
             status = os.fstat(file)
@@ -39,7 +55,7 @@ def fetch(source: str, path: str, expected: str | None = None) -> bytes:
                 raise ImageError("fetch", "changed", "a pipe, a device or a socket now")
             if status.st_size > MAX_BYTES:
                 raise ImageError("fetch", "too_large", f"more than {MAX_BYTES >> 20} MiB")
-            data = _read(file, status.st_size)  # raises of a folder
+            data = _read(file, status.st_size)  # raises for a folder
             if fingerprint(os.fstat(file)) != (expected or fingerprint(status)):
                 raise ImageError("fetch", "changed")
             return data
@@ -54,7 +70,7 @@ def fetch(source: str, path: str, expected: str | None = None) -> bytes:
 
 
 def _read(file: int, size: int) -> bytes:
-    """So many bytes of a file, or all that it has: some file systems give a part at a time."""
+    """The first `size` bytes of a file, or all it has; some file systems return a part at once."""
     data = os.read(file, size)
     while 0 < len(data) < size and (more := os.read(file, size - len(data))):
         data += more

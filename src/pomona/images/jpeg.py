@@ -1,4 +1,4 @@
-"""JPEG: the format of most photographs, read in the shortest way, and at a part of its size."""
+"""JPEG, the format of most photographs: read by the shortest way, and at a fraction of its size."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-# What a JPEG that is decoded at a part of its size keeps of it, as a multiple of the network's.
-# With 2, cosines to the features of all pixels fell to 0.991; with 4 they were 0.9994 and more.
+# The least size of a reduced JPEG, as a multiple of the network's input. With 2, the cosine to the
+# features of all pixels fell to 0.991; with 4 it was 0.9994 or more.
 DETAIL = 4
 REDUCTIONS = (8, 4, 2)
-# The marker of what may say that the picture is to be turned, Exif and XMP, which Pillow reads
-# (APP1: ITU-T T.81, B.1.1.3). In the data of pixels no 0xFF is followed by it.
+# The marker of EXIF and XMP, which may hold an orientation and are Pillow's to read (APP1: ITU-T
+# T.81, B.1.1.3). It never occurs in entropy-coded data.
 _METADATA = b"\xff\xe1"
 _PLAIN = ("YCbCr", "Gray")
 _MAX_SEGMENTS = 10_000
-# The markers of a JPEG's frame → what is rare about such frames, if anything.
+# Marker of a frame → the kind of JPEG that its codecs rarely know, if it is one.
 _FRAMES = {
     **dict.fromkeys([0xC0, 0xC1, 0xC2]),
     **dict.fromkeys([0xC9, 0xCA], "arithmetic-coded JPEG"),
@@ -25,10 +25,22 @@ _FRAMES = {
 
 
 def reduction(width: int, height: int, side: int | None) -> int:
-    """1, 2, 4 or 8: the part of a JPEG's size at which both sides still are `DETAIL` × side.
+    """How far a JPEG may be reduced while it is decoded.
 
-    Its blocks of 8 × 8 pixels are decoded to 4, 2 or 1 pixels a side, for a part of the work
-    (ITU-T T.81; libjpeg's scale_denom). side: pixels that the network needs; None: all of them.
+    A block of 8 × 8 pixels is decoded to 4, 2 or 1 pixels a side, for a fraction of the work
+    (ITU-T T.81; libjpeg's scale_denom).
+
+    Parameters
+    ----------
+    width, height : int
+        Of the image, in pixels.
+    side : int or None
+        The pixels that the network needs of each side. None: all of them.
+
+    Returns
+    -------
+    int
+        1, 2, 4 or 8: the greatest divisor that leaves both sides `DETAIL` × `side` or more.
     """
     if side is None:
         return 1
@@ -37,7 +49,7 @@ def reduction(width: int, height: int, side: int | None) -> int:
 
 
 def size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG that `read` may be able to read; None: it is Pillow's."""
+    """The width and height of a JPEG that `read` may be able to read; None: Pillow must read it."""
     if not data.startswith(b"\xff\xd8\xff") or _METADATA in data:
         return None
     try:
@@ -48,9 +60,21 @@ def size(data: bytes) -> tuple[int, int] | None:
 
 
 def read(data: bytes, width: int, height: int, by: int) -> npt.NDArray[np.uint8] | None:
-    """uint8[⌈height / by⌉, ⌈width / by⌉, 3], RGB; None where Pillow is to say what is wrong.
+    """Decodes a JPEG to the same pixels as Pillow, which uses the same library.
 
-    The same pixels as Pillow's, which is the same library with more on the way.
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    width, height : int
+        Of the image, in pixels, as `size` returned them.
+    by : int
+        The divisor of both, as `reduction` returned it.
+
+    Returns
+    -------
+    uint8[⌈height / by⌉, ⌈width / by⌉, 3] or None
+        RGB; None for a damaged file, of which Pillow can say what is wrong.
     """
     least_height, least_width = -(-height // by), -(-width // by)
     try:
@@ -61,7 +85,7 @@ def read(data: bytes, width: int, height: int, by: int) -> npt.NDArray[np.uint8]
 
 
 def unsupported_kind(data: bytes) -> str | None:
-    """What is rare about a JPEG, as the header of its frame says (ITU-T T.81, B.2.2)."""
+    """The rare kind of JPEG that a file is, by its frame's header (ITU-T T.81, B.2.2), if any."""
     at = 2 if data.startswith(b"\xff\xd8") else len(data)
     for _ in range(_MAX_SEGMENTS):
         at = data.find(b"\xff", at)

@@ -1,4 +1,4 @@
-"""Labels from a CSV file instead of the folders' names."""
+"""Labels: those of a CSV file in place of the folders' names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,31 @@ from pomona.errors import SourceError
 
 
 def apply_labels(catalog: pa.Table, file: Path) -> tuple[pa.Table, list[str]]:
-    """The catalog with the labels (and splits) of a CSV with columns path, label[, split].
+    """Gives a catalog the labels, and the splits if there are any, of a CSV file.
 
-    Images that the file does not name get no label and, where it has splits, no split.
-    Returns the catalog and one warning for each kind of mismatch. Raises SourceError.
+    Parameters
+    ----------
+    catalog : pyarrow.Table
+        Of schema `schemas.CATALOG`.
+    file : Path
+        A CSV in UTF-8 with the columns path, label and, optionally, split. Other columns are
+        ignored.
+
+    Returns
+    -------
+    catalog : pyarrow.Table
+        Images that the file does not name have no label and, if it has splits, no split.
+    warnings : list of str
+        One for each kind of mismatch between catalog and file.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, is no such CSV, or names none of the images.
     """
     given = _read(file)
     if pc.count_distinct(given["path"], mode="all").as_py() != given.num_rows:
-        raise SourceError(f"{file} names a path twice: keep one line for each")
+        raise SourceError(f"{file} names a path twice: keep one line for each path")
     position = pc.index_in(catalog["path"], value_set=given["path"])
     named = {
         name: given[name].take(position)
@@ -45,7 +62,7 @@ def apply_labels(catalog: pa.Table, file: Path) -> tuple[pa.Table, list[str]]:
 
 
 def _read(file: Path) -> pa.Table:
-    """The CSV's table: path, label and split are texts, as they are; one that is empty is null."""
+    """The CSV's table: path, label and split are strings as they stand; an empty one is null."""
     convert = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(["path", "label", "split"], pa.string()),
         strings_can_be_null=True,
@@ -57,14 +74,14 @@ def _read(file: Path) -> pa.Table:
         table = pyarrow.csv.read_csv(lines, parse_options=parse, convert_options=convert)
         names = table.column_names
     except FileNotFoundError as exc:
-        raise SourceError(f"{file} does not exist: check --labels") from exc
-    except ValueError as exc:  # Arrow's own, or that of a header that is no UTF-8
+        raise SourceError(f"{file} does not exist: check `labels`") from exc
+    except ValueError as exc:  # Arrow's, or that of a header that is not UTF-8
         reason = str(exc).splitlines()[0]
         raise SourceError(
-            f"cannot read the labels in {file}: {reason}; a CSV in UTF-8 is wanted"
+            f"cannot read the labels in {file}: {reason}; it must be a CSV in UTF-8"
         ) from exc
     except OSError as exc:
-        reason = f"cannot read the labels in {file}: {exc.strerror}; check --labels"
+        reason = f"cannot read the labels in {file}: {exc.strerror}; check `labels`"
         raise SourceError(reason) from exc
     missing = {"path", "label"} - set(names)
     if missing:

@@ -1,4 +1,4 @@
-"""The bounds of an image that a run may set, and their defaults."""
+"""The defaults of the limits on one image, which a run may set."""
 
 from __future__ import annotations
 

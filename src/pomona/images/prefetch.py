@@ -1,7 +1,7 @@
-"""Reading ahead: images are fetched while the ones before them are worked on.
+"""Prefetching: images are fetched while the ones before them are decoded.
 
-A server far away takes long for each request and any number of them at once: so many are asked for
-beforehand that nobody waits, and no more than memory has room for.
+A remote server takes long to answer a request, but answers many at once. So requests go out ahead,
+enough that no worker waits and no more than memory holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ MAX_IMAGES = 512
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """An image that will be asked for."""
+    """An image that will be fetched.
+
+    Attributes
+    ----------
+    path : str
+        The path of its catalog row.
+    fingerprint : str or None
+        The fingerprint that it must have. None: any.
+    size_bytes : int
+        The size of its file, which counts towards `MAX_BYTES`.
+    """
 
     path: str
     fingerprint: str | None
@@ -28,9 +38,16 @@ class ImageRequest:
 
 
 class Prefetcher:
-    """Fetches what is wanted, in this order, up to `MAX_BYTES` and `MAX_IMAGES` before it is taken.
+    """Fetches images in threads, up to `MAX_BYTES` and `MAX_IMAGES` before they are taken.
 
-    fetch: what gives an image's bytes; at_once: so many run at the same time.
+    Parameters
+    ----------
+    fetch : callable
+        Returns the bytes of an image, from its path and its fingerprint.
+    wanted : iterable of ImageRequest
+        The images, in the order in which they will be taken.
+    at_once : int
+        The number of threads.
     """
 
     def __init__(
@@ -41,35 +58,57 @@ class Prefetcher:
     ) -> None:
         self._fetch, self._todo = fetch, deque(wanted)
         self._threads = _threads(at_once, os.getpid())
+        # Path → the result to come, and its size in bytes.
         self._coming: dict[str, tuple[Future[bytes], int]] = {}
         self._bytes = 0
         self._ask()
 
     def is_ready(self, path: str) -> bool:
-        """Whether `take` need not wait for an image that is coming."""
+        """Whether `take` would return an image without a wait, or has to fetch it itself."""
         return path not in self._coming or self._coming[path][0].done()
 
     def take(self, path: str, fingerprint: str | None, timeout_s: float | None = None) -> bytes:
-        """The bytes of an image, or what `fetch` raised. Raises TimeoutError after `timeout_s`."""
+        """Returns an image, once it is there.
+
+        Parameters
+        ----------
+        path, fingerprint
+            As in its `ImageRequest`. An image that was not announced is fetched here and now.
+        timeout_s : float or None
+            How long to wait, in seconds. None: without limit.
+
+        Returns
+        -------
+        bytes
+            What `fetch` returned.
+
+        Raises
+        ------
+        TimeoutError
+            If it has not come after `timeout_s`.
+        Exception
+            Whatever `fetch` raised.
+        """
         if path not in self._coming:
             return self._fetch(path, fingerprint)
         future, size = self._coming.pop(path)
         try:
             return future.result(timeout_s)
-        except concurrent.futures.TimeoutError as exc:  # another than the built-in until 3.11
+        except concurrent.futures.TimeoutError as exc:  # not the built-in one before Python 3.11
             raise TimeoutError from exc
         finally:
             self._bytes -= size
             self._ask()
 
     def close(self) -> None:
-        """What is not needed any more is not asked for."""
+        """Cancels the requests that have not begun."""
         self._todo.clear()
         for future, _ in self._coming.values():
             future.cancel()
         self._coming.clear()
 
     def _ask(self) -> None:
+        """Sends out requests as long as there is room for what they return."""
         while self._todo and len(self._coming) < MAX_IMAGES:
             size = self._todo[0].size_bytes
             if self._coming and self._bytes + size > MAX_BYTES:
@@ -82,5 +121,5 @@ class Prefetcher:
 
 @lru_cache(maxsize=4)
 def _threads(at_once: int, process: int) -> ThreadPoolExecutor:
-    """They stay from one shard to the next, and with them their connections."""
+    """The threads, which keep their connections from one shard to the next."""
     return ThreadPoolExecutor(at_once, thread_name_prefix="fetch")

@@ -1,8 +1,8 @@
-"""Readers: how a worker gets at an image's bytes and pixels, and what a fault costs.
+"""Readers: how a worker fetches and decodes images, and how a crash or a hang costs one alone.
 
-A codec may crash on a damaged file, or never come back. `Reader` works in the worker itself and
-lets either end it; the next attempt takes `CarefulReader`, which works in a process beside it, so
-that the culprit is known and costs one error row.
+On a damaged file, a codec may crash or never return. `Reader` works in the worker's own process,
+which either ends. The next attempt takes `CarefulReader`, which works in a subprocess: it knows
+which image is at fault, and that image becomes one error row.
 """
 
 from __future__ import annotations
@@ -18,28 +18,31 @@ from PIL import Image
 
 from pomona.engines.workers import Worker, ending
 from pomona.errors import ImageError
-from pomona.images.decode import Decoded, decode, decode_plain_jpeg, in_words
+from pomona.images.decode import Decoded, decode, decode_plain_jpeg, to_detail
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
 from pomona.images.prefetch import ImageRequest, Prefetcher
 from pomona.images.sources.base import Source
 from pomona.images.sources.local import LocalSource
 
 STDERR = 2
+# The capacity of a pipe.
+_PIPE_BYTES = 2**16
 
 
 class ReadsImages(Protocol):
-    """A context manager; `fetch` and `decode` raise ImageError.
+    """Fetches and decodes images; a context manager."""
 
-    expect: tells what will be fetched, in this order; is_ready: whether `fetch` need not wait.
-    """
+    def expect(self, wanted: Iterable[ImageRequest]) -> None:
+        """Announces the images that `fetch` will be asked for, in this order."""
 
-    def expect(self, wanted: Iterable[ImageRequest]) -> None: ...
+    def is_ready(self, path: str) -> bool:
+        """Whether `fetch` of an image need not wait for the network."""
 
-    def is_ready(self, path: str) -> bool: ...
+    def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
+        """The bytes of an image. Raises ImageError (stage "fetch")."""
 
-    def fetch(self, path: str, fingerprint: str | None = None) -> bytes: ...
-
-    def decode(self, data: bytes) -> Decoded: ...
+    def decode(self, data: bytes) -> Decoded:
+        """The pixels of an image file. Raises ImageError (stage "decode")."""
 
     def __enter__(self) -> ReadsImages: ...
 
@@ -47,10 +50,19 @@ class ReadsImages(Protocol):
 
 
 class Reader:
-    """Reads in this process, which the kernel ends when fetch or decode take `timeout_s`.
+    """Reads in this process, which the kernel ends when an image takes longer than `timeout_s`.
 
-    What comes from afar is fetched ahead, by threads, and only waited for: no codec has part in it.
-    side: what the network needs of an image's pixels, as `decode` takes it.
+    Images of a remote source are fetched ahead by threads. A wait for one of these is no hang: it
+    ends with an `ImageError`.
+
+    Parameters
+    ----------
+    source : Source or str
+        Where the images are; a str is a folder.
+    timeout_s : float
+        How long one image may take to be fetched, and again to be decoded, in seconds.
+    max_pixels, side
+        As for `decode`.
     """
 
     def __init__(
@@ -65,15 +77,18 @@ class Reader:
         self._ahead: Prefetcher | None = None
 
     def expect(self, wanted: Iterable[ImageRequest]) -> None:
+        """Announces the images that `fetch` will be asked for, in this order."""
         if self.source.ahead > 1:
             self._ahead = Prefetcher(self.source.fetch, wanted, self.source.ahead)
         else:
             self.source.expect(image.path for image in wanted)
 
     def is_ready(self, path: str) -> bool:
+        """Whether `fetch` of an image need not wait for the network."""
         return self._ahead is None or self._ahead.is_ready(path)
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
+        """The bytes of an image. Raises ImageError (stage "fetch")."""
         if self._ahead is None:
             with self._limit:
                 return self.source.fetch(path, fingerprint)
@@ -83,20 +98,21 @@ class Reader:
             raise ImageError("fetch", "timed_out", f"more than {self.timeout_s:g} s") from exc
 
     def decode(self, data: bytes) -> Decoded:
+        """The pixels of an image file. Raises ImageError (stage "decode")."""
         with self._limit:
             decoded = decode_plain_jpeg(data, self.max_pixels, self.side)
         if decoded is not None:
             return decoded
-        with _capture_stderr() as overheard:
+        with _capture_stderr() as captured:
             try:
                 return self.decode_unsilenced(data)
             except ImageError as exc:
-                raise _told(exc, overheard) from exc
+                raise _with_output(exc, captured) from exc
 
     def decode_unsilenced(self, data: bytes) -> Decoded:
-        """`decode`, but what a native library says of the image goes to the standard error."""
+        """As `decode`, but native libraries print to this process's standard error."""
         own_limit = Image.MAX_IMAGE_PIXELS
-        # Pillow raises of twice as many, some before they take memory and decode can know of them.
+        # Pillow refuses twice as many pixels, for some formats before `decode` knows their number.
         Image.MAX_IMAGE_PIXELS = (self.max_pixels + 1) // 2
         try:
             with self._limit:
@@ -118,9 +134,9 @@ class Reader:
 
 
 class _Limit:
-    """The kernel ends this process after so many seconds within.
+    """A context in which the kernel ends this process after `timeout_s`.
 
-    A signal without a handler: it needs neither a thread nor the interpreter's attention.
+    By a signal without a handler, which needs neither a thread nor the interpreter.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -135,10 +151,9 @@ class _Limit:
 
 @contextmanager
 def _capture_stderr() -> Iterator[int]:
-    """The standard error of this process, meanwhile, as a pipe to be read.
+    """Redirects this process's standard error into a pipe, and yields its end for reading.
 
-    libtiff writes to it what is wrong with a file, which is the image's error and no news for who
-    runs pomona.
+    libtiff prints there what is wrong with a file: that belongs into the image's error.
     """
     reading, writing = _pipe()
     own = os.dup(STDERR)
@@ -152,52 +167,62 @@ def _capture_stderr() -> Iterator[int]:
 
 
 def _pipe() -> tuple[int, int]:
-    """Its ends, for reading and for writing; it never blocks, but drops what it has no room for."""
+    """The ends of a pipe, to read and to write; it never blocks, but drops what it cannot hold."""
     ends = os.pipe()
     for end in ends:
         os.set_blocking(end, False)
     return ends
 
 
-def _told(exc: ImageError, overheard: int) -> ImageError:
-    """The error with the first line that was overheard."""
+def _with_output(exc: ImageError, captured: int) -> ImageError:
+    """The error, with the first line of the captured output in its detail."""
     try:
-        lines = os.read(overheard, 2**16).decode("utf-8", "replace").strip().splitlines()
+        lines = os.read(captured, _PIPE_BYTES).decode("utf-8", "replace").strip().splitlines()
     except BlockingIOError:
         lines = []
-    # Pillow gives libtiff no file, but a name.
+    # The name that Pillow gives libtiff in place of a file's.
     details = [exc.detail, *(line.removeprefix("tempfile.tif: ") for line in lines[:1])]
-    return ImageError(exc.stage, exc.reason, in_words(": ".join(filter(None, details))))
+    return ImageError(exc.stage, exc.reason, to_detail(": ".join(filter(None, details))))
 
 
 class CarefulReader:
-    """Lets another process read, which may crash or hang: that is the image's error."""
+    """Reads in a subprocess, whose crash or hang becomes the image's error.
+
+    Parameters
+    ----------
+    reader : Reader
+        The reader that works in the subprocess.
+    """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._pickled = pickle.dumps((_read, reader), protocol=5)
         self._worker: Worker | None = None
-        self._overheard, self._stderr = _pipe()
+        self._captured, self._stderr = _pipe()
 
     def expect(self, wanted: Iterable[ImageRequest]) -> None:
-        """One after the other: nothing is fetched ahead."""
+        """Fetches nothing ahead."""
 
     def is_ready(self, path: str) -> bool:
+        """True: nothing is on its way."""
         return True
 
     def fetch(self, path: str, fingerprint: str | None = None) -> bytes:
+        """The bytes of an image. Raises ImageError (stage "fetch")."""
         data: bytes = self._in_subprocess("fetch", path, fingerprint)
         return data
 
     def decode(self, data: bytes) -> Decoded:
+        """The pixels of an image file. Raises ImageError (stage "decode")."""
         decoded: Decoded = self._in_subprocess("decode", data)
         return decoded
 
-    def _in_subprocess(self, stage: str, *what: str | bytes | None) -> Any:
+    def _in_subprocess(self, stage: str, *args: str | bytes | None) -> Any:
+        """The result of the reader's method for a stage; its error, its crash or its hang raise."""
         worker = self._worker = self._worker or Worker.start(self._stderr)
-        with suppress(BlockingIOError):  # what was said of the image before
-            os.read(self._overheard, 2**16)
-        worker.give(self._pickled, (stage, what))
+        with suppress(BlockingIOError):  # output about the image before this one
+            os.read(self._captured, _PIPE_BYTES)
+        worker.give(self._pickled, (stage, args))
         try:
             reply = worker.connection.recv()
         except (EOFError, ConnectionResetError) as exc:
@@ -207,9 +232,9 @@ class CarefulReader:
                 detail = f"more than {self._reader.timeout_s:g} s"
                 raise ImageError(stage, "timed_out", detail) from exc
             crash = ImageError(stage, "crashed", ending(status))
-            raise _told(crash, self._overheard) from exc
+            raise _with_output(crash, self._captured) from exc
         if isinstance(reply.error, ImageError):
-            raise _told(reply.error, self._overheard)
+            raise _with_output(reply.error, self._captured)
         if reply.error:
             raise reply.error
         return reply.result
@@ -220,11 +245,12 @@ class CarefulReader:
     def __exit__(self, *exc_info: object) -> None:
         if self._worker:
             self._worker.end()
-        os.close(self._overheard)
+        os.close(self._captured)
         os.close(self._stderr)
 
 
 def _read(item: tuple[str, Any], reader: Reader, attempt: int) -> bytes | Decoded:
-    stage, what = item
+    """The task of the subprocess: item is a stage and the arguments of the reader's method."""
+    stage, args = item
     with reader:
-        return reader.fetch(*what) if stage == "fetch" else reader.decode_unsilenced(*what)
+        return reader.fetch(*args) if stage == "fetch" else reader.decode_unsilenced(*args)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.images.scan import spread_sample
+from pomona.images.select import spread_sample
 from pomona.pca.projection import Projection
 from pomona.store.schemas import IDENTITY
 from pomona.store.store import Store

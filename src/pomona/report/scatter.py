@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from pomona.images.scan import spread_sample
+from pomona.images.select import spread_sample
 from pomona.pca.projection import Projection
 from pomona.report.counts import by_number
 from pomona.report.projected import Projected

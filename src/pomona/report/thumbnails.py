@@ -23,9 +23,10 @@ from PIL import Image, WebPImagePlugin  # noqa: F401
 from pomona.engines.base import Engine, Failure
 from pomona.engines.local import LocalEngine
 from pomona.errors import ImageError, PomonaError, StoreError
-from pomona.images.decode import MAX_PIXELS, resize
+from pomona.images.limits import MAX_PIXELS
 from pomona.images.prefetch import ImageRequest, Prefetcher
 from pomona.images.reader import CarefulReader, Reader, ReadsImages
+from pomona.images.resize import resize
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
 from pomona.store.layout import THUMBNAILS

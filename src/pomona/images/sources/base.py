@@ -1,32 +1,73 @@
-"""Source: where images come from. What a run needs of it is `Source`; each kind is a class here."""
+"""Source: where images come from, as a run uses it. The other modules hold one kind each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from pomona.images.scan import Scan
 
-if TYPE_CHECKING:
-    pass
-
 
 class Source(Protocol):
-    """Picklable, without credentials; `str` of it is its name in the manifest.
-
-    expect: tells what will be fetched next, in this order; ahead: how many images are fetched at
-    once, ahead of the one that is wanted; 1: none.
-    """
+    """Where images come from. It is picklable, holds no credentials, and its `str` names it."""
 
     @property
-    def ahead(self) -> int: ...
+    def ahead(self) -> int:
+        """How many images to fetch at once, ahead of the one that is needed; 1: none ahead."""
 
-    def absolute(self) -> Source: ...
+    def absolute(self) -> Source:
+        """This source for a worker, which may have another working directory."""
 
-    def scan(self, include: Sequence[str] = ()) -> Scan: ...
+    def scan(self, include: Sequence[str] = ()) -> Scan:
+        """Finds the images.
 
-    def expect(self, paths: Iterable[str]) -> None: ...
+        Parameters
+        ----------
+        include : sequence of str
+            Glob patterns of the images that are wanted, as for `select.NameFilter`.
 
-    def fetch(self, path: str, expected: str | None = None) -> bytes: ...
+        Returns
+        -------
+        Scan
+            The catalog, and what was left out.
 
-    def find_problem(self, path: str, expected: str | None) -> str | None: ...
+        Raises
+        ------
+        SourceError, ObjectStoreError
+            If the source cannot be read.
+        """
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """Announces the images that `fetch` will be asked for, in this order."""
+
+    def fetch(self, path: str, expected: str | None = None) -> bytes:
+        """Reads an image.
+
+        Parameters
+        ----------
+        path : str
+            The path of its catalog row.
+        expected : str or None
+            The fingerprint that it must have. None: any.
+
+        Returns
+        -------
+        bytes
+            Its file.
+
+        Raises
+        ------
+        ImageError
+            Stage "fetch": for a fault of this image.
+        ObjectStoreError
+            If no other image could be read, either.
+        """
+
+    def find_problem(self, path: str, expected: str | None) -> str | None:
+        """Why this machine does not see an image as the scan did, with the remedy; None: it does.
+
+        Parameters
+        ----------
+        path, expected
+            As for `fetch`.
+        """

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pomona.errors import ImageError, ObjectChangedError, ObjectStoreError
 from pomona.images.fetch import MAX_BYTES, OBJECT_REASONS
-from pomona.images.scan import NameFilter, Row, Scan, folder_label, to_catalog
+from pomona.images.scan import Row, Scan, folder_label, to_catalog
+from pomona.images.select import NameFilter
 from pomona.s3.address import Address
 from pomona.s3.bucket import Bucket
 from pomona.store.schemas import decode_path, encode_path
@@ -25,39 +26,38 @@ class BucketSource:
         return str(self.address)
 
     def absolute(self) -> BucketSource:
+        """This source: an address is the same everywhere."""
         return self
 
     def scan(self, include: Sequence[str] = ()) -> Scan:
-        """Finds its images by their keys. Raises ObjectStoreError."""
-        found = Scan()
-        found.catalog = to_catalog(self._rows(NameFilter(include), found))
-        return found
+        """Finds the images by their keys. Raises ObjectStoreError."""
+        result = Scan()
+        result.catalog = to_catalog(self._rows(NameFilter(include), result))
+        return result
 
-    def _rows(self, wanted: NameFilter, found: Scan) -> Iterator[Row]:
+    def _rows(self, wanted: NameFilter, result: Scan) -> Iterator[Row]:
+        """The rows of images; counts all other objects in the result."""
         start = len(self.address.folder)
-        for each in self.bucket.list_all(self.address.folder):
-            name = each.key[start:]
-            if not name or name.endswith("/"):  # what some tools make for a folder
+        for listed in self.bucket.list_all(self.address.folder):
+            name = listed.key[start:]
+            if not name or name.endswith("/"):  # some tools create these for folders
                 continue
             why_not = wanted.why_not(name)
             if why_not is not None:
-                found.skipped[why_not] += 1
+                result.skipped[why_not] += 1
                 continue
             label, split = folder_label(name.rpartition("/")[0])
-            state = f"{each.etag}-{each.size_bytes:x}"
-            yield encode_path(name), label, split, each.size_bytes, state
+            fingerprint = f"{listed.etag}-{listed.size_bytes:x}"
+            yield encode_path(name), label, split, listed.size_bytes, fingerprint
 
     def expect(self, paths: Iterable[str]) -> None:
-        """One image is fetched as well as many."""
+        """Does nothing: a `Prefetcher` sends the requests ahead."""
 
     def fetch(self, path: str, expected: str | None = None) -> bytes:
-        """The bytes of one image, if it has the fingerprint that is expected.
-
-        Raises ImageError (stage "fetch"), ObjectStoreError where no other image could be read.
-        """
+        """Reads an image. Raises ImageError (stage "fetch"), ObjectStoreError."""
         etag = None if expected is None else expected.rpartition("-")[0]
         try:
-            got = self.bucket.get(self._key(path), if_match=etag, limit=MAX_BYTES)
+            response = self.bucket.get(self._key(path), if_match=etag, limit=MAX_BYTES)
         except FileNotFoundError:
             raise ImageError("fetch", "not_found") from None
         except ObjectChangedError:
@@ -66,14 +66,14 @@ class BucketSource:
             if exc.reason not in OBJECT_REASONS:
                 raise
             raise ImageError("fetch", OBJECT_REASONS[exc.reason]) from None
-        return got.data
+        return response.data
 
     def find_problem(self, path: str, expected: str | None) -> str | None:
-        """Why an image is not seen from here as where it was found, with the way out."""
+        """Why this machine does not see an image as the scan did, with the remedy."""
         try:
             self.bucket.head(self._key(path))
         except FileNotFoundError:
-            return None  # gone since: its row will say so
+            return None  # deleted since the scan: it will be an error row
         except ObjectStoreError as exc:
             return f"cannot read SOURCE: {exc}"
         return None

@@ -14,7 +14,7 @@ from pomona.store.schemas import decode_path
 
 @dataclass(frozen=True)
 class LocalSource:
-    """A folder on disk."""
+    """A folder on disk. An image's fingerprint is its modification time and size."""
 
     root: str
     ahead: int = 1
@@ -23,25 +23,22 @@ class LocalSource:
         return self.root
 
     def absolute(self) -> LocalSource:
-        """This source for a worker, whatever its working directory."""
+        """This source with an absolute path."""
         return LocalSource(os.path.abspath(self.root))
 
     def scan(self, include: Sequence[str] = ()) -> Scan:
-        """Finds its images. Raises SourceError."""
+        """Finds the images, as `images.scan.scan`."""
         return scan(Path(self.root), include)
 
     def expect(self, paths: Iterable[str]) -> None:
-        """One image is fetched as well as many."""
+        """Does nothing: there is nothing to prepare."""
 
     def fetch(self, path: str, expected: str | None = None) -> bytes:
-        """The bytes of one image, if it has the fingerprint that is expected.
-
-        Raises ImageError (stage "fetch").
-        """
+        """Reads an image, as `images.fetch.fetch`."""
         return fetch(self.root, path, expected)
 
     def find_problem(self, path: str, expected: str | None) -> str | None:
-        """Why an image is not seen from here as where it was found, with the way out."""
+        """Why this machine does not see an image as the scan did, with the remedy."""
         image = Path(self.root, decode_path(path))
         if not os.access(image, os.R_OK):
             return f"cannot read {image}: put SOURCE on a disk that all nodes share"

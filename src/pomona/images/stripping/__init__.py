@@ -1,1 +1,1 @@
-"""Image files without their metadata: a file for each format."""
+"""Stripping: image files without their metadata, one module for each format."""

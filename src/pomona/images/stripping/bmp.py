@@ -1,23 +1,24 @@
-"""Strip a BMP, which has a place for a colour profile alone, and in its last version only."""
+"""Strip a BMP: only its last version has a place for metadata, a colour profile."""
 
 from __future__ import annotations
 
 import struct
 
 from pomona.errors import ImageError
-from pomona.images.stripping.parts import corrupt, truncated
+from pomona.images.stripping.metadata import corrupt, truncated
 
 _PLAIN, _RUNS = (0, 3, 6), {1: 8, 2: 4}
 _HEADERS, _OS2 = (12, 40, 52, 56, 64, 108, 124), (12, 64)
-# By compression, the bytes of the masks that tell colours of 16 and 32 bits apart.
+# Compression → bytes of the masks that tell colours of 16 and 32 bits apart.
 _MASKS = {3: 12, 6: 16}
 _SRGB, _SPACES = b"BGRs", (b"BGRs", b" niW")
 
 
 def strip_bmp(data: bytes) -> bytes:
+    """Takes the metadata out of a BMP. Raises ImageError (stage "strip")."""
     start, header = struct.unpack_from("<II", data, 10)
     if header not in _HEADERS:
-        raise corrupt("a header of another length")
+        raise corrupt("a header of unknown length")
     colours = compression = size = 0
     if header == 12:
         width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
@@ -25,18 +26,18 @@ def strip_bmp(data: bytes) -> bytes:
         width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
         [colours] = struct.unpack_from("<I", data, 46)
     if bits not in (1, 4, 8, 16, 24, 32):
-        raise corrupt("pixels of so many bits are none")
-    table = _end_of_colours(header, bits, compression, colours)
+        raise corrupt("an invalid number of bits per pixel")
+    table = _end_of_palette(header, bits, compression, colours)
     if start > 14 + header + 16 + 1024:
-        raise corrupt("something between its colours and its pixels")
+        raise corrupt("unknown bytes between its palette and its pixels")
     if start < 14 + header or (bits <= 8 and start == 14 + header):
-        raise corrupt("pixels where its header or its colours are")
+        raise corrupt("pixels that overlap its header or its palette")
     if compression in _PLAIN[: 1 if header in _OS2 else None]:
         size = (width * bits + 31) // 32 * 4 * abs(height)
     elif compression in _RUNS:
         size = _end_of_runs(data, start, _RUNS[compression]) - start
     else:  # a JPEG, a PNG or a fax, with metadata of its own
-        raise ImageError("strip", "unsupported", f"BMP of compression {compression}")
+        raise ImageError("strip", "unsupported", f"BMP with compression {compression}")
     if not 0 < size <= len(data) - start:
         raise truncated()
     stripped = bytearray(data[: start + size])
@@ -46,15 +47,15 @@ def strip_bmp(data: bytes) -> bytes:
     return bytes(stripped)
 
 
-def _end_of_colours(header: int, bits: int, compression: int, colours: int) -> int:
-    """Where the table of colours ends, or the masks before it; colours: 0 for as many as can be."""
+def _end_of_palette(header: int, bits: int, compression: int, colours: int) -> int:
+    """The offset after masks and palette; 0 colours stand for all that the bits allow."""
     masks = _MASKS.get(compression, 0) if header == 40 else 0
     many = min(colours or 1 << bits, 1 << bits) if bits <= 8 else 0
     return 14 + header + masks + many * (3 if header == 12 else 4)
 
 
 def _blank(stripped: bytearray, header: int, compression: int) -> None:
-    """Of the header, what no pixel needs: reserved bytes, and what tells a colour profile."""
+    """Zeroes what no pixel needs in the header: reserved bytes and the colour profile's fields."""
     stripped[6:10] = bytes(4)
     if header == 64:
         stripped[54:78] = bytes(24)
@@ -69,13 +70,14 @@ def _blank(stripped: bytearray, header: int, compression: int) -> None:
 
 
 def _end_of_runs(data: bytes, at: int, bits: int) -> int:
+    """The offset after run-length encoded pixels."""
     while at + 1 < len(data):
-        count, what = data[at], data[at + 1]
+        count, escape = data[at], data[at + 1]
         at += 2
-        if count == 0 and what == 1:
+        if count == 0 and escape == 1:
             return at
-        if count == 0 and what == 2:
+        if count == 0 and escape == 2:
             at += 2
-        elif count == 0 and what > 2:
-            at += ((what * bits + 7) // 8 + 1) & ~1
+        elif count == 0 and escape > 2:
+            at += ((escape * bits + 7) // 8 + 1) & ~1
     raise truncated()

@@ -1,4 +1,4 @@
-"""Strip a JPEG (ITU-T T.81, annex B), and follow the segments of one."""
+"""Strip a JPEG (ITU-T T.81, annex B), and find the metadata of one inside a TIFF."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from pomona.images.stripping.parts import (
+from pomona.images.stripping.metadata import (
     MAX_PARTS,
     corrupt,
     is_profile,
@@ -21,7 +21,8 @@ _ICC = b"ICC_PROFILE\0"
 
 
 def strip_jpeg(data: bytes) -> bytes:
-    head: list[bytes] = []  # JFIF and Adobe's segment, which say how colours are stored
+    """Takes the metadata out of a JPEG. Raises ImageError (stage "strip")."""
+    head: list[bytes] = []  # JFIF and Adobe's segment, which tell how colours are stored
     body: list[bytes] = []
     exif, xmp = b"", b""
     profiles: list[bytes] = []
@@ -38,11 +39,11 @@ def strip_jpeg(data: bytes) -> bytes:
             profiles.append(content)
         elif not 0xE0 <= marker <= 0xEF and marker != 0xFE:
             body.append(piece)
-    turned = minimal_exif(orientation(exif, xmp))
-    first = [_segment(0xE1, _EXIF + turned)] if turned else []
+    rotation = minimal_exif(orientation(exif, xmp))
+    first = [_segment(0xE1, _EXIF + rotation)] if rotation else []
     if is_profile(b"".join(content[14:] for content in profiles)):
         first += [_segment(0xE2, content) for content in profiles]
-    # EXIF wants to be the first segment but for JFIF's.
+    # EXIF must come first, or right after JFIF's segment.
     is_jfif = [segment[1] == 0xE0 for segment in head[:1]] == [True]
     return b"".join([data[:2], *head[:is_jfif], *first, *head[is_jfif:], *body, b"\xff\xd9"])
 
@@ -51,31 +52,65 @@ def _segment(marker: int, content: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
 
 
-def told(data: bytes, *, tables: bool = False) -> list[tuple[int, int]]:
-    """Where a JPEG within another format has what no pixel needs, from its start to its end.
+def metadata_ranges(data: bytes, *, tables: bool = False) -> list[tuple[int, int]]:
+    """The ranges of bytes that no pixel needs in a JPEG that is part of another file.
 
-    tables: it holds tables for others, and no pixels. Raises ImageError (stage "strip").
+    Parameters
+    ----------
+    data : bytes
+        The JPEG.
+    tables : bool
+        Whether it holds tables for other JPEGs, and no pixels.
+
+    Returns
+    -------
+    list of (int, int)
+        Where each range starts and ends, in ascending order.
+
+    Raises
+    ------
+    ImageError
+        Stage "strip": if its segments cannot be followed to the end.
     """
     if data[:2] != b"\xff\xd8":
-        raise corrupt("a JPEG that is none")
-    found, end = [], 2
+        raise corrupt("not a JPEG")
+    ranges, end = [], 2
     for marker, content, piece in segments(data, tables=tables):
-        start = data.index(piece, end)  # fill bytes may be before it
+        start = data.index(piece, end)  # fill bytes may precede it
         end = start + len(piece)
         is_jfif = marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) >= 14
         is_adobe = marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12
         if is_jfif or is_adobe:
-            found.append((start + 16, end))
+            ranges.append((start + 16, end))
         elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
-            found.append((start + 4, end))
-    found.append((data.index(b"\xd9", end) + 1, len(data)))
-    return [(start, end) for start, end in found if start < end]
+            ranges.append((start + 4, end))
+    ranges.append((data.index(b"\xd9", end) + 1, len(data)))
+    return [(start, end) for start, end in ranges if start < end]
 
 
 def segments(data: bytes, *, tables: bool = False) -> Iterator[tuple[int, bytes, bytes]]:
-    """Marker, content and bytes of each segment up to the image's end, scans with their pixels.
+    """Follows a JPEG from segment to segment, up to the image's end.
 
-    tables: without a scan it is whole, too.
+    Parameters
+    ----------
+    data : bytes
+        The JPEG.
+    tables : bool
+        Whether it is complete without a scan.
+
+    Yields
+    ------
+    marker : int
+        The second byte of the segment's marker.
+    content : bytes
+        The segment without its marker and its length.
+    piece : bytes
+        All bytes of the segment; those of a scan with its pixels.
+
+    Raises
+    ------
+    ImageError
+        Stage "strip": where the JPEG breaks the rules or ends too early.
     """
     at, scans = 2, 0
     for _ in range(MAX_PARTS):
@@ -95,7 +130,7 @@ def segments(data: bytes, *, tables: bool = False) -> Iterator[tuple[int, bytes,
             raise truncated()
         content = data[at + 4 : end]
         if not _is_sound(marker, content):
-            raise corrupt(f"a segment of marker {marker:02x} that is none")
+            raise corrupt(f"an invalid segment of marker {marker:02x}")
         if marker == 0xDA:
             end = _end_of_scan(data, end)
             scans += 1
@@ -105,7 +140,7 @@ def segments(data: bytes, *, tables: bool = False) -> Iterator[tuple[int, bytes,
 
 
 def _is_sound(marker: int, content: bytes) -> bool:
-    """Whether a segment is as long as what it says: else it may hold another one."""
+    """Whether a segment is as long as its own fields require: else it may hide something."""
     if 0xE0 <= marker <= 0xEF or marker == 0xFE:
         return True
     size = len(content)
@@ -125,16 +160,16 @@ def _is_sound(marker: int, content: bytes) -> bool:
         return size == 2
     if marker == 0xCC:
         return size % 2 == 0 and size <= 64
-    # Frames; those of hierarchical and lossless JPEGs too, though not what goes with them.
+    # Frames: those of hierarchical and lossless JPEGs too, but not the segments only these have.
     return 0xC0 <= marker <= 0xCF and marker != 0xC8 and size >= 6 and size == 6 + 3 * content[5]
 
 
-# Of entropy-coded bytes 0xFF is one with a 0 after it, a restart, or fills up.
+# In entropy-coded data, 0xFF comes before a 0, as a restart marker, or as filling.
 _MARKER = re.compile(rb"\xff+[^\xff\x00\xd0-\xd7]")
 
 
 def _end_of_scan(data: bytes, start: int) -> int:
-    found = _MARKER.search(data, start)
-    if found is None:
+    marker = _MARKER.search(data, start)
+    if marker is None:
         raise truncated()
-    return found.start()
+    return marker.start()
