@@ -34,7 +34,7 @@ def test_imports_are_light(statement: str) -> None:
     assert imported(statement) & set(HEAVY) == set()
 
 
-def test_all_of_pomona_needs_no_other_framework() -> None:
+def test_the_library_imports_no_other_framework() -> None:
     homes = ["maintenance.doctor", "maintenance.forget", "maintenance.import_features"]
     homes += ["maintenance.verify", "transfer.pack", "transfer.upload", "transfer.download"]
     statement = "import pomona.api, " + ", ".join(f"pomona.{home}" for home in homes)

@@ -35,7 +35,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_every_case_finds_figures(measured: Path) -> None:
+def test_every_benchmark_yields_figures(measured: Path) -> None:
     found = results.load(measured)
     assert found.keys() == CASES.keys() - {"original"}
     for case, about in found.items():
@@ -55,7 +55,7 @@ def test_pca_agrees_with_the_others(measured: Path) -> None:
         assert told[f"components, least cosine to {name}'s"].median > 0.999
 
 
-def test_the_table_and_the_chart_are_made_from_the_results_alone(measured: Path) -> None:
+def test_table_and_chart_come_from_the_results_file(measured: Path) -> None:
     chart = measured.with_suffix(".svg")
     before = chart.read_bytes()
     chart.unlink()
@@ -65,7 +65,7 @@ def test_the_table_and_the_chart_are_made_from_the_results_alone(measured: Path)
     assert chart.read_bytes() == before
 
 
-def test_a_case_that_is_measured_again_leaves_the_others(tmp_path: Path) -> None:
+def test_measuring_one_case_again_keeps_the_others(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     about = {"when": "2026-01-01T00:00+00:00"}
     results.save(file, "pca", about, [Measure("one", [1.0])])
@@ -94,7 +94,7 @@ def test_the_table_stands_between_the_marks_of_the_page(tmp_path: Path, measured
         results.update_page(page, results.load(measured))
 
 
-def test_the_page_of_the_docs_tells_the_results_that_are_kept(tmp_path: Path) -> None:
+def test_the_performance_page_shows_the_stored_results(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     before = results.PAGE.read_text(encoding="utf-8")
     page.write_text(before, encoding="utf-8")

@@ -13,7 +13,7 @@ from pomona.samples.sample import draw_sample
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+def test_the_python_examples_of_the_readme_run(tmp_path: Path) -> None:
     drawn = draw_sample(tmp_path / "photos", varieties=3, per_variety=10)
     new = next(drawn.folder.rglob("*.jpg"))
     (tmp_path / "new.jpg").write_bytes(new.read_bytes())

@@ -19,10 +19,11 @@ import pytest
 
 import pomona
 from conftest import DATA, REAL, tables, unpack_fruits
-from pomona.backbones import runtime
+from pomona.backbones.runtimes.registry import RUNTIMES
 from pomona.errors import BackboneError
 from pomona.images.scan import scan
-from pomona.images.sources.pack import PackSource, open_pack
+from pomona.images.sources.pack import PackSource
+from pomona.images.sources.pack_format import open_pack
 from pomona.store.folders.local import LocalFolder
 from pomona.store.plan import make_plan, shards
 
@@ -68,7 +69,7 @@ def test_every_photograph_gives_a_row(fruits: Path, out: Path) -> None:
     assert np.isfinite(store.features().array).all()
 
 
-def test_the_manifest_says_so(out: Path) -> None:
+def test_the_manifest_counts_every_photograph(out: Path) -> None:
     manifest = json.loads((out / "pomona.json").read_text())
     assert manifest["totals"] == {"images": 8710, "features": 8710, "errors": 0, "labels": 67}
     assert manifest["recipe"]["backbone"] == "efficientnet_lite0"
@@ -104,9 +105,9 @@ def test_another_number_of_workers_elsewhere_gives_the_same_bytes(fruits: Path, 
     assert tables(elsewhere) == tables(out)
 
 
-def test_bfloat16_means_the_same(fruits: Path, out: Path) -> None:
+def test_bfloat16_features_are_nearly_the_same(fruits: Path, out: Path) -> None:
     try:
-        runtime.check_machine("openvino", "bfloat16")
+        RUNTIMES["openvino"].check_machine("bfloat16")
     except BackboneError as exc:
         pytest.skip(str(exc))
     rows = pomona.open(out).features()
@@ -118,9 +119,7 @@ def test_bfloat16_means_the_same(fruits: Path, out: Path) -> None:
     assert cosines.min() > 0.995
 
 
-def test_photographs_that_are_forgotten_leave_no_trace(
-    fruits: Path, out: Path, tmp_path: Path
-) -> None:
+def test_forgotten_photographs_leave_no_trace(fruits: Path, out: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(out, tmp_path / "store"))
     paths = pomona.open(out).features().paths[::90]
     # Some photographs are in the data set twice: a row of another one's too is no trace.

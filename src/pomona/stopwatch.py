@@ -19,7 +19,7 @@ class Stopwatch:
 
 
 class Timed:
-    """The context manager of `Stopwatch.timed`, faster than contextlib's: it runs for each image."""
+    """The context manager of `Stopwatch.timed`, faster than contextlib's: it runs per image."""
 
     def __init__(self, seconds: defaultdict[str, float], step: str) -> None:
         self._seconds, self._step = seconds, step

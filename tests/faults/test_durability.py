@@ -40,7 +40,7 @@ def by_strace(out: Path, command: list[object], folder: Path) -> list[Event]:
 
 
 @pytest.mark.parametrize("watch", [by_record, by_strace])
-def test_what_is_written_or_deleted_survives_a_power_cut(watch: Watch, tmp_path: Path) -> None:
+def test_writes_and_deletions_survive_a_power_cut(watch: Watch, tmp_path: Path) -> None:
     photos, out = draw_photos(tmp_path / "photos", 36), tmp_path / "out"
     flags = ["--workers", "2", "--quiet", "--sync"]
     events = watch(out, ["run", photos, out, *flags], tmp_path / "first")
@@ -73,23 +73,23 @@ GOOD = [
 ]
 
 
-def test_the_right_order_is_found_right() -> None:
+def test_the_checker_accepts_the_right_order() -> None:
     assert list(violations(GOOD, STORE)) == []
 
 
 @pytest.mark.parametrize("left_out", [1, 4, 6, 8])
-def test_each_sync_that_is_left_out_is_found(left_out: int) -> None:
+def test_the_checker_finds_each_missing_sync(left_out: int) -> None:
     assert len(list(violations([*GOOD[:left_out], *GOOD[left_out + 1 :]], STORE))) == 1
 
 
-def test_a_sync_by_another_process_or_too_late_is_found() -> None:
+def test_the_checker_finds_a_sync_too_late_or_by_another_process() -> None:
     other = replace(GOOD[1], process=2)
     assert len(list(violations([GOOD[0], other, *GOOD[2:]], STORE))) == 1
     late = [*GOOD[:4], GOOD[5], GOOD[4], *GOOD[6:]]
     assert list(violations(late, STORE)) == ["/store/a/b: renamed before its content was synced"]
 
 
-def test_a_file_that_is_written_in_its_place_is_found() -> None:
+def test_the_checker_finds_a_file_written_in_place() -> None:
     found = violations([Event(1, "create", "/store/pomona.json")], STORE)
     assert list(found) == ["/store/pomona.json: written in its place"]
 
@@ -109,7 +109,7 @@ STRACE = """\
 """
 
 
-def test_a_trace_is_read_as_what_it_says() -> None:
+def test_traces_are_parsed() -> None:
     assert of_strace(STRACE.splitlines(), STORE) == [
         Event(7, "create", TEMPORARY),
         Event(7, "write", TEMPORARY),

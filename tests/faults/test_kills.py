@@ -126,7 +126,7 @@ def try_all(what: str, count: int, attempt: Attempt, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_a_kill_at_an_operation_on_the_store_is_made_good(
+def test_recovery_from_a_kill_at_any_store_operation(
     name: str, stories: Stories, tally: Counter[str]
 ) -> None:
     story = stories[name]
@@ -149,7 +149,7 @@ def test_a_kill_at_an_operation_on_the_store_is_made_good(
     ]
 
 
-def test_kills_at_any_moment_are_made_good(stories: Stories, tally: Counter[str]) -> None:
+def test_recovery_from_kills_at_random_moments(stories: Stories, tally: Counter[str]) -> None:
     names = list(STORIES) if LONG else ["new"]
 
     def attempt(index: int, folder: Path) -> None:

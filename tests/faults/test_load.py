@@ -124,7 +124,7 @@ def nest(folder: Path, length: int, data: bytes) -> tuple[str, str]:
     return "/".join([*names, files[0]]), "/".join([*names, files[1]])
 
 
-def test_a_path_as_long_as_the_system_takes_and_longer_ones(folder: Path, pomona: Pomona) -> None:
+def test_paths_at_and_beyond_the_system_limit(folder: Path, pomona: Pomona) -> None:
     source, out = draw_photos(folder / "source", 4), folder / "out"
     data = min(source.rglob("*.jpg")).read_bytes()
     longest, too_long = nest(source, PATH_MAX - 1, data)
@@ -145,7 +145,7 @@ def test_a_path_as_long_as_the_system_takes_and_longer_ones(folder: Path, pomona
     pomona.done("verify", out)
 
 
-def test_links_in_circles_pipes_and_devices_are_left_out_and_told(
+def test_circular_links_pipes_and_devices_are_skipped_and_counted(
     folder: Path, pomona: Pomona
 ) -> None:
     source, out = draw_photos(folder / "source", 4), folder / "out"

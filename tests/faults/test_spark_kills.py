@@ -80,7 +80,7 @@ def python_workers(cluster: Cluster) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("index", range(KILLS))
-def test_a_kill_on_spark_is_made_good(
+def test_recovery_from_a_kill_on_spark(
     index: int, story: Story, cluster: Cluster, pomona: Pomona, folder: Path, tally: Counter[str]
 ) -> None:
     rng = random.Random(f"{SEED} spark {index}")  # noqa: S311

@@ -100,7 +100,7 @@ def is_whole(store: Path, source: Path | None = None) -> bool:
     return not verify(store, RunSettings(Here()), source).findings
 
 
-def test_no_trace_is_left(made: Path, forgotten: Path, chosen: list[str]) -> None:
+def test_forget_leaves_no_trace_in_any_file(made: Path, forgotten: Path, chosen: list[str]) -> None:
     names = [path.encode() for path in chosen]
     copied = api.open(made).features()
     # The odd image is a copy of another one, whose row stays.
@@ -112,7 +112,7 @@ def test_no_trace_is_left(made: Path, forgotten: Path, chosen: list[str]) -> Non
     assert is_whole(forgotten)
 
 
-def test_no_picture_is_left(made: Path, forgotten: Path, chosen: list[str]) -> None:
+def test_forget_removes_thumbnails(made: Path, forgotten: Path, chosen: list[str]) -> None:
     def pictures(store: Path) -> dict[str, bytes]:
         rows = pq.read_table(store / THUMBNAILS).to_pylist()
         return {row["path"]: row["image"] for row in rows}
@@ -127,7 +127,7 @@ def test_no_picture_is_left(made: Path, forgotten: Path, chosen: list[str]) -> N
     assert traces(forgotten, encoded) == []
 
 
-def test_the_manifest_tells_how_many_and_never_which(made: Path, forgotten: Path) -> None:
+def test_the_manifest_records_how_many_but_not_which(made: Path, forgotten: Path) -> None:
     before, manifest = api.open(made).manifest, api.open(forgotten).manifest
     entry = manifest["runs"][-1]
     assert entry["forgot"] == 8
@@ -138,7 +138,7 @@ def test_the_manifest_tells_how_many_and_never_which(made: Path, forgotten: Path
     assert manifest["totals"]["images"] == before["totals"]["images"] - 8
 
 
-def test_pca_is_that_of_what_remains(
+def test_pca_is_refitted_on_the_remaining_images(
     source: Path, forgotten: Path, chosen: list[str], tmp_path: Path
 ) -> None:
     for path in chosen:
@@ -157,7 +157,7 @@ def test_pca_is_that_of_what_remains(
     assert features[0].equals(features[1])
 
 
-def test_the_projection_is_kept_when_asked_for(
+def test_keep_projection_keeps_the_projection(
     pomona: Pomona, store: Path, chosen: list[str]
 ) -> None:
     before = api.open(store)
@@ -184,7 +184,9 @@ def test_an_unknown_path_changes_nothing(pomona: Pomona, store: Path, chosen: li
     assert contents(store) == before
 
 
-def test_what_the_source_still_holds_comes_back(pomona: Pomona, source: Path, store: Path) -> None:
+def test_forgotten_images_still_in_the_source_come_back(
+    pomona: Pomona, source: Path, store: Path
+) -> None:
     one, other = sorted(path for path in api.open(store).features().paths if "photo" in path)[:2]
     pomona.done("forget", store, one, other)
     (source / one).unlink()
@@ -210,7 +212,7 @@ def test_all_of_a_part_and_all_of_a_store_can_be_forgotten(
     assert is_whole(store, source)
 
 
-def test_what_a_stopped_sync_left_can_be_forgotten(
+def test_rows_left_by_a_stopped_sync_can_be_forgotten(
     pomona: Pomona, store: Path, chosen: list[str]
 ) -> None:
     """The plan has these images no more, but files of parts still have."""
@@ -225,7 +227,7 @@ def test_what_a_stopped_sync_left_can_be_forgotten(
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_forget_that_is_killed_is_finished_by_the_same_command(
+def test_a_killed_forget_is_finished_by_the_same_command(
     pomona: Pomona, source: Path, store: Path, forgotten: Path, chosen: list[str], seed: int
 ) -> None:
     command = ("forget", store, *chosen, "--workers", "2")
@@ -262,7 +264,7 @@ def state(store: Path) -> set[tuple[str, int]]:
     return found
 
 
-def test_a_note_that_is_damaged_is_told(
+def test_a_damaged_forgetting_file_is_reported(
     pomona: Pomona, source: Path, store: Path, chosen: list[str]
 ) -> None:
     (store / "_pomona" / "forgetting.json").write_text("{")
@@ -273,7 +275,7 @@ def test_a_note_that_is_damaged_is_told(
         api.run(source, store, progress=False)
 
 
-def test_a_forget_that_is_stopped_keeps_its_choice(
+def test_a_stopped_forget_remembers_keep_projection(
     pomona: Pomona, store: Path, chosen: list[str]
 ) -> None:
     kept = Store(store).projection.id

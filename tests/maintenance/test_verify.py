@@ -197,7 +197,7 @@ DAMAGES: dict[str, tuple[Callable[[Store], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_found(store: Path, damage: str) -> None:
+def test_verify_finds_each_kind_of_damage(store: Path, damage: str) -> None:
     plant, words = DAMAGES[damage]
     plant(Store(store))
     told = verdict(store).in_words()
@@ -205,7 +205,7 @@ def test_damage_is_found(store: Path, damage: str) -> None:
     assert all("; " in line and ": " in line for line in told.splitlines())
 
 
-def test_a_whole_store_is_proved_so_and_left_alone(
+def test_a_whole_store_verifies_and_stays_unchanged(
     pomona: Pomona, photos: Path, store: Path
 ) -> None:
     for path in [store, *store.rglob("*/")]:
@@ -220,7 +220,7 @@ def test_a_whole_store_is_proved_so_and_left_alone(
         path.chmod(0o755)
 
 
-def test_every_kind_of_store_is_whole(source: Path, tmp_path: Path) -> None:
+def test_every_kind_of_store_verifies(source: Path, tmp_path: Path) -> None:
     (source / "broken.jpg").write_bytes(b"no image")
     (source / "gone.jpg").symlink_to(tmp_path / "nowhere")
     out = tmp_path / "out"
@@ -237,12 +237,12 @@ def source(tmp_path: Path) -> Path:
     return draw_photos(tmp_path / "photos", 40)
 
 
-def test_a_store_without_pca_is_whole(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
+def test_a_store_without_pca_verifies(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
     pomona.done("extract", photos, tmp_path / "out", "--limit", "5")
     assert verdict(tmp_path / "out").findings == []
 
 
-def test_findings_are_told_line_by_line_and_fail(pomona: Pomona, store: Path) -> None:
+def test_findings_are_printed_line_by_line_with_status_1(pomona: Pomona, store: Path) -> None:
     Store(store).files.delete(FEATURES)
     failed = pomona("verify", store)
     assert failed.status == 1
@@ -254,7 +254,7 @@ def test_findings_are_told_line_by_line_and_fail(pomona: Pomona, store: Path) ->
     assert [finding["where"] for finding in told["findings"]] == [FEATURES, "pomona.json"]
 
 
-def test_a_source_that_differs_is_told(source: Path, tmp_path: Path) -> None:
+def test_differences_from_the_source_are_found(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     api.run(source, out, progress=False)
     one, other, *_ = sorted(source.rglob("*.jpg"))
@@ -271,7 +271,7 @@ def test_a_source_that_differs_is_told(source: Path, tmp_path: Path) -> None:
     assert len(found.findings) == 2
 
 
-def test_a_store_at_work_is_refused_and_one_that_is_read_is_not_written(
+def test_verify_refuses_a_busy_store_and_writes_nothing(
     pomona: Pomona, photos: Path, store: Path
 ) -> None:
     script = "import sys; from pomona.store.store import Store\nwith Store(sys.argv[1])"
@@ -293,7 +293,7 @@ def test_a_store_at_work_is_refused_and_one_that_is_read_is_not_written(
         assert f"{store} is in use by another command: wait" in refused.complaint
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not a pomona store"):
         verdict(tmp_path)
     assert list(tmp_path.iterdir()) == []

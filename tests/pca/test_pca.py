@@ -77,7 +77,7 @@ def test_components_are_orthonormal_with_a_positive_largest_entry(rows: int, wid
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(lambda sizes: sum(sizes) > 1))
-def test_any_grouping_gives_the_same_moments(sizes: list[int]) -> None:
+def test_moments_do_not_depend_on_the_grouping(sizes: list[int]) -> None:
     features = features_like(sum(sizes), 8)
     whole, parts = measure(features), in_parts(features, sizes)
     assert parts.n == whole.n
@@ -105,7 +105,7 @@ def test_the_same_grouping_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("rows", [50, 4])
-def test_moments_survive_the_way_through_a_file(rows: int) -> None:
+def test_moments_round_trip_through_bytes(rows: int) -> None:
     moments = measure(features_like(rows, 8))
     again = Moments.from_bytes(moments.to_bytes())
     assert again.n == moments.n
@@ -113,7 +113,7 @@ def test_moments_survive_the_way_through_a_file(rows: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99, 1.0])
-def test_variance_keeps_the_fewest_components_that_hold_it(share: float) -> None:
+def test_variance_keeps_the_fewest_components_that_retain_it(share: float) -> None:
     projection = solve(measure(features_like(300, 64)), ("variance", share))
     cumulative = np.cumsum(projection.explained)
     assert projection.variance_explained >= share - 1e-12
@@ -121,7 +121,7 @@ def test_variance_keeps_the_fewest_components_that_hold_it(share: float) -> None
 
 
 @pytest.mark.parametrize(("rows", "width"), [(10, 32), (100, 32)])
-def test_components_are_cut_to_what_the_data_allow(rows: int, width: int) -> None:
+def test_components_are_limited_by_rows_and_width(rows: int, width: int) -> None:
     projection = solve(measure(features_like(rows, width)), ("components", 1000))
     assert projection.k == min(rows - 1, width) == len(projection.variances)
 
@@ -142,7 +142,7 @@ def test_fewer_than_two_rows_are_refused(rows: int) -> None:
         solve(measure(np.ones((rows, 4), np.float32)), ("components", 1))
 
 
-def test_a_row_is_projected_to_the_same_bits_in_any_company() -> None:
+def test_a_projected_row_does_not_depend_on_the_other_rows() -> None:
     features = features_like(200, 320)
     projection = solve(measure(features), ("components", 37))
     together = projection.apply(features)
@@ -156,7 +156,7 @@ def test_a_projection_refuses_features_of_another_width() -> None:
         projection.apply(np.zeros((3, 9), np.float32))
 
 
-def test_a_projection_survives_the_way_through_a_file() -> None:
+def test_a_projection_round_trips_through_bytes() -> None:
     projection = solve(measure(features_like(50, 8)), ("variance", 0.8))
     again = Projection.from_bytes(projection.to_bytes())
     assert (again.id, again.n, again.k) == (projection.id, 50, projection.k)
@@ -173,12 +173,14 @@ def test_groups_hold_every_part_once_and_stay_few(parts: int) -> None:
     assert all(group.rows >= 2048 for group in found[:-1])
 
 
-def test_when_a_projection_is_fitted_anew() -> None:
+def test_when_a_projection_is_refitted() -> None:
     kept = solve(measure(features_like(100, 8)), ("variance", 0.9))
     assert refit_reason(None, 10, None)
     assert refit_reason(kept, 200, None) is None
     assert refit_reason(kept, 200, ("variance", 0.9)) is None
     assert refit_reason(kept, 201, None) == "201 images now, 100 when it was fitted"
     assert refit_reason(kept, 201, None, keep=True) is None
-    assert refit_reason(kept, 100, ("variance", 0.8)) == "variance 0.8 requested, variance 0.9 before"
+    assert (
+        refit_reason(kept, 100, ("variance", 0.8)) == "variance 0.8 requested, variance 0.9 before"
+    )
     assert refit_reason(kept, 100, ("components", 5), keep=True)

@@ -149,7 +149,7 @@ WRONG_USAGE = {
 
 
 @pytest.mark.parametrize("command", WRONG_USAGE)
-def test_wrong_usage(refusals: Refusals, command: str) -> None:
+def test_wrong_usage_exits_with_status_2(refusals: Refusals, command: str) -> None:
     refusals.check(command, 2, WRONG_USAGE[command])
 
 
@@ -200,11 +200,11 @@ FAILS = {
 
 
 @pytest.mark.parametrize("command", FAILS)
-def test_failure(refusals: Refusals, command: str) -> None:
+def test_a_failure_exits_with_status_1(refusals: Refusals, command: str) -> None:
     refusals.check(command, 1, FAILS[command])
 
 
-def test_what_is_refused_changes_nothing(refusals: Refusals) -> None:
+def test_a_refused_command_changes_nothing(refusals: Refusals) -> None:
     assert refusals.changed == set()
 
 
@@ -248,9 +248,7 @@ def test_a_source_that_the_user_may_not_read(nobody: Pomona, commons: Path) -> N
     assert contents(commons / "mine") == {}
 
 
-def test_a_cache_that_cannot_be_used_costs_no_more_than_a_warning(
-    nobody: Pomona, commons: Path
-) -> None:
+def test_an_unusable_cache_only_warns(nobody: Pomona, commons: Path) -> None:
     (commons / "closed").mkdir(mode=0o000)
     (commons / "mine").mkdir()
     (commons / "mine").chmod(0o777)
@@ -336,7 +334,7 @@ def spoil(folder: Path) -> dict[str, str]:
     return {**{name: reason for name, (_, reason) in bad.items()}, "bad/gone.jpg": "not_found"}
 
 
-def test_bad_images_are_rows_of_errors(nobody: Pomona, commons: Path) -> None:
+def test_bad_images_become_error_rows(nobody: Pomona, commons: Path) -> None:
     photos = draw_photos(commons / "photos", 12)
     good = {path.relative_to(photos).as_posix() for path in photos.rglob("photo*")}
     bad = spoil(photos)
@@ -367,7 +365,7 @@ def test_bad_images_are_rows_of_errors(nobody: Pomona, commons: Path) -> None:
     assert json.loads(under.stdout)["reasons"] == dict.fromkeys(bad.values(), 1)
 
 
-def test_all_images_bad(pomona: Pomona, tmp_path: Path) -> None:
+def test_a_source_of_bad_images_only(pomona: Pomona, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for name in ("a.jpg", "b.png"):
@@ -376,7 +374,9 @@ def test_all_images_bad(pomona: Pomona, tmp_path: Path) -> None:
     ended = pomona(*command)
     assert ended.status == 3
     assert "2 of 2 images gave no features" in ended.complaint
-    assert "warning: no PCA: it needs the features of at least 2 images, there are 0" in ended.stderr
+    assert (
+        "warning: no PCA: it needs the features of at least 2 images, there are 0" in ended.stderr
+    )
     store = api.open(tmp_path / "out")
     assert (len(store.features()), store.errors().num_rows) == (0, 2)
 
@@ -410,7 +410,7 @@ def test_more_components_than_the_images_allow(pomona: Pomona, store: Path) -> N
 # Names that are not UTF-8
 
 
-def test_folders_whose_names_are_not_utf8(pomona: Pomona, tmp_path: Path) -> None:
+def test_folder_names_that_are_not_utf8(pomona: Pomona, tmp_path: Path) -> None:
     photos = draw_photos(tmp_path / os.fsdecode(b"photos \xe9"), 2)
     out = tmp_path / os.fsdecode(b"out \xe9")
     for _ in range(2):
@@ -419,7 +419,7 @@ def test_folders_whose_names_are_not_utf8(pomona: Pomona, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("lost", ["features", "metadata", "errors", "_pomona/plan.parquet"])
-def test_what_may_not_be_read_is_neither_lost_nor_damaged(
+def test_an_unreadable_store_is_not_reported_as_lost_or_damaged(
     lost: str, nobody: Pomona, commons: Path
 ) -> None:
     draw_photos(commons / "photos", 4)
@@ -440,7 +440,7 @@ def test_what_may_not_be_read_is_neither_lost_nor_damaged(
     assert tables(out) == before
 
 
-def test_a_cache_that_may_only_be_read_does_not_keep_from_measuring(nobody: Pomona) -> None:
+def test_backbones_can_be_measured_with_a_read_only_cache(nobody: Pomona) -> None:
     ended = nobody.done("backbones", "--measure")
     assert "images/s, which cannot be kept in" in ended.stderr
     assert "set POMONA_CACHE to a folder that can be written" in ended.stderr

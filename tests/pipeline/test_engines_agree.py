@@ -88,7 +88,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 
 @pytest.mark.parametrize("chapter", ["first", "grown", "damaged", "mended", "lost", "halves"])
-def test_every_engine_leaves_the_same_bytes(story: Story, chapter: str) -> None:
+def test_every_engine_writes_the_same_bytes(story: Story, chapter: str) -> None:
     getattr(story, chapter)()
     local = story.held("local")
     assert any(name.startswith("features/") for name in local)

@@ -64,7 +64,7 @@ def first(source: Path) -> Path:
     return min(source.rglob("photo*"))
 
 
-def test_a_lost_plan_is_made_again_of_what_the_store_holds(store: Store, source: Path) -> None:
+def test_a_lost_plan_is_rebuilt_from_metadata(store: Store, source: Path) -> None:
     for seed in (1, 2):
         draw_photos(source, 10, seed=seed)
         run(source, store.files.root)
@@ -79,7 +79,7 @@ def test_a_lost_plan_is_made_again_of_what_the_store_holds(store: Store, source:
 
 
 @pytest.mark.parametrize("last", ["metadata", "errors", "features"])
-def test_a_stop_between_two_files_of_a_part_loses_no_image_that_is_kept(
+def test_a_stop_between_two_files_of_a_part_keeps_images_gone_from_the_source(
     store: Store, source: Path, tmp_path: Path, last: str
 ) -> None:
     """`last`: the last file that the stopped run wrote; those after it are of the run before."""
@@ -102,7 +102,7 @@ def test_a_stop_between_two_files_of_a_part_loses_no_image_that_is_kept(
 @pytest.mark.parametrize(
     "table", ["features", "metadata", "errors", "pca", "csv/pca", "csv/errors"]
 )
-def test_a_lost_file_comes_back(store: Store, source: Path, table: str) -> None:
+def test_a_missing_file_of_a_part_is_rewritten(store: Store, source: Path, table: str) -> None:
     held = {name: data for name, data in contents(store.files.root).items() if data is not None}
     min((store.files.root / table).iterdir()).unlink()
     run(source, store.files.root)
@@ -113,7 +113,9 @@ def test_a_lost_file_comes_back(store: Store, source: Path, table: str) -> None:
     assert {name: again[name] for name in compared} == {name: held[name] for name in compared}
 
 
-def test_a_damaged_file_is_told_with_the_way_out_that_mends_it(store: Store, source: Path) -> None:
+def test_the_message_about_a_damaged_file_names_a_remedy_that_works(
+    store: Store, source: Path
+) -> None:
     undisturbed = rows(store)
     name = store.part_names("features")[0]
     damaged = store.files.path(name)
@@ -125,7 +127,9 @@ def test_a_damaged_file_is_told_with_the_way_out_that_mends_it(store: Store, sou
     assert rows(store) == undisturbed
 
 
-def test_a_stop_before_the_manifest_is_made_good(store: Store, source: Path) -> None:
+def test_a_stop_before_the_manifest_is_recovered_by_the_next_run(
+    store: Store, source: Path
+) -> None:
     old = (store.files.root / "pomona.json").read_bytes()
     draw_photos(source, 1, seed=9)
     run(source, store.files.root)
@@ -137,7 +141,7 @@ def test_a_stop_before_the_manifest_is_made_good(store: Store, source: Path) -> 
     assert store.manifest == manifest
 
 
-def test_what_stands_beside_the_projection_is_of_it(store: Store, source: Path) -> None:
+def test_model_info_describes_the_projection_beside_it(store: Store, source: Path) -> None:
     shutil.rmtree(store.files.root / "model_info", ignore_errors=False)
     run(source, store.files.root)
     info = json.loads((store.files.root / "model_info/model_info.json").read_text())
@@ -146,7 +150,7 @@ def test_what_stands_beside_the_projection_is_of_it(store: Store, source: Path) 
     assert len(variance) == 1 + store.projection.k == 6
 
 
-def test_a_damaged_projection_is_never_replaced_unasked(store: Store, source: Path) -> None:
+def test_a_damaged_projection_is_replaced_only_on_request(store: Store, source: Path) -> None:
     projection = store.projection
     (store.files.root / "model_info/projection.npz").write_bytes(b"PK")
     with pytest.raises(StoreError, match=r"projection.npz is damaged: .*--refit"):
@@ -155,7 +159,7 @@ def test_a_damaged_projection_is_never_replaced_unasked(store: Store, source: Pa
     assert (store.projection.id, store.projection.k) == (projection.id, 5)
 
 
-def test_new_images_keep_the_projection_until_they_are_the_most(store: Store, source: Path) -> None:
+def test_the_projection_is_refitted_once_the_store_has_doubled(store: Store, source: Path) -> None:
     projection = store.projection.id
     draw_photos(source, 40, seed=1)
     run(source, store.files.root)
@@ -170,7 +174,9 @@ def test_new_images_keep_the_projection_until_they_are_the_most(store: Store, so
     assert {footer["projection"] for footer in footers} == {store.projection.id}
 
 
-def test_an_image_that_broke_leaves_no_numbers_behind(store: Store, source: Path) -> None:
+def test_an_image_that_became_bad_loses_its_features_and_components(
+    store: Store, source: Path
+) -> None:
     broken = first(source)
     broken.write_bytes(b"no image any more")
     run(source, store.files.root)
@@ -180,7 +186,7 @@ def test_an_image_that_broke_leaves_no_numbers_behind(store: Store, source: Path
         assert path not in paths(store, table)
 
 
-def test_images_that_all_broke_leave_no_numbers_behind(store: Store, source: Path) -> None:
+def test_a_store_whose_images_all_became_bad_has_no_pca(store: Store, source: Path) -> None:
     for image in source.rglob("photo*"):
         image.write_bytes(b"no image any more")
     run(source, store.files.root, refit=True)
@@ -189,7 +195,7 @@ def test_images_that_all_broke_leave_no_numbers_behind(store: Store, source: Pat
     assert store.part_names("pca") == []
 
 
-def test_an_image_that_is_mended_is_an_error_no_more(store: Store, source: Path) -> None:
+def test_a_repaired_image_loses_its_error_row(store: Store, source: Path) -> None:
     whole, image = first(source).read_bytes(), first(source)
     undisturbed = rows(store)
     image.write_bytes(whole[:100])
@@ -203,9 +209,7 @@ def test_an_image_that_is_mended_is_an_error_no_more(store: Store, source: Path)
     assert again["features", path] == undisturbed["features", path]
 
 
-def test_a_file_that_could_not_be_read_is_read_once_it_is_there(
-    store: Store, source: Path, tmp_path: Path
-) -> None:
+def test_a_missing_file_is_read_once_it_is_back(store: Store, source: Path, tmp_path: Path) -> None:
     link = source / "Training/Pear/link.jpg"
     link.symlink_to(tmp_path / "elsewhere.jpg")
     run(source, store.files.root)
@@ -219,7 +223,7 @@ def test_a_file_that_could_not_be_read_is_read_once_it_is_there(
 @pytest.mark.parametrize(
     ("read_bytes", "waiting"), [(0, 64), (20_000, 64), (2**22, 3), (2**22, 64)]
 )
-def test_what_is_read_before_it_is_decoded_is_bounded(
+def test_bytes_read_ahead_of_decoding_are_bounded(
     source: Path,
     tmp_path: Path,
     store: Store,
@@ -257,7 +261,7 @@ def test_what_is_read_before_it_is_decoded_is_bounded(
         assert again.read(name) == store.files.read(name)
 
 
-def test_csv_stays_as_it_was_asked_for(source: Path, tmp_path: Path) -> None:
+def test_the_csv_setting_is_remembered(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(source, out, csv=False, limit=1)
     run(source, out, limit=1)
@@ -267,7 +271,9 @@ def test_csv_stays_as_it_was_asked_for(source: Path, tmp_path: Path) -> None:
     assert len(list((out / "csv/pca").iterdir())) == len(list((out / "pca").iterdir()))
 
 
-def test_another_folder_of_the_same_names_is_refused(store: Store, tmp_path: Path) -> None:
+def test_a_source_with_the_same_names_but_other_images_is_refused(
+    store: Store, tmp_path: Path
+) -> None:
     other = draw_photos(tmp_path / "other", 40, seed=0)
     for image in other.rglob("photo*"):
         image.write_bytes(image.read_bytes() + b"other")
@@ -278,7 +284,7 @@ def test_another_folder_of_the_same_names_is_refused(store: Store, tmp_path: Pat
         run(stranger, store.files.root)
 
 
-def test_a_source_that_moved_is_the_same(store: Store, source: Path, tmp_path: Path) -> None:
+def test_a_source_that_moved_is_recognised(store: Store, source: Path, tmp_path: Path) -> None:
     held = rows(store)
     run(Path(shutil.copytree(source, tmp_path / "moved")), store.files.root)
     assert store.manifest["runs"][-1]["images"] == 0
@@ -288,7 +294,7 @@ def test_a_source_that_moved_is_the_same(store: Store, source: Path, tmp_path: P
             assert again[table, path] == row
 
 
-def test_other_labels_reach_every_table_without_a_run_of_the_network(
+def test_new_labels_reach_every_table_without_running_the_network(
     store: Store, source: Path, tmp_path: Path
 ) -> None:
     labels = tmp_path / "labels.csv"
@@ -300,12 +306,12 @@ def test_other_labels_reach_every_table_without_a_run_of_the_network(
     assert set(store.metadata()["label"].to_pylist()) == {"new"}
 
 
-def test_a_file_that_is_no_part_is_nothing_to_a_store(store: Store) -> None:
+def test_files_that_are_not_parts_are_ignored(store: Store) -> None:
     (store.files.root / "features/.DS_Store").write_bytes(b"Bud1")
     assert len(store.features()) == 40
 
 
-def test_a_single_thing_where_a_list_belongs_is_refused(source: Path, tmp_path: Path) -> None:
+def test_a_string_where_a_list_belongs_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="list of patterns"):
         run(source, tmp_path / "out", include="*.jpg")
     with pytest.raises(UsageError, match="list of images"):

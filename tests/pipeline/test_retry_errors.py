@@ -86,7 +86,7 @@ def reasons(out: Path) -> dict[str, str]:
     return {row["path"]: row["reason"] for row in api.open(out).errors().to_pylist()}
 
 
-def test_errors_are_tried_again_when_asked_for(
+def test_error_rows_are_retried_on_request(
     marked: Path, hurt: Path, undisturbed: Path, pomona: Pomona
 ) -> None:
     before = contents(hurt)
@@ -109,23 +109,21 @@ def test_errors_are_tried_again_when_asked_for(
     assert (refused.status, "--retry-errors=some" in refused.complaint) == (2, True)
 
 
-def test_an_error_that_stays_leaves_the_store_as_it_was(marked: Path, hurt: Path) -> None:
+def test_a_retry_that_fails_again_leaves_the_store_unchanged(marked: Path, hurt: Path) -> None:
     before = tables(hurt)
     flags = ("--workers", "1", "--image-timeout", "1", "--max-error-rate", "1")
     PLANTED.done("run", marked, hurt, "--retry-errors=all", *flags)
     assert tables(hurt) == before
 
 
-def test_images_that_are_gone_or_left_out_are_not_tried_again(
-    hurt: Path, marked: Path, pomona: Pomona
-) -> None:
+def test_images_gone_or_excluded_are_not_retried(hurt: Path, marked: Path, pomona: Pomona) -> None:
     before = tables(hurt)
     flags = ("--retry-errors=all", "--include", "photo*", "--max-error-rate", "1")
     pomona.done("run", marked, hurt, *flags)
     assert tables(hurt) == before
 
 
-def test_a_retry_that_was_killed_is_finished_when_it_is_given_again(
+def test_a_killed_retry_is_finished_by_the_same_command(
     marked: Path, hurt: Path, undisturbed: Path, pomona: Pomona
 ) -> None:
     errors = hurt / "errors" / "part-00000.parquet"
@@ -141,7 +139,7 @@ def test_a_retry_that_was_killed_is_finished_when_it_is_given_again(
     assert tables(hurt) == tables(undisturbed)
 
 
-def test_an_image_that_changes_after_it_was_found_is_tried_again(
+def test_an_image_that_changes_during_the_run_is_retried(
     marked: Path, tmp_path: Path, pomona: Pomona
 ) -> None:
     source = shutil.copytree(marked, tmp_path / "source")

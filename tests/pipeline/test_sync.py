@@ -74,7 +74,7 @@ def assert_same_rows(store: Path, other: Path) -> None:
     assert mine.manifest["totals"] == theirs.manifest["totals"]
 
 
-def test_what_left_goes_from_the_parts_concerned_alone(source: Path, store: Path) -> None:
+def test_sync_rewrites_only_the_parts_that_lost_images(source: Path, store: Path) -> None:
     gone = images_of(store, 1)[3:6]
     for path in gone:
         (source / path).unlink()
@@ -92,7 +92,7 @@ def test_what_left_goes_from_the_parts_concerned_alone(source: Path, store: Path
         assert not [path for path in gone if path in text]
 
 
-def test_a_part_that_is_emptied_goes_with_all_its_files(source: Path, store: Path) -> None:
+def test_an_emptied_part_loses_all_its_files(source: Path, store: Path) -> None:
     for path in images_of(store, 4):
         (source / path).unlink()
     sync(source, store)
@@ -112,7 +112,7 @@ def test_a_part_that_is_emptied_goes_with_all_its_files(source: Path, store: Pat
     assert_same_rows(store, store.parent / "fresh")
 
 
-def test_files_of_a_part_that_the_plan_does_not_know_go(source: Path, store: Path) -> None:
+def test_files_of_parts_unknown_to_the_plan_are_removed(source: Path, store: Path) -> None:
     """As a run leaves them that was stopped before it had removed them all."""
     for folder, suffix in FOLDERS.items():
         part = store / folder / f"part-00004.{suffix}"
@@ -123,7 +123,7 @@ def test_files_of_a_part_that_the_plan_does_not_know_go(source: Path, store: Pat
     assert len(api.open(store).features()) == 160
 
 
-def test_nothing_is_dropped_of_a_source_that_is_not_whole(source: Path, store: Path) -> None:
+def test_sync_refuses_a_partial_source(source: Path, store: Path) -> None:
     before = contents(store)
     for settings in ({"limit": 100}, {"include": ["*.jpg"]}):
         with pytest.raises(UsageError, match="`sync` needs the whole source"):
@@ -137,7 +137,7 @@ def test_nothing_is_dropped_of_a_source_that_is_not_whole(source: Path, store: P
     assert api.open(store).manifest["totals"]["images"] == 64
 
 
-def test_nothing_is_dropped_where_a_folder_could_not_be_listed(
+def test_sync_refuses_a_source_with_an_unreadable_folder(
     nobody: Pomona, photos: Path, finished: Path, commons: Path
 ) -> None:
     source = shutil.copytree(photos, commons / "source")
@@ -154,7 +154,7 @@ def test_nothing_is_dropped_where_a_folder_could_not_be_listed(
     locked.chmod(0o755)
 
 
-def test_a_link_to_where_one_may_not_look_is_no_missing_folder(commons: Path) -> None:
+def test_a_link_to_an_unreadable_folder_is_not_a_missing_folder(commons: Path) -> None:
     draw_photos(commons / "source", 2)
     (commons / "locked" / "inner").mkdir(parents=True)
     (commons / "source" / "linked").symlink_to(commons / "locked" / "inner")
@@ -165,7 +165,7 @@ def test_a_link_to_where_one_may_not_look_is_no_missing_folder(commons: Path) ->
     assert found.unlisted == [str(commons / "source" / "linked")]
 
 
-def test_dry_run_says_how_many_would_go(source: Path, store: Path, pomona: Pomona) -> None:
+def test_dry_run_counts_the_images_to_drop(source: Path, store: Path, pomona: Pomona) -> None:
     for path in images_of(store, 2)[:5]:
         (source / path).unlink()
     before = contents(store)
@@ -189,7 +189,7 @@ def change(source: Path, store: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("flags", [(), ("--sync",)])
-def test_changes_interrupted_at_random_end_as_a_fresh_store(
+def test_randomly_interrupted_updates_end_equal_to_a_fresh_store(
     source: Path, store: Path, tmp_path: Path, pomona: Pomona, flags: tuple[str, ...]
 ) -> None:
     removed = change(source, store)
@@ -227,7 +227,7 @@ def state(store: Path) -> set[tuple[str, int]]:
     return found
 
 
-def test_a_part_that_was_emptied_leaves_its_number_to_nobody(source: Path, store: Path) -> None:
+def test_the_number_of_an_emptied_part_is_never_reused(source: Path, store: Path) -> None:
     last = api.open(store).projection.last_part
     assert last == 4
     for path in images_of(store, last):

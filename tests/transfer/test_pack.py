@@ -100,7 +100,7 @@ def parts(folder: Path) -> list[Path]:
     return sorted((folder / "images").iterdir())
 
 
-def test_it_has_every_image_as_it_was(photos: Path, folder: Path) -> None:
+def test_a_pack_has_every_image_byte_for_byte(photos: Path, folder: Path) -> None:
     catalog, left_out = read_catalog(opened(folder))
     assert (catalog, left_out) == (scan(photos).catalog, 0)
     assert fetched(folder) == {
@@ -116,14 +116,14 @@ def test_any_reader_of_parquet_reads_it(photos: Path, folder: Path) -> None:
     assert table.select(same).equals(catalog.select(same))
 
 
-def test_the_same_bytes_whatever_the_workers(
+def test_the_bytes_do_not_depend_on_the_number_of_workers(
     photos: Path, folder: Path, pomona: Pomona, tmp_path: Path
 ) -> None:
     pomona.done("pack", photos, tmp_path / "pack", "--size", SMALL, "--workers", "2", "--quiet")
     assert contents(tmp_path / "pack") == contents(folder)
 
 
-def test_a_shard_is_few_ranges(folder: Path) -> None:
+def test_a_shard_is_read_in_few_ranges(folder: Path) -> None:
     files = Counting(folder)
     found = open_pack(files)
     assert found is not None
@@ -142,7 +142,7 @@ def test_a_shard_is_few_ranges(folder: Path) -> None:
     assert size < files.path(found.parts[0].name).stat().st_size
 
 
-def test_what_is_held_at_a_time_is_bounded(
+def test_memory_while_reading_is_bounded(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pomona.transfer.pack.LEAST_GROUP_BYTES", 3_000)
@@ -161,7 +161,7 @@ def test_what_is_held_at_a_time_is_bounded(
     assert max(read) <= 9_000
 
 
-def test_images_apart_are_read_apart(
+def test_distant_images_are_read_separately(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pomona.transfer.pack.LEAST_GROUP_BYTES", 1_000)
@@ -179,7 +179,7 @@ def test_images_apart_are_read_apart(
     assert sum(size for _, _, size in files.ranges[1:]) < found.parts[0].size_bytes / 4
 
 
-def test_what_could_not_be_read_is_a_row_with_its_reason(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_a_row_with_its_reason(tmp_path: Path) -> None:
     source = draw_photos(tmp_path / "photos", 8)
     (source / "gone.jpg").symlink_to("nowhere.jpg")
     (source / "huge.jpg").touch()
@@ -199,7 +199,7 @@ def test_what_could_not_be_read_is_a_row_with_its_reason(tmp_path: Path) -> None
     assert packed(source, dest, size_bytes=10**6).written == 0
 
 
-def test_a_second_time_writes_nothing(photos: Path, own: Path) -> None:
+def test_a_second_pack_command_writes_nothing(photos: Path, own: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in own.rglob("*.*")}
     assert packed(photos, own).written == 0
     assert {path: path.stat().st_mtime_ns for path in own.rglob("*.*")} == before
@@ -226,7 +226,7 @@ def test_a_changed_source_replaces_what_it_must(tmp_path: Path) -> None:
     assert len(parts(dest)) == result.files
 
 
-def test_what_others_put_there_stays(tmp_path: Path) -> None:
+def test_files_of_others_in_the_folder_stay(tmp_path: Path) -> None:
     source, dest = draw_photos(tmp_path / "photos", 8), tmp_path / "pack"
     packed(source, dest)
     others = [
@@ -243,7 +243,7 @@ def test_what_others_put_there_stays(tmp_path: Path) -> None:
     assert len(list((dest / "catalog").glob("part-*"))) == 1
 
 
-def test_images_that_are_tried_again_leave_the_pack_whole_until_it_is_replaced(
+def test_retrying_errors_keeps_the_old_pack_whole_until_it_is_replaced(
     tmp_path: Path,
 ) -> None:
     source, dest = draw_photos(tmp_path / "photos", 8), tmp_path / "pack"
@@ -266,7 +266,7 @@ def test_images_that_are_tried_again_leave_the_pack_whole_until_it_is_replaced(
     assert image.read_bytes() in fetched(dest).values()
 
 
-def test_who_reads_a_pack_that_is_made_anew_is_told(tmp_path: Path) -> None:
+def test_a_reader_notices_that_a_pack_was_replaced(tmp_path: Path) -> None:
     source, dest = draw_photos(tmp_path / "photos"), tmp_path / "pack"
     packed(source, dest, size_bytes=10**6)
     found = opened(dest)
@@ -298,7 +298,7 @@ def test_labels_and_include(photos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [MANIFEST, "catalog"])
 @pytest.mark.parametrize("how", ["cut", "flip", "other"])
-def test_damage_of_what_is_read_first_is_one_line(own: Path, name: str, how: str) -> None:
+def test_a_damaged_manifest_or_catalog_is_one_line(own: Path, name: str, how: str) -> None:
     [path] = [own / name] if name == MANIFEST else (own / name).iterdir()
     data = path.read_bytes()
     if how == "cut":
@@ -320,7 +320,7 @@ def test_a_pack_of_a_later_format_is_refused(own: Path) -> None:
         opened(own)
 
 
-def test_damage_of_images_costs_no_more_than_their_rows(folder: Path, own: Path) -> None:
+def test_damaged_images_cost_only_their_own_rows(folder: Path, own: Path) -> None:
     whole = fetched(folder)
     path = parts(own)[1]
     data = bytearray(path.read_bytes())
@@ -364,7 +364,7 @@ def test_a_pack_of_other_images_is_not_replaced(own: Path, tmp_path: Path) -> No
     assert packed(others, own, yes=True).images == 8
 
 
-def test_what_came_there_before_the_lock_was_held_is_refused_too(
+def test_changes_made_before_the_lock_was_held_are_noticed(
     photos: Path, folder: Path, tmp_path: Path
 ) -> None:
     others, dest = draw_photos(tmp_path / "others", 8, seed=5), tmp_path / "pack"
@@ -381,7 +381,7 @@ def test_what_came_there_before_the_lock_was_held_is_refused_too(
 # A pack as a source
 
 
-def test_a_run_on_a_pack_is_the_run_on_its_folder(
+def test_a_run_on_a_pack_equals_the_run_on_its_folder(
     pomona: Pomona, photos: Path, finished: Path, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -394,7 +394,7 @@ def test_a_run_on_a_pack_is_the_run_on_its_folder(
     assert "whole: 40 images" in pomona.done("verify", out, "--source", folder).stdout
 
 
-def test_verify_finds_what_a_damaged_pack_lacks(finished: Path, own: Path) -> None:
+def test_verify_finds_images_lost_in_a_damaged_pack(finished: Path, own: Path) -> None:
     assert not verify(finished, RunSettings(Here()), own).findings
     path = parts(own)[0]
     data = bytearray(path.read_bytes())
@@ -404,7 +404,7 @@ def test_verify_finds_what_a_damaged_pack_lacks(finished: Path, own: Path) -> No
     assert "cannot be read" in finding.what
 
 
-def test_a_damaged_pack_gives_error_rows_that_may_be_tried_again(
+def test_a_damaged_pack_gives_retryable_error_rows(
     pomona: Pomona, photos: Path, finished: Path, own: Path, tmp_path: Path
 ) -> None:
     path = parts(own)[1]
@@ -424,7 +424,9 @@ def test_a_damaged_pack_gives_error_rows_that_may_be_tried_again(
     assert tables(out) == tables(finished)
 
 
-def test_a_pack_that_is_not_whole_is_no_source(pomona: Pomona, own: Path, tmp_path: Path) -> None:
+def test_an_unfinished_pack_is_refused_as_a_source(
+    pomona: Pomona, own: Path, tmp_path: Path
+) -> None:
     (own / MANIFEST).unlink()
     (own / PACKING).write_text("{}")
     ended = pomona("run", own, tmp_path / "out")
@@ -435,7 +437,9 @@ def test_a_pack_that_is_not_whole_is_no_source(pomona: Pomona, own: Path, tmp_pa
     assert f"{MANIFEST} is damaged: restore it from a copy" in ended.complaint
 
 
-def test_a_pack_can_be_packed_otherwise(folder: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_pack_can_be_repacked_with_another_size(
+    folder: Path, photos: Path, tmp_path: Path
+) -> None:
     assert packed(folder, tmp_path / "one", size_bytes=10**6).files == 1
     assert packed(photos, tmp_path / "other", size_bytes=10**6).files == 1
     assert contents(tmp_path / "one") == contents(tmp_path / "other")
@@ -472,7 +476,7 @@ def test_bad_input(
     assert said in ended.complaint
 
 
-def test_killed_between_its_files_the_same_command_makes_it_whole(
+def test_a_killed_pack_is_finished_by_the_same_command(
     pomona: Pomona, photos: Path, folder: Path, tmp_path: Path
 ) -> None:
     dest = tmp_path / "pack"

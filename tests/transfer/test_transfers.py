@@ -114,7 +114,7 @@ def test_a_network_that_fails_now_and_then_loses_nothing(
     assert files(tmp_path / "bad") == bucket.contents("bad")
 
 
-def test_what_is_there_is_told_by_its_content(bucket: Place, tmp_path: Path) -> None:
+def test_objects_are_compared_by_content(bucket: Place, tmp_path: Path) -> None:
     source, to = draw_photos(tmp_path / "photos", 12), bucket.at("content")
     planned = send(source, to, dry_run=True)
     assert (planned.sent, bucket.contents("content")) == (12, {})
@@ -130,7 +130,7 @@ def test_what_is_there_is_told_by_its_content(bucket: Place, tmp_path: Path) -> 
     assert bucket.contents("content") == files(source)
 
 
-def test_content_is_compared_where_etags_say_nothing(
+def test_bytes_are_compared_where_etags_do_not_tell(
     bucket: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, to = draw_photos(tmp_path / "photos", 6), bucket.at("kms")
@@ -154,7 +154,7 @@ def test_uploads_of_other_programs_are_left_alone(
     assert left["Key"] == "shared/backup.tar"
 
 
-def test_what_cannot_be_sent_is_named(pomona: Pomona, bucket: Place, tmp_path: Path) -> None:
+def test_refused_images_are_named(pomona: Pomona, bucket: Place, tmp_path: Path) -> None:
     source = draw_photos(tmp_path / "photos", 4)
     good = next(source.rglob("*.jpg"))
     (source / "cut.jpg").write_bytes(good.read_bytes()[:-100])
@@ -220,11 +220,11 @@ def test_bad_input(
 @pytest.mark.parametrize(
     "name", ["../a", "a/../../b", "/etc/passwd", "a//b", "./a", "a/.", "..", "", "a\0b"]
 )
-def test_names_that_would_leave_the_folder_are_none(name: str) -> None:
+def test_names_that_would_leave_the_folder_are_refused(name: str) -> None:
     assert not is_safe(name)
 
 
-def test_keys_that_can_be_no_file_are_refused(
+def test_keys_that_cannot_be_files_are_refused(
     pomona: Pomona, bucket: Place, tmp_path: Path
 ) -> None:
     client = bucket.server.client()
@@ -242,7 +242,7 @@ def test_keys_that_can_be_no_file_are_refused(
     assert (folder / "a.txt").read_text() == "x"
 
 
-def test_an_object_that_goes_meanwhile_is_told_as_that(bucket: Place, tmp_path: Path) -> None:
+def test_an_object_deleted_during_the_download_is_reported(bucket: Place, tmp_path: Path) -> None:
     address = Address.parse(bucket.at("gone"))
     work = DownloadTask(open_bucket(address), address, LocalFolder(tmp_path), dry_run=False)
     with pytest.raises(ObjectStoreError, match=r"gone/a is gone: run the same command again"):
