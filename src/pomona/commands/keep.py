@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pomona.commands.grouping import grouped
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import EngineOptions, Workers
 from pomona.commands.options.places import StoreFolder
@@ -18,7 +17,6 @@ from pomona.errors import StoreError, UsageError
 from pomona.store.folders.registry import place
 
 
-@grouped
 def verify(
     store: StoreFolder,
     buckets: ReadBucketOptions,
@@ -47,7 +45,6 @@ def verify(
             raise StoreError(f"{store} is not whole: {len(verdict.findings):,} findings")
 
 
-@grouped
 def forget(
     store: StoreFolder,
     buckets: BucketOptions,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pomona.commands.grouping import grouped
 from pomona.commands.options.buckets import BucketOptions
 from pomona.commands.options.engine import EngineOptions
 from pomona.commands.options.places import StoreFolder
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from pomona.progress import Progress
 
 
-@grouped
 def report(
     store: StoreFolder,
     buckets: BucketOptions,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pomona.commands.grouping import grouped
 from pomona.commands.options.buckets import BucketOptions
 from pomona.commands.options.engine import EngineOptions
 from pomona.commands.options.images import ImageOptions
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from pomona.pipeline.settings import ExtractSettings
 
 
-@grouped
 def run(
     source: Source,
     out: Out,
@@ -55,7 +53,6 @@ def run(
         finish(output, summary, images.max_error_rate)
 
 
-@grouped
 def extract(
     source: Source,
     out: Out,
@@ -109,7 +106,6 @@ def _extract_settings(
     )
 
 
-@grouped
 def reduce(
     store: StoreFolder,
     pca: PcaOptions,
@@ -127,7 +123,6 @@ def reduce(
         finish(output, pipeline.reduce(store, reducing, settings))
 
 
-@grouped
 def import_features(
     file: Annotated[
         Path,

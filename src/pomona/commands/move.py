@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pomona.commands.grouping import grouped
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import EngineOptions, Workers
 from pomona.commands.options.images import Include, Labels
@@ -27,7 +26,6 @@ def parse_size(text: str | int) -> int:
     return int(number[1]) * {None: 1, "MB": 10**6, "GB": 10**9}[number[2]]
 
 
-@grouped
 def upload(
     source: Source,
     to: Address,
@@ -66,7 +64,6 @@ def upload(
             )
 
 
-@grouped
 def download(
     source: Address,
     folder: Annotated[
@@ -97,7 +94,6 @@ def download(
             )
 
 
-@grouped
 def pack(
     source: Source,
     dest: Annotated[

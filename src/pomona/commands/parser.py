@@ -5,6 +5,7 @@ A command's family is imported, and its options are built, when the command is a
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, cast
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pomona.commands import flags, registry
+from pomona.commands.grouping import grouped
 from pomona.commands.options.images import IMPLIED_VALUES
 
 
@@ -53,18 +55,23 @@ class RegisteredGroup(PomonaGroup):
         super().__init__(**attrs)
         self.commands = cast(Any, _Registered())
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        # The list needs no options, which take most of the time to build.
+        self.commands = {entry.name: _list(entry) for entry in registry.COMMANDS}
+        super().format_help(ctx, formatter)
+
 
 class _Registered(Mapping[str, Any]):
     """The registered commands by name, each built when it is asked for."""
 
     def __getitem__(self, name: str) -> Any:
-        for command in registry.COMMANDS:
-            if command.name == name:
-                return _build(command)
+        for entry in registry.COMMANDS:
+            if entry.name == name:
+                return _build(entry)
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        return (command.name for command in registry.COMMANDS)
+        return (entry.name for entry in registry.COMMANDS)
 
     def __len__(self) -> int:
         return len(registry.COMMANDS)
@@ -72,16 +79,27 @@ class _Registered(Mapping[str, Any]):
 
 def _build(entry: registry.Command) -> Any:
     """The Click command of an entry: of a function, or of a Typer app with commands of its own."""
-    module, _, name = entry.home.partition(":")
-    app = getattr(import_module(module), name)
+    app = _import(entry)
     if not isinstance(app, typer.Typer):
         function, app = app, typer.Typer(add_completion=False)
-        app.command(cls=PomonaCommand)(function)
+        app.command(cls=PomonaCommand)(grouped(function))
     command = typer.main.get_command(app)
     command.name = entry.name
     command.epilog = f"Example: {entry.example}"
     cast(Any, command).rich_help_panel = entry.panel
     return command
+
+
+def _list(entry: registry.Command) -> PomonaCommand:
+    """As much of a command as its line in a list shows."""
+    target = _import(entry)
+    text = target.info.help if isinstance(target, typer.Typer) else inspect.getdoc(target)
+    return PomonaCommand(entry.name, help=text, rich_help_panel=entry.panel)
+
+
+def _import(entry: registry.Command) -> Any:
+    module, _, name = entry.home.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _without_types(params: list[Any]) -> list[Any]:

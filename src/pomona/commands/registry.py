@@ -1,8 +1,8 @@
 """The commands of `pomona`, in the order in which `pomona --help` lists them.
 
 To add a command:
-1. write a function in the module of its family, with its options as annotated parameters (those
-   it shares are in `options/`; `grouped` takes whole groups); its docstring is its help;
+1. write a function in the module of its family. Its parameters are its arguments, its options,
+   and groups of options (`options/` has those that commands share); its docstring is its help;
 2. add its entry to `COMMANDS`;
 3. name it in README.md.
 """
