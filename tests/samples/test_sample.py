@@ -49,7 +49,7 @@ def test_images_are_small_jpegs_of_one_fruit_on_white(orchard: SampleSummary) ->
         assert 0.05 < (pixels.min(axis=-1) < 245).mean() < 0.9
 
 
-def test_no_angle_of_a_spit_is_both_for_training_and_for_testing(orchard: SampleSummary) -> None:
+def test_training_and_test_share_no_angle(orchard: SampleSummary) -> None:
     for variety in varieties_of(12):
         training, test = (
             {path.name for path in (orchard.folder / split / variety.name).iterdir()}
@@ -101,7 +101,7 @@ def test_a_larger_photograph_is_the_same_fruit_without_holes() -> None:
     assert (large[60:140, 60:140].min(axis=-1) < 250).mean() > 0.98
 
 
-def test_varieties_are_told_apart_but_not_by_their_mean_colour(orchard: SampleSummary) -> None:
+def test_a_classifier_tells_varieties_apart_but_not_by_mean_colour(orchard: SampleSummary) -> None:
     assert accuracy(orchard.folder, mean_colour) < 0.75
     assert accuracy(orchard.folder, edges_and_hue) > 0.9
 
@@ -147,14 +147,16 @@ def test_every_variety_has_its_own_name_and_look() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"varieties": 0}, "--varieties 0 is out of range: give 1 to 200"),
-        ({"varieties": 201}, "--varieties 201 is out of range: give 1 to 200"),
-        ({"per_variety": 0}, "--per-variety 0 is out of range: give 1 to 720"),
-        ({"per_variety": 721}, "--per-variety 721 is out of range: give 1 to 720"),
-        ({"seed": -1}, "--seed -1 is negative: give 0 or more"),
+        ({"varieties": 0}, "`varieties` 0 is out of range: give 1 to 200"),
+        ({"varieties": 201}, "`varieties` 201 is out of range: give 1 to 200"),
+        ({"per_variety": 0}, "`per_variety` 0 is out of range: give 1 to 720"),
+        ({"per_variety": 721}, "`per_variety` 721 is out of range: give 1 to 720"),
+        ({"seed": -1}, "`seed` -1 is negative: give 0 or more"),
     ],
 )
-def test_numbers_out_of_range(tmp_path: Path, arguments: dict[str, int], message: str) -> None:
+def test_a_number_out_of_range_is_refused(
+    tmp_path: Path, arguments: dict[str, int], message: str
+) -> None:
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         draw_sample(tmp_path / "new", **arguments)  # type: ignore[arg-type]
     assert not (tmp_path / "new").exists()
@@ -170,5 +172,5 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
-def test_all_angles_of_the_largest_variety_have_names_of_their_own() -> None:
+def test_all_angles_of_the_largest_variety_have_different_names() -> None:
     assert len({shot.file_name for shot in _shots(MAX_PER_VARIETY)}) == MAX_PER_VARIETY

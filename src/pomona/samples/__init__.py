@@ -1,1 +1,1 @@
-"""Drawn photographs of fruit to try pomona on."""
+"""Drawn photographs of fruit, to try pomona with."""

@@ -1,7 +1,7 @@
-"""Photographs a fruit: its surface turned on a spit, lit, and seen against white.
+"""Photographs a fruit: turns its surface on a spit, lights it, and renders it against white.
 
-A surface is a cloud of points, grown once for a variety (`surface.py`) and remembered; an
-image costs a rotation, a depth buffer, and the shading of the points that are seen.
+A surface is a cloud of points, grown once for a variety (`surface.py`) and cached. An image then
+takes a rotation, a depth buffer, and the shading of the visible points.
 """
 
 from __future__ import annotations
@@ -30,10 +30,26 @@ def draw(
     *,
     spit: Spit = "upright",
 ) -> npt.NDArray[np.uint8]:
-    """One photograph of a fruit that a motor turns: uint8[size, size, 3], RGB on white.
+    """Draws one photograph of a fruit on a motor's spit.
 
-    The spit runs along the fruit's axis ("upright", seen from a little above) or across it, so that
-    the fruit tumbles. `rng` decides the light, the camera and this specimen's proportions.
+    Parameters
+    ----------
+    variety : Variety
+        The fruit.
+    angle_degrees : float
+        How far the spit is turned.
+    rng : numpy.random.Generator
+        Decides the light, the camera and this specimen's proportions.
+    size : int
+        The side of the image, in pixels.
+    spit : {"upright", "across"}
+        Whether the spit runs along the fruit's axis, seen from a little above, or across it, so
+        that the fruit tumbles.
+
+    Returns
+    -------
+    uint8[size, size, 3]
+        RGB, on white.
     """
     surface, reach = grow(variety, size * SUPERSAMPLING)
     nod = rng.normal(0, 5)
@@ -53,7 +69,7 @@ def draw(
 
 
 def _rotation(turn: float, elevation: float, roll: float) -> npt.NDArray[np.float64]:
-    """float64[3, 3]: from the fruit's axes to the camera's (right, up, to the eye); degrees."""
+    """float64[3, 3]: from the fruit's axes to the camera's (right, up, to the eye)."""
     (s, c), (se, ce), (sr, cr) = (
         (math.sin(a), math.cos(a)) for a in (math.radians(d) for d in (turn, elevation, roll))
     )
@@ -65,8 +81,10 @@ def _rotation(turn: float, elevation: float, roll: float) -> npt.NDArray[np.floa
 
 
 def _framed(points: Floats, reach: float, pixels: int, rng: np.random.Generator) -> Floats:
-    """float32[3, n]: column, row and depth of points (right, up, to the eye) that fill the frame,
-    all but a margin; a long fruit that is seen end-on does not."""
+    """float32[3, n]: column, row and depth of points (right, up, to the eye).
+
+    They fill the frame up to a margin, unless a long fruit is seen end-on.
+    """
     low, high = points.min(axis=1), points.max(axis=1)
     half = max(high[0] - low[0], high[1] - low[1], 0.75 * reach) / 2
     fill = rng.uniform(0.9, 0.97)
@@ -80,14 +98,14 @@ def _framed(points: Floats, reach: float, pixels: int, rng: np.random.Generator)
 
 
 def _nearest(framed: Floats, pixels: int) -> tuple[Indices, Indices]:
-    """The pixels that see the fruit, and for each the number of the point that is nearest."""
+    """The pixels that the fruit covers, and for each the index of its nearest point."""
     column, row, depth = framed
     place = row.astype(np.intp) * pixels + column.astype(np.intp)
     numbers = len(place)
     order = np.floor((depth.astype(np.float64) + 8 * pixels) * 16)
     buffer = np.zeros(pixels * pixels)
     np.maximum.at(buffer, place, order * numbers + np.arange(len(place)))
-    # Where points lie more than a pixel apart the gap is closed with a neighbour of it.
+    # A gap between points that are more than a pixel apart takes the value of a neighbour.
     square = np.ones((3, 3), np.uint8)
     closed = cv2.morphologyEx(buffer.reshape(pixels, pixels), cv2.MORPH_CLOSE, square)
     buffer = np.where(buffer > 0, buffer, closed.ravel())
@@ -98,7 +116,7 @@ def _nearest(framed: Floats, pixels: int) -> tuple[Indices, Indices]:
 def _shade(
     surface: Surface, numbers: Indices, view: Floats, fuzz: float, rng: np.random.Generator
 ) -> Floats:
-    """Light float32[n, 3] from the points with these numbers to the eye."""
+    """float32[n, 3]: linear light from the points of these indexes to the eye."""
     lamp = _unit(np.array([-0.5, 0.62, 0.8]) + rng.normal(0, 0.06, 3))
     halfway = _unit(lamp + np.array([0, 0, 1]))
     exposure = (rng.normal(1, 0.12) * rng.normal(1, 0.05, 3)).astype(np.float32)
@@ -113,11 +131,12 @@ def _shade(
     glint += fuzz * (1 - facing) ** 2 * (0.3 + diffuse)
 
     colours = surface.colours[numbers]
-    # Light that reaches the shade has met the fruit before: it is of the fruit's own colour.
+    # Light that reaches the shade was reflected by the fruit, and has its colour.
     light = 0.8 * diffuse[:, None] + ambient[:, None] * (0.6 + 0.6 * colours)
     shaded: Floats = colours * light * exposure + glint[:, None]
     return shaded
 
 
 def _unit(vector: npt.NDArray[np.float64]) -> Floats:
+    """A vector of length 1 in the same direction."""
     return (vector / np.linalg.norm(vector)).astype(np.float32)

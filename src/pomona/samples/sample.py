@@ -1,10 +1,10 @@
-"""Draws a folder of fruit to try pomona on, laid out as Fruits-360 is.
+"""Draws a folder of fruit to try pomona with, in the layout of Fruits-360.
 
-    DIR/Training/Apple Red 1/72_100.jpg      at 72 degrees on the upright spit
-    DIR/Test/Apple Red 1/r_144_100.jpg       at 144 degrees on the spit across: it tumbles
+    DIR/Training/Apple Red 1/72_100.jpg      turned by 72 degrees about its axis
+    DIR/Test/Apple Red 1/r_144_100.jpg       turned by 144 degrees across it: it tumbles
 
-Each image's generator comes from the seed, the variety and the frame, so no image depends on the
-others.
+Each image has a generator of its own, from the seed, the variety and the frame: no image depends
+on another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,17 @@ MAX_PER_VARIETY = 720
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What was drawn: counts of images in all, of varieties, and of images in each split."""
+    """What was drawn.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the images are.
+    images, varieties : int
+        How many there are.
+    training, test : int
+        The images of each split.
+    """
 
     folder: Path
     images: int
@@ -41,7 +51,7 @@ class SampleSummary:
 
 @dataclass(frozen=True)
 class _Shot:
-    """Where one photograph of a variety goes, and how it is taken."""
+    """One photograph of a variety: its split, its file, and how the fruit is turned."""
 
     split: str
     file_name: str
@@ -57,20 +67,41 @@ def draw_sample(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> SampleSummary:
-    """Draw `per_variety` JPEGs of each of `varieties` kinds of fruit into `folder`.
+    """Draws JPEGs of fruit. The same arguments draw the same pixels.
 
-    The same arguments draw the same pixels. `progress` is called with the number of images just
-    written. Raises UsageError for a number out of range and a folder that is not free, and OSError
-    as it comes.
+    Parameters
+    ----------
+    folder : Path
+        Where the images go: a new or an empty folder.
+    varieties : int
+        The number of varieties, which are the labels: 1 to `MAX_VARIETIES`.
+    per_variety : int
+        The images of each variety: 1 to `MAX_PER_VARIETY`.
+    seed : int
+        Decides the light, the camera and the proportions of each fruit; 0 or more.
+    progress : callable, optional
+        Gets the number of images written since it was last called.
+
+    Returns
+    -------
+    SampleSummary
+        What was drawn.
+
+    Raises
+    ------
+    UsageError
+        For a number out of range, or a folder that is not new or empty.
+    OSError
+        If a file cannot be written.
     """
-    _check("--varieties", varieties, MAX_VARIETIES)
-    _check("--per-variety", per_variety, MAX_PER_VARIETY)
+    _check("varieties", varieties, MAX_VARIETIES)
+    _check("per_variety", per_variety, MAX_PER_VARIETY)
     if seed < 0:
-        raise UsageError(f"--seed {seed} is negative: give 0 or more")
+        raise UsageError(f"`seed` {seed} is negative: give 0 or more")
     _check_free(folder)
 
     shots = _shots(per_variety)
-    with threadpool_limits(limits=1):  # products of a few columns: threads only get in the way
+    with threadpool_limits(limits=1):  # products of a few columns are faster without threads
         for kind, variety in enumerate(varieties_of(varieties)):
             _photograph(variety, shots, folder, [seed, kind], progress)
 
@@ -86,6 +117,7 @@ def _photograph(
     seeds: list[int],
     progress: Callable[[int], None] | None,
 ) -> None:
+    """Writes all shots of a variety."""
     for split in {shot.split for shot in shots}:
         (folder / split / variety.name).mkdir(parents=True)
     for frame, shot in enumerate(shots):
@@ -97,16 +129,18 @@ def _photograph(
             progress(1)
 
 
-def _check(flag: str, value: int, maximum: int) -> None:
+def _check(setting: str, value: int, maximum: int) -> None:
+    """Raises UsageError for a number that is not from 1 to the maximum."""
     if not 1 <= value <= maximum:
-        raise UsageError(f"{flag} {value} is out of range: give 1 to {maximum}")
+        raise UsageError(f"`{setting}` {value} is out of range: give 1 to {maximum}")
 
 
 def _check_free(folder: Path) -> None:
+    """Raises UsageError for a folder that is not new or empty."""
     if folder.is_dir():
         if any(folder.iterdir()):
             raise UsageError(
-                f"{folder} is not empty and nothing in it is overwritten: "
+                f"{folder} is not empty, and nothing in it is overwritten: "
                 "choose another folder, or empty this one"
             )
     elif folder.exists():
@@ -114,8 +148,10 @@ def _check_free(folder: Path) -> None:
 
 
 def _shots(count: int) -> list[_Shot]:
-    """`count` shots by turns on the two spits, each spit's spread over a full circle; every fifth
-    (and of two to four the last) is for testing."""
+    """Shots by turns on the two spits, over a full circle on each; every fifth is for testing.
+
+    Of two to four shots, the last is for testing.
+    """
     shots = []
     for frame in range(count):
         on_this_spit = (count + 1 - frame % 2) // 2

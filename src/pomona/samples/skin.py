@@ -1,8 +1,8 @@
-"""What grows on a fruit's skin: patterns, each a weight from 0 to 1 for every point of the body.
+"""Patterns of a fruit's skin: each is a weight from 0 to 1 for every point of the body.
 
 A pattern is a function of the point in space, so it has no seam and turns with the fruit. Each
-takes `scale` (its detail, or how many of it there are), `cover` (roughly the share of the skin that
-it takes, or its width) and a generator that makes it one fruit's own.
+takes a `scale` (the detail, or the number of elements), a `cover` (roughly the share of the skin,
+or the width of elements) and a generator, which makes it unique to a fruit.
 """
 
 from __future__ import annotations
@@ -20,9 +20,17 @@ TAU = 2 * math.pi
 
 @dataclass(frozen=True)
 class Skin:
-    """The bare body: points float32[rows, columns, 3], and for each row how far it is along the
-    skin (float32[rows, 1], 0 at the stem to 1 at the blossom end) and for each column its turn
-    about the axis (float32[1, columns], radians)."""
+    """The bare body of a fruit, as a grid.
+
+    Attributes
+    ----------
+    points : float32[rows, columns, 3]
+        Where its points are.
+    along : float32[rows, 1]
+        How far a row is along the skin: 0 at the stem, 1 at the blossom end.
+    turn : float32[1, columns]
+        The angle of a column about the axis, in radians.
+    """
 
     points: Floats
     along: Floats
@@ -33,7 +41,24 @@ Pattern = Callable[[Skin, float, float, np.random.Generator], Floats]
 
 
 def noise(points: Floats, frequency: float, rng: np.random.Generator, waves: int = 14) -> Floats:
-    """Smooth random values, about standard normal, fixed in space: a sum of plane waves."""
+    """Smooth random values that are fixed in space: a sum of plane waves.
+
+    Parameters
+    ----------
+    points : float32[..., 3]
+        Where to evaluate them.
+    frequency : float
+        The standard deviation of the waves' frequencies, in radians per unit of length.
+    rng : numpy.random.Generator
+        Decides the waves.
+    waves : int
+        The number of waves.
+
+    Returns
+    -------
+    float32[...]
+        About standard normal.
+    """
     directions = rng.normal(0, frequency, (3, waves)).astype(np.float32)
     angles: Floats = points @ directions
     angles += rng.uniform(0, TAU, waves).astype(np.float32)
@@ -43,41 +68,43 @@ def noise(points: Floats, frequency: float, rng: np.random.Generator, waves: int
 
 
 def _ramp(values: Floats, low: float, high: float) -> Floats:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """0 below `low`, 1 above `high`, and smooth between."""
     t: Floats = np.clip((values - low) * np.float32(1 / (high - low)), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _above(values: Floats, cover: float, softness: float) -> Floats:
-    """About `cover` of values that are about standard normal."""
+    """1 for the highest share `cover` of values that are about standard normal, and soft edges."""
     rim = 2.6 * (0.5 - cover)
     return _ramp(values, rim - softness, rim + softness)
 
 
 def _blotches(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> Floats:
-    """Clouds of any form."""
+    """Clouds of any shape."""
     return _above(noise(skin.points, scale, rng), cover, 1.0)
 
 
 def _streaks(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> Floats:
-    """Strokes from end to end."""
+    """Strokes from one end to the other."""
     x, y, z = np.broadcast_arrays(np.cos(skin.turn), np.sin(skin.turn), 0.3 * skin.along)
     strokes = noise(np.stack([x, y, z], -1), scale, rng)
     return _above(strokes + 0.5 * noise(skin.points, 2.5, rng), cover, 1.0)
 
 
 def _side(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> Floats:
-    """The cheek that had the sun."""
+    """The cheek that faced the sun."""
     rim = 1 - 2 * cover
     return _ramp(skin.points[..., 0] + 0.25 * noise(skin.points, scale, rng), rim - 0.6, rim + 0.6)
 
 
 def _stem_end(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> Floats:
+    """A ragged patch around the stem."""
     ragged = skin.along + 0.12 * cover * noise(skin.points, 4 * scale, rng)
     return 1 - _ramp(ragged, 0.3 * cover, cover)
 
 
 def _blossom_end(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> Floats:
+    """A ragged patch around the blossom end."""
     ragged = 1 - skin.along + 0.12 * cover * noise(skin.points, 4 * scale, rng)
     return 1 - _ramp(ragged, 0.3 * cover, cover)
 
@@ -88,7 +115,7 @@ def _pores(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> 
 
 
 def _dots(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> Floats:
-    """`scale` round dots on a golden spiral, each moved a little so that they form no rows."""
+    """`scale` round dots on a golden spiral, each moved a little, so that they form no rows."""
     count = round(scale)
     height = 1 - (2 * np.arange(count) + 1) / count
     turn = np.arange(count) * (math.pi * (3 - math.sqrt(5)))
@@ -110,14 +137,14 @@ def _dots(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> F
 
 
 def _net(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> Floats:
-    """Cords that cross one another; `cover` is their width."""
+    """Cords that cross; `cover` is their width."""
     cords = [np.exp(-((noise(skin.points, scale, rng) / cover) ** 2)) for _ in range(2)]
     net: Floats = np.maximum(cords[0], cords[1])
     return net
 
 
 def _sectors(skin: Skin, scale: float, cover: float, rng: np.random.Generator) -> Floats:
-    """`scale` ragged bands from end to end."""
+    """`scale` ragged bands from one end to the other."""
     wave = np.cos(round(scale) * skin.turn + 0.7 * noise(skin.points, 5.0, rng))
     rim = 1 - 2 * cover
     return _ramp(wave, rim - 0.35, rim + 0.35)

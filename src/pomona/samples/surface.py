@@ -1,10 +1,10 @@
-"""Grows a fruit: from what a variety is to the points of its surface.
+"""Grows a fruit: from the description of a variety to the points of its surface.
 
     profile ─turned about an axis─▶ body ─markings: colour and relief─┐
     stem, leaves ─────────────────────────────────────────────────────┴─▶ Surface
 
-Lengths are in about the fruit's radius, z is the axis from the blossom end up to the stem, and
-colours are sRGB in a `Variety`, linear light in a `Surface`.
+Lengths are roughly in radii of the fruit; z is the axis, from the blossom end up to the stem.
+Colours are sRGB in a `Variety` and linear light in a `Surface`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,21 @@ GAMMA = 2.2
 
 @dataclass(frozen=True)
 class Marking:
-    """One layer of the skin: where (a key of `PATTERNS`, its scale and cover), the colour there,
-    and the relief: how far it stands out, or goes in when negative."""
+    """One layer of the skin.
+
+    Attributes
+    ----------
+    pattern : str
+        A key of `skin.PATTERNS`, which tells where the layer is.
+    colour : (int, int, int) or None
+        Its sRGB colour. None: it colours nothing.
+    scale, cover : float
+        As the pattern takes them.
+    opacity : float
+        How much of the colour beneath it hides, 0 to 1.
+    relief : float
+        How far it stands out; negative: how deep it goes in.
+    """
 
     pattern: str
     colour: Colour | None = None
@@ -39,7 +52,7 @@ class Marking:
 
 @dataclass(frozen=True)
 class Stem:
-    """The stalk; lean: how far its tip stands aside, in its own lengths."""
+    """The stalk. lean: how far its tip leans aside, as a share of its length."""
 
     length: float
     radius: float
@@ -49,7 +62,7 @@ class Stem:
 
 @dataclass(frozen=True)
 class Leaves:
-    """Sepals around one end; lift: how far their tips stand off the skin."""
+    """Sepals around one end. lift: how far their tips stand off the skin."""
 
     count: int
     length: float
@@ -61,11 +74,29 @@ class Leaves:
 
 @dataclass(frozen=True)
 class Variety:
-    """All that makes a fruit what it is.
+    """The description of a kind of fruit.
 
-    profile: control points (distance from the axis, height) of the outline, from the stem to the
-    blossom end; bend: curvature of the axis; gloss: strength of the highlights; fuzz: of the pale
-    rim of a downy skin.
+    Attributes
+    ----------
+    name : str
+        Its label.
+    profile : tuple of (float, float)
+        Control points of the outline, as distance from the axis and height, from the stem to the
+        blossom end.
+    colour : (int, int, int)
+        The sRGB colour of the bare skin.
+    markings : tuple of Marking
+        The layers of the skin, from the lowest up.
+    stem : Stem or None
+        The stalk.
+    leaves : Leaves or None
+        The sepals.
+    bend : float
+        The curvature of the axis, in 1 / length.
+    gloss : float
+        The strength of the highlights.
+    fuzz : float
+        The strength of the pale rim of a downy skin.
     """
 
     name: str
@@ -80,7 +111,15 @@ class Variety:
 
 
 class Surface(NamedTuple):
-    """points, normals, colours float32[n, 3] and gloss float32[n] of a fruit, or of a part."""
+    """The points of a fruit, or of one part of it.
+
+    Attributes
+    ----------
+    points, normals, colours : float32[n, 3]
+        Where they are, their unit normals, and their linear RGB.
+    gloss : float32[n]
+        The strength of their highlights.
+    """
 
     points: Floats
     normals: Floats
@@ -90,7 +129,22 @@ class Surface(NamedTuple):
 
 @lru_cache(maxsize=4)
 def grow(variety: Variety, pixels: int) -> tuple[Surface, float]:
-    """A variety's surface, dense enough to fill pixels × pixels, and the body's greatest extent."""
+    """Grows the surface of a variety.
+
+    Parameters
+    ----------
+    variety : Variety
+        The fruit.
+    pixels : int
+        The side of an image that the points are to fill without gaps.
+
+    Returns
+    -------
+    surface : Surface
+        Its points.
+    reach : float
+        The greatest extent of the body, in units of length.
+    """
     curve = _smooth(variety.profile)
     reach = float(max(2 * curve[:, 0].max(), np.ptp(curve[:, 1])))
     spacing = 0.9 * reach / pixels
@@ -106,12 +160,15 @@ def grow(variety: Variety, pixels: int) -> tuple[Surface, float]:
 
 
 def _generator(variety: Variety, layer: int) -> np.random.Generator:
+    """The generator of a layer of a variety, which comes from the variety's name alone."""
     return np.random.default_rng([zlib.crc32(variety.name.encode()), layer])
 
 
 def _smooth(profile: tuple[tuple[float, float], ...]) -> Floats:
-    """float32[n, 2]: the profile with its corners cut, as Chaikin does; mirrored neighbours make
-    it cross the axis level."""
+    """float32[n, 2]: the profile with its corners cut by Chaikin's algorithm.
+
+    Mirrored neighbours make it cross the axis at a right angle.
+    """
     curve = np.array(profile, np.float32)
     mirror = np.array([-1, 1], np.float32)
     curve = np.vstack([curve[1] * mirror, curve, curve[-2] * mirror])
@@ -122,7 +179,7 @@ def _smooth(profile: tuple[tuple[float, float], ...]) -> Floats:
 
 
 def _even(curve: Floats, spacing: float) -> Floats:
-    """float32[rows, 2]: the curve in steps of about `spacing`, its very ends left out."""
+    """float32[rows, 2]: the curve in even steps of about `spacing`, without its end points."""
     length = _length_along(curve)
     rows = math.ceil(length[-1] / spacing)
     steps = (np.arange(rows) + 0.5) / rows * length[-1]
@@ -130,12 +187,15 @@ def _even(curve: Floats, spacing: float) -> Floats:
 
 
 def _length_along(curve: Floats) -> Floats:
+    """float32[n]: the length of a curve up to each of its points."""
     return np.append(0, np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1)))
 
 
 def _grid(rows: float, columns: float, *, closed: bool) -> tuple[Floats, Floats]:
-    """Parameters float32[rows, 1] from 0 to 1, and float32[1, columns]: turns in radians of a
-    closed grid, or -1 to 1 across a sheet."""
+    """The parameters of a grid: float32[rows, 1], from 0 to 1, and float32[1, columns].
+
+    The latter are angles in radians if the grid is closed, else -1 to 1 across a sheet.
+    """
     down = np.linspace(0, 1, math.ceil(rows), dtype=np.float32)[:, None]
     if closed:
         across = np.linspace(0, TAU, math.ceil(columns), endpoint=False, dtype=np.float32)
@@ -145,10 +205,12 @@ def _grid(rows: float, columns: float, *, closed: bool) -> tuple[Floats, Floats]
 
 
 def _stacked(x: Floats, y: Floats, z: Floats) -> Floats:
+    """Points, from coordinates that are broadcast against each other."""
     return np.stack(np.broadcast_arrays(x, y, z), axis=-1)
 
 
 def _body(variety: Variety, outline: Floats, spacing: float) -> Surface:
+    """The outline turned about the axis, with the markings of its skin."""
     radius, height = outline[:, :1], outline[:, 1:]
     along, turn = _grid(len(outline), TAU * radius.max() / spacing, closed=True)
     along = np.clip(along, 1e-3, 1 - 1e-3)
@@ -172,14 +234,14 @@ def _body(variety: Variety, outline: Floats, spacing: float) -> Surface:
 
 
 def _bent(points: Floats, bend: float) -> Floats:
-    """The axis laid along a circle of radius 1 / bend."""
+    """Points whose axis is bent to a circle of radius 1 / bend."""
     x, y, z = np.moveaxis(points, -1, 0)
     arm = 1 / bend - x
     return _stacked(1 / bend - arm * np.cos(bend * z), y, arm * np.sin(bend * z))
 
 
 def _openness(outline: Floats) -> Floats:
-    """float32[rows]: how much of the sky is seen over the rim of the hollow at either end."""
+    """float32[rows]: the share of the sky that is visible from the hollow at either end."""
     widest = int(outline[:, 0].argmax())
     openness = np.ones(len(outline), np.float32)
     for end, up in ((np.s_[:widest], 1), (np.s_[widest:], -1)):
@@ -192,7 +254,7 @@ def _openness(outline: Floats) -> Floats:
 
 
 def _stem(stem: Stem, foot: float, spacing: float, rng: np.random.Generator) -> Surface:
-    """A tube that leans aside and is thicker at its ends."""
+    """The stalk: a tube that leans aside and is thicker at its ends."""
     t, turn = _grid(stem.length / spacing, 1.5 * TAU * stem.radius / spacing, closed=True)
     t = t[::-1]
     radius = stem.radius * (0.8 + 0.5 * (1 - t) ** 4 + 0.6 * t**8) * np.sqrt(1 - t**40)
@@ -210,7 +272,7 @@ def _stem(stem: Stem, foot: float, spacing: float, rng: np.random.Generator) -> 
 def _leaves(
     leaves: Leaves, outline: Floats, spacing: float, rng: np.random.Generator
 ) -> list[Surface]:
-    """Pointed sheets that follow the skin outwards from one end; each has two sides."""
+    """The sepals: pointed sheets of two sides that follow the skin from one end."""
     outline, outwards = (outline, 1) if leaves.end == "stem" else (outline[::-1], -1)
     length = _length_along(outline)
     s, across = _grid(1.2 * leaves.length / spacing, 2.5 * leaves.width / spacing, closed=False)
@@ -236,7 +298,7 @@ def _leaves(
 def _patch(
     points: Floats, colours: Floats, gloss: float, spacing: float, *, closed: bool
 ) -> Surface:
-    """The points of a grid, thinned where they lie closer than `spacing`."""
+    """The points of a grid, thinned where they are closer than `spacing`."""
     normals, area = _normals(points, closed=closed)
     share = np.floor(np.cumsum(area.ravel(), dtype=np.float64) * (1.1 / spacing**2))
     kept = np.flatnonzero(np.diff(share, prepend=-1))
@@ -245,8 +307,10 @@ def _patch(
 
 
 def _normals(points: Floats, *, closed: bool) -> tuple[Floats, Floats]:
-    """Unit normals float32[rows, columns, 3] of a grid and the area float32[rows, columns] of its
-    cells; `closed`: the last column meets the first."""
+    """A grid's unit normals, float32[rows, columns, 3], and cell areas, float32[rows, columns].
+
+    closed: whether the last column meets the first.
+    """
     wrapped = np.pad(points, ((0, 0), (1, 1), (0, 0)), "wrap" if closed else "edge")
     down = np.gradient(points, axis=0)
     right = (wrapped[:, 2:] - wrapped[:, :-2]) * np.float32(0.5)
@@ -256,4 +320,5 @@ def _normals(points: Floats, *, closed: bool) -> tuple[Floats, Floats]:
 
 
 def _linear(colour: Colour) -> Floats:
+    """float32[3]: the linear light of an sRGB colour."""
     return ((np.array(colour) / 255) ** GAMMA).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The fruit that `pomona sample` knows, as data; groups share a colour, and no two a look."""
+"""The fruit that `pomona sample` draws, as data: some share a colour, no two look the same."""
 
 from __future__ import annotations
 
@@ -205,13 +205,24 @@ MAX_VARIETIES = 200
 
 
 def varieties_of(count: int) -> list[Variety]:
-    """The first `count` of them: the table's, each "1", then the same again as "2", "3", …"""
+    """Lists varieties: those of the table with the number 1, then strains of them with 2, 3, …
+
+    Parameters
+    ----------
+    count : int
+        How many, up to `MAX_VARIETIES`.
+
+    Returns
+    -------
+    list of Variety
+        The first `count`.
+    """
     rounds = (divmod(place, len(VARIETIES)) for place in range(count))
     return [_numbered(VARIETIES[place], number + 1) for number, place in rounds]
 
 
 def _numbered(kind: Variety, number: int) -> Variety:
-    """Another strain of a kind: its name's number decides colours, form, and all that is random."""
+    """A strain of a kind: its number decides its colours, its shape and all that is random."""
     name = f"{kind.name} {number}"
     if number == 1:
         return replace(kind, name=name)
