@@ -33,11 +33,6 @@ def seeds() -> dict[str, bytes]:
     passes = [(2, 2), (2, 2), (4, 2), (4, 4), (8, 4), (8, 8), (16, 8)]
     rows = b"".join((b"\0" + rgba.tobytes()[: 8 * width]) * height for width, height in passes)
     run_length = b"".join(bytes([20, 5, WIDTH - 20, 9, 0, 0]) for _ in range(HEIGHT)) + b"\0\1"
-    tile = zlib.compress(bytes(range(256)) * 3)
-    tiled = {
-        256: (WIDTH,), 257: (HEIGHT,), 258: (8,) * 3, 259: (8,), 262: (2,), 277: (3,), 322: (16,),
-        323: (16,), 324: tuple(index * len(tile) for index in range(6)), 325: (len(tile),) * 6,
-    }  # fmt: skip
     planar = {
         256: (WIDTH,), 257: (HEIGHT,), 258: (8,) * 3, 262: (2,), 277: (3,), 278: (HEIGHT,),
         273: tuple(index * WIDTH * HEIGHT for index in range(3)),
@@ -77,9 +72,19 @@ def seeds() -> dict[str, bytes]:
         "tif fax": encode(rgb.convert("1"), "TIFF", compression="group4"),
         "tif CMYK": encode(cmyk, "TIFF", compression="tiff_lzw"),
         "tif pages": encode(rgb, "TIFF", save_all=True, append_images=others),
-        "tif tiled": tiff(tiled, tile * 6, order=">"),
+        "tif tiled": _tiled(),
         "tif planar, big": tiff(planar, noise(HEIGHT, WIDTH).tobytes(), big=True),
     }  # fmt: skip
+
+
+def _tiled() -> bytes:
+    """A big-endian TIFF of six deflated tiles."""
+    tile = zlib.compress(bytes(range(256)) * 3)
+    tags = {
+        256: (WIDTH,), 257: (HEIGHT,), 258: (8,) * 3, 259: (8,), 262: (2,), 277: (3,), 322: (16,),
+        323: (16,), 324: tuple(index * len(tile) for index in range(6)), 325: (len(tile),) * 6,
+    }  # fmt: skip
+    return tiff(tags, tile * 6, order=">")
 
 
 def parts(data: bytes) -> list[int]:
