@@ -30,7 +30,7 @@ test-fast: .venv/dev $(TOOLS)  ## Run the tests that need no photographs from el
 
 test-spark35: .venv-spark35/spark35 $(TOOLS)  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
 	.venv-spark35/bin/python -m pytest $(PARALLEL) -m "not real" \
-		tests/engines tests/pipeline/test_engines_agree.py tests/pipeline/test_retry_errors.py tests/spark tests/s3
+		tests/engines tests/pipeline/test_engines_agree.py tests/pipeline/test_retry_errors.py tests/spark tests/s3 tests/store/test_folders_s3.py
 
 test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, with TensorFlow
 	.venv-keras/bin/python -m pytest $(PARALLEL) tests/keras_networks

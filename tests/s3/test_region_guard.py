@@ -54,18 +54,18 @@ def test_only_aws_has_regions_that_say_where_they_are(endpoint: str, own: bool) 
     "endpoint",
     ["https://s3.example.org", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost"],
 )
-def test_what_is_encrypted_or_goes_nowhere_is_spoken_to(endpoint: str) -> None:
+def test_https_and_loopback_endpoints_are_taken(endpoint: str) -> None:
     assert refuse_endpoint(endpoint) is None
 
 
 @pytest.mark.parametrize("endpoint", ["http://s3.example.org", "http://10.0.0.1:9000"])
-def test_what_goes_in_the_clear_must_be_asked_for(endpoint: str) -> None:
+def test_plain_http_to_another_machine_must_be_asked_for(endpoint: str) -> None:
     assert "`insecure_endpoint`" in (refuse_endpoint(endpoint) or "")
     assert refuse_endpoint(endpoint, insecure=True) is None
 
 
 @pytest.mark.parametrize("endpoint", ["ftp://x", "example.org", "", "https://"])
-def test_what_is_no_url_is_refused(endpoint: str) -> None:
+def test_an_endpoint_that_is_not_a_url_is_refused(endpoint: str) -> None:
     assert "AWS_ENDPOINT_URL" in (refuse_endpoint(endpoint, insecure=True) or "")
 
 

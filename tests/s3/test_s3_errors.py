@@ -36,7 +36,7 @@ CASES: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_is_told_in_one_line(case: str, bucket: Place, photos: Path) -> None:
+def test_each_error_is_reported_in_one_line(case: str, bucket: Place, photos: Path) -> None:
     env, complaint = CASES[case]
     for args in (("run", photos, bucket.at("out")), ("run", bucket.at("in"), "unused")):
         ended = Pomona(env=env)(*args)
@@ -62,15 +62,17 @@ def test_renewed_credentials_are_found_in_the_same_session(
         assert fresh.get("found").data == b"again"
 
 
-def test_what_is_not_there(bucket: Place, photos: Path, pomona: Pomona) -> None:
-    told = {
+def test_missing_buckets_images_and_stores_are_reported(
+    bucket: Place, photos: Path, pomona: Pomona
+) -> None:
+    complaints = {
         ("run", "s3://no-such-bucket/a", "unused"): "there is no bucket s3://no-such-bucket",
         ("verify", "s3://no-such-bucket/a"): "there is no bucket s3://no-such-bucket",
         ("run", bucket.at("empty"), "unused"): f"no images in {bucket.at('empty')}",
         ("verify", bucket.at("empty")): "is not a pomona store",
         ("reduce", bucket.at("empty")): "is not a pomona store",
     }
-    for args, complaint in told.items():
+    for args, complaint in complaints.items():
         ended = pomona(*args)
         assert ended.status == 1
         assert complaint in ended.complaint
@@ -113,7 +115,7 @@ def refusing() -> Iterator[str]:
         ("AuthorizationHeaderMalformed", "another region"),
     ],
 )
-def test_what_a_server_refuses_for(
+def test_a_servers_refusal_is_reported_with_its_reason(
     code: str, complaint: str, bucket: Place, refusing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Refusing, "code", code)

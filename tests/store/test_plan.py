@@ -1,3 +1,5 @@
+"""The plan: each image keeps its part, and a part knows when it has changed."""
+
 from __future__ import annotations
 
 import pickle
@@ -139,7 +141,7 @@ def test_the_same_catalog_gives_the_same_plan() -> None:
     assert make_plan(catalog, schemas.PLAN.empty_table()).equals(plan)
 
 
-def test_neither_the_order_of_discovery_nor_arrows_chunks_count() -> None:
+def test_a_plan_depends_on_neither_the_order_of_discovery_nor_chunks() -> None:
     images = numbered(500)
     catalog = catalog_of(images)
     backwards = catalog_of(dict(reversed(images.items())))
@@ -151,7 +153,7 @@ def test_neither_the_order_of_discovery_nor_arrows_chunks_count() -> None:
         assert make_plan(other, plan).equals(plan)
 
 
-# What is found anew
+# Later plans
 
 
 def test_new_images_go_into_new_parts_and_leave_the_old_ones() -> None:
@@ -217,7 +219,9 @@ sources = st.lists(
 
 @given(sources)
 @settings(deadline=None)
-def test_whatever_happens_to_a_source_its_plan_stays_whole(history: list[dict[str, Image]]) -> None:
+def test_a_plan_keeps_each_image_in_its_part_through_any_changes(
+    history: list[dict[str, Image]],
+) -> None:
     plan = make_plan(catalog_of(history[0]))
     known = dict(history[0])
     for source in history[1:]:
@@ -255,7 +259,7 @@ def test_a_shard_carries_its_own_rows_only() -> None:
         assert pickle.loads(pickled) == shard  # noqa: S301
 
 
-def test_a_generation_is_the_same_after_a_slow_way_round() -> None:
+def test_a_generation_survives_serialisation_in_chunks() -> None:
     plan = make_plan(catalog_of(numbered(300)))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, plan.schema) as writer:
@@ -292,6 +296,6 @@ def test_bundles_are_smaller_on_a_disk() -> None:
     assert max(found) <= BUNDLE // LOCAL_TASK_DIVISOR
 
 
-def test_of_many_workers_each_gets_a_shard_at_a_time() -> None:
+def test_each_of_many_workers_gets_one_shard_at_a_time() -> None:
     sizes = np.bincount(part_numbers(8710)).tolist()
     assert list(bundles(sizes, int, workers=64)) == [[size] for size in sizes]

@@ -1,3 +1,5 @@
+"""The recipe: every field decides its digest, and a manifest keeps it."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -52,7 +54,7 @@ def test_a_recipe_comes_back_from_a_manifest(recipe: Recipe) -> None:
     assert Recipe.from_dict(fields) == recipe
 
 
-def test_a_later_version_is_read_and_its_digest_tells() -> None:
+def test_a_recipe_of_a_later_version_is_read_and_has_another_digest() -> None:
     later = {**RECIPE.to_dict(), "sharpen": 2, "digest": "of more fields"}
     assert Recipe.from_dict(later) == RECIPE
     assert Recipe.from_dict(later).digest != later["digest"]

@@ -1,3 +1,5 @@
+"""The schemas, the spelling of names, and the reasons of error rows."""
+
 from __future__ import annotations
 
 import os

@@ -17,7 +17,7 @@ from s3_server import Place, Proxy, bucket, fresh_connections, proxy, s3_server
 
 __all__ = ["bucket", "s3_server"]
 
-TOLD = ("pomona.json", "report.html", "_pomona/lock")  # what carries times, or whose turn it is
+VARYING = ("pomona.json", "report.html", "_pomona/lock")  # they hold times, or who is at work
 # How many of the kills the short way takes of each story.
 STORIES = {"new": 3, "grown": 1, "refitted": 1}
 
@@ -67,7 +67,7 @@ class World:
     def kept(self, out: str) -> dict[str, bytes]:
         """All that a store holds, but for times."""
         found = self.bucket.contents(out)
-        return {name: data for name, data in found.items() if name not in TOLD}
+        return {name: data for name, data in found.items() if name not in VARYING}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def world(bucket: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_a_kill_at_a_request_is_made_good(world: World, name: str) -> None:
+def test_a_run_killed_at_any_request_is_completed_by_the_next(world: World, name: str) -> None:
     expected, writes = world.after(name)
     kills = [(at, when) for at in range(1, writes + 1) for when in ("before", "after")]
     if not LONG:
@@ -119,7 +119,7 @@ def test_a_network_that_fails_loses_nothing(world: World) -> None:
     assert "whole" in world.pomona.done("verify", world.bucket.at(out)).stdout
 
 
-def test_a_server_that_is_away_is_the_images_error(world: World) -> None:
+def test_an_unreachable_server_is_an_error_of_the_image(world: World) -> None:
     with pytest.MonkeyPatch.context() as patch, fresh_connections():
         patch.setenv("AWS_ENDPOINT_URL", world.proxy.endpoint)
         world.proxy.set()

@@ -1,3 +1,5 @@
+"""LocalFolder: names are whole or not there, and what a disk refuses is reported."""
+
 from __future__ import annotations
 
 import contextlib
@@ -49,7 +51,7 @@ def test_what_is_written_is_read(folder: LocalFolder, name: str, data: bytes | m
     assert temporaries(folder) == []
 
 
-def test_a_store_whose_own_name_is_no_utf8_is_read(tmp_path: Path) -> None:
+def test_a_store_whose_own_name_is_not_utf8_is_read(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path / os.fsdecode(b"st\xe9"))
     folder.write("a", b"1")
     with folder.open("a") as file:
@@ -86,7 +88,7 @@ def test_a_reader_never_sees_half_of_what_is_written(folder: LocalFolder) -> Non
     assert temporaries(folder) == []
 
 
-def test_two_writers_of_one_name_leave_the_whole_of_one(folder: LocalFolder) -> None:
+def test_of_two_writers_of_one_name_one_wins_whole(folder: LocalFolder) -> None:
     contents = [bytes([letter]) * 100_000 for letter in b"abcd"]
 
     def write(data: bytes) -> None:
@@ -129,7 +131,7 @@ def test_deleting_takes_a_file_a_folder_or_nothing(folder: LocalFolder) -> None:
     assert folder.exists("c/4")
 
 
-def test_deleting_a_link_leaves_what_it_leads_to(folder: LocalFolder) -> None:
+def test_deleting_a_link_leaves_its_target(folder: LocalFolder) -> None:
     folder.write("kept", b"1")
     folder.path("link").symlink_to("kept")
     folder.delete("link")
@@ -147,7 +149,7 @@ def test_a_name_that_cannot_be_written_leaves_nothing(folder: LocalFolder, name:
     assert temporaries(folder) == []
 
 
-def test_a_store_below_a_file_is_told_with_a_way_out(tmp_path: Path) -> None:
+def test_a_store_below_a_file_is_reported_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"as it was")
     for root in (tmp_path / "file", tmp_path / "file/deeper"):
         with pytest.raises(StoreWriteError, match=r"a file is in the way: choose another folder"):
@@ -155,7 +157,7 @@ def test_a_store_below_a_file_is_told_with_a_way_out(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"as it was"
 
 
-def test_a_folder_that_may_not_be_written_is_told_with_a_way_out(commons: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_with_a_remedy(commons: Path) -> None:
     folder = LocalFolder(commons / "store")
     folder.write("a/b", b"as it was")
     for path in (folder.root, folder.path("a"), folder.path(TEMPORARIES)):
@@ -175,7 +177,7 @@ def test_a_folder_that_may_not_be_written_is_told_with_a_way_out(commons: Path) 
         path.chmod(0o755)
 
 
-def test_a_store_in_a_folder_that_may_not_be_written_is_told(commons: Path) -> None:
+def test_a_store_in_a_folder_that_cannot_be_written_is_reported(commons: Path) -> None:
     commons.chmod(0o555)
     with unprivileged(), pytest.raises(StoreWriteError, match=r"Permission denied; choose"):
         LocalFolder(commons / "new").write("a", b"")
@@ -183,7 +185,7 @@ def test_a_store_in_a_folder_that_may_not_be_written_is_told(commons: Path) -> N
     assert list(commons.iterdir()) == []
 
 
-def test_a_full_disk_is_told_and_leaves_what_was_there(small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(small_disk: Path) -> None:
     folder = LocalFolder(small_disk)
     folder.write("a/b", b"1" * 40_000)
     for name in ("a/b", "a/c", "d"):
@@ -199,7 +201,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(small_disk: Path) -> None
     assert folder.read("a/c") == b"2" * 40_000
 
 
-def test_a_read_only_disk_is_told(small_disk: Path) -> None:
+def test_a_read_only_disk_is_reported(small_disk: Path) -> None:
     folder = LocalFolder(small_disk)
     folder.write("a", b"as it was")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -208,7 +210,7 @@ def test_a_read_only_disk_is_told(small_disk: Path) -> None:
     assert folder.read("a") == b"as it was"
 
 
-def test_a_file_in_pieces_is_there_once_it_is_whole(tmp_path: Path) -> None:
+def test_a_created_file_is_there_once_it_is_whole(tmp_path: Path) -> None:
     files = LocalFolder(tmp_path)
     with files.create("a/b") as file:
         file.write(b"0123")

@@ -16,8 +16,10 @@ from PIL import Image
 from conftest import Pomona, contents, draw_photos
 from pomona.api import open as open_store
 from pomona.api import run as run_pomona
-from pomona.engines.registry import NAMES
-from pomona.errors import ObjectStoreError
+from pomona.engines.registry import ENGINES
+from pomona.errors import ObjectStoreError, StoreBusyError
+from pomona.store.folders.registry import open_folder
+from pomona.store.layout import MANIFEST
 from s3_server import ACCESS_KEY, SECRET_KEY, Place, bucket, s3_server
 
 __all__ = ["bucket", "s3_server"]
@@ -31,7 +33,7 @@ def held(found: dict[str, Any]) -> dict[str, Any]:
     return {name: data for name, data in found.items() if name.partition("/")[0] in FOLDERS}
 
 
-def told(found: dict[str, Any]) -> dict[str, Any]:
+def same_content(found: dict[str, Any]) -> dict[str, Any]:
     """The same without what must differ between sources: fingerprints, and digests of them."""
     same: dict[str, Any] = {}
     for name, data in held(found).items():
@@ -59,7 +61,7 @@ class Story:
         run_pomona(self.source, self.bucket.at("mixed"), **given)
         # By processes of their own: a Java that is there already keeps the environment it had.
         flags = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        for engine in NAMES:
+        for engine in ENGINES:
             place = self.bucket.at(engine)
             Pomona().done("run", address, place, "--engine", engine, "--workers", 2, *flags)
 
@@ -80,7 +82,7 @@ class Story:
         shutil.rmtree(self.folder / "disk/csv")
         (self.folder / "disk/features/part-00001.parquet").unlink()
         os.truncate(self.folder / "disk/metadata/part-00000.parquet", 100)
-        for store in ("mixed", *NAMES):
+        for store in ("mixed", *ENGINES):
             client.delete_object(Bucket=name, Key=f"{store}/features/part-00001.parquet")
             client.delete_object(Bucket=name, Key=f"{store}/csv/errors/part-00000.csv")
             client.put_object(
@@ -95,7 +97,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, bucket: Place) -> Story:
 
 
 @pytest.mark.parametrize("chapter", ["first", "grown_and_damaged", "lost"])
-def test_every_engine_leaves_the_bytes_of_a_disk(story: Story, chapter: str) -> None:
+def test_every_engine_writes_the_same_bytes_as_on_a_disk(story: Story, chapter: str) -> None:
     getattr(story, chapter)()
     disk = contents(story.folder / "disk")
     files = {name: data for name, data in held(disk).items() if data is not None}
@@ -104,7 +106,7 @@ def test_every_engine_leaves_the_bytes_of_a_disk(story: Story, chapter: str) -> 
     assert [name for name in files if files[name] != mixed[name]] == []
     local = story.bucket.contents("local")
     assert held(story.bucket.contents("spark")) == held(local)
-    wanted, found = told(files), told(local)
+    wanted, found = same_content(files), same_content(local)
     assert found.keys() == wanted.keys()
     assert [name for name in wanted if wanted[name] != found[name]] == []
     assert story.bucket.unfinished() == 0
@@ -144,7 +146,7 @@ def test_a_crash_costs_one_image_of_those_that_a_task_takes(bucket: Place, tmp_p
     assert (run["images"], run["retries"]) == (201, 1)
 
 
-def test_odd_keys_are_images_as_all_others(bucket: Place, pomona: Pomona) -> None:
+def test_images_with_odd_keys_are_taken(bucket: Place, pomona: Pomona) -> None:
     data = io.BytesIO()
     Image.new("RGB", (40, 40), "red").save(data, "JPEG")
     names = [
@@ -162,7 +164,7 @@ def test_odd_keys_are_images_as_all_others(bucket: Place, pomona: Pomona) -> Non
     assert "whole" in pomona.done("verify", out, "--source", bucket.at("odd")).stdout
 
 
-def test_what_changes_after_the_scan_is_an_error_row(bucket: Place, tmp_path: Path) -> None:
+def test_an_image_that_changes_after_the_scan_is_an_error(bucket: Place, tmp_path: Path) -> None:
     from pomona.errors import ImageError
     from pomona.images.sources.registry import open_source
 
@@ -181,7 +183,7 @@ def test_what_changes_after_the_scan_is_an_error_row(bucket: Place, tmp_path: Pa
     assert source.fetch(*third) == (tmp_path / "p" / third[0]).read_bytes()
 
 
-@pytest.mark.parametrize("engine", NAMES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_no_credential_is_written_down(
     engine: str, bucket: Place, photos: Path, tmp_path: Path
 ) -> None:
@@ -202,3 +204,14 @@ def test_no_credential_is_written_down(
 def test_a_bucket_must_be_reachable_to_be_opened(bucket: Place) -> None:
     with pytest.raises(ObjectStoreError, match="there is no bucket s3://no-such-bucket"):
         open_store("s3://no-such-bucket/out")
+
+
+def test_a_manifest_replaces_only_what_was_read_of_it(bucket: Place) -> None:
+    mine, other = (open_folder(bucket.at("told")) for _ in range(2))
+    mine.write(MANIFEST, b"1")
+    mine.write(MANIFEST, b"2")
+    assert other.read(MANIFEST) == b"2"
+    mine.write(MANIFEST, b"3")
+    with pytest.raises(StoreBusyError, match="was changed by another command"):
+        other.write(MANIFEST, b"4")
+    assert bucket.contents("told") == {MANIFEST: b"3"}

@@ -64,7 +64,7 @@ def plant(store: Path, holder: Holder, silent_s: float) -> Path:
     return lock
 
 
-def test_a_lock_of_another_machine_ends_when_it_has_long_been_silent(
+def test_a_lock_of_another_machine_without_signs_of_life_runs_out(
     pomona: Pomona, photos: Path, store: Path
 ) -> None:
     lock = plant(store, ELSEWHERE, silent_s=LEASE_S / 2)
@@ -83,7 +83,7 @@ def test_a_lock_of_another_machine_ends_when_it_has_long_been_silent(
     assert find_holder(lock) is None
 
 
-def test_a_lock_of_this_machine_is_free_once_its_process_is_dead(
+def test_the_lock_of_a_dead_process_of_this_machine_is_free(
     pomona: Pomona, photos: Path, store: Path
 ) -> None:
     with Store(store).lock("pomona run"):
@@ -93,7 +93,7 @@ def test_a_lock_of_this_machine_is_free_once_its_process_is_dead(
     assert "run out" not in pomona.done("run", photos, store).stderr
 
 
-def test_a_holder_gives_signs_of_life(store: Path) -> None:
+def test_a_holder_renews_its_lock(store: Path) -> None:
     lock = store / LOCK
     with elsewhere(store, beat_s=0.01):
         os.utime(lock, (1, 1))
@@ -102,7 +102,7 @@ def test_a_holder_gives_signs_of_life(store: Path) -> None:
             pass
 
 
-def test_who_was_silent_for_too_long_writes_nothing_more(store: Path) -> None:
+def test_a_command_that_lost_its_lock_cannot_write(store: Path) -> None:
     with elsewhere(store) as holder:
         assert holder.stdin
         assert holder.stdout
@@ -114,8 +114,8 @@ def test_who_was_silent_for_too_long_writes_nothing_more(store: Path) -> None:
             (store / "written").unlink()
             holder.stdin.write("again\n")
             holder.stdin.flush()
-            told = holder.stdout.readline()
-            assert told.startswith(f"StoreBusyError: {store} was taken over by pomona run here")
+            answer = holder.stdout.readline()
+            assert answer.startswith(f"StoreBusyError: {store} was taken over by pomona run here")
             assert not (store / "written").exists()
             holder.communicate("")
             assert holder.returncode == 0
@@ -168,8 +168,8 @@ def test_only_one_of_many_takes_a_lock(store: Path, tmp_path: Path) -> None:
             assert taker.stdin
             taker.stdin.write("go\n")
             taker.stdin.flush()
-        told = [taker.stdout.readline() for taker in takers if taker.stdout]
-        assert sorted(told) == ["busy\n"] * 3 + ["mine\n"]
+        answers = [taker.stdout.readline() for taker in takers if taker.stdout]
+        assert sorted(answers) == ["busy\n"] * 3 + ["mine\n"]
         for taker in takers:
             taker.communicate("")
 
@@ -190,7 +190,7 @@ except StoreBusyError:
 """
 
 
-def test_a_store_made_by_nobody_in_particular_is_free(store: Path) -> None:
+def test_a_lock_that_names_nobody_is_free(store: Path) -> None:
     lock = store / LOCK
     for garbage in (b"", b"{}", b"[1]", b"\xff", b'"pomona run (process 1 on here)"'):
         lock.write_bytes(garbage)

@@ -1,4 +1,4 @@
-"""The lock of a store in a bucket, and its manifest: conditional writes, by the server's clock."""
+"""The lock of a store in a bucket: conditional writes, by the server's clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conftest import Pomona, wait_for
 from pomona.errors import StoreBusyError
 from pomona.store.folders.registry import open_folder
 from pomona.store.folders.s3 import S3Folder
-from pomona.store.layout import LOCK, MANIFEST
+from pomona.store.layout import LOCK
 from pomona.store.locks import lease
 from pomona.store.locks.lease import LEASE_S, Holder
 from pomona.store.store import Store
@@ -61,7 +61,7 @@ def test_only_one_command_holds_a_store(bucket: Place, photos: Path, pomona: Pom
     pomona.done("run", photos, out, "--quiet")
 
 
-def test_of_many_that_ask_at_once_one_gets_it(bucket: Place) -> None:
+def test_one_of_many_at_once_takes_the_lock(bucket: Place) -> None:
     files, got, start = folder(bucket, "many"), [], threading.Barrier(6)
     over = threading.Event()
 
@@ -87,9 +87,7 @@ def test_of_many_that_ask_at_once_one_gets_it(bucket: Place) -> None:
     assert got.count(None) == 5  # type: ignore[arg-type]
 
 
-def test_a_holder_that_is_silent_for_long_loses_it(
-    bucket: Place, photos: Path, pomona: Pomona
-) -> None:
+def test_a_lock_without_signs_of_life_runs_out(bucket: Place, photos: Path, pomona: Pomona) -> None:
     out, key = bucket.at("stale"), f"stale/{LOCK}"
     put(bucket, key, ELSEWHERE.to_bytes(), age_s=LEASE_S / 2)
     for args in (("run", photos, out), ("verify", out)):
@@ -102,7 +100,7 @@ def test_a_holder_that_is_silent_for_long_loses_it(
     assert bucket.contents("stale")[LOCK] == b""
 
 
-def test_who_lost_it_writes_nothing_more(bucket: Place) -> None:
+def test_a_command_that_lost_its_lock_cannot_write(bucket: Place) -> None:
     files = folder(bucket, "lost")
     with files.lock(LOCK, "pomona run slow") as (mine, _):
         mine.write("before", b"1")
@@ -115,7 +113,7 @@ def test_who_lost_it_writes_nothing_more(bucket: Place) -> None:
     assert bucket.contents("lost") == {"before": b"1", LOCK: ELSEWHERE.to_bytes()}
 
 
-def test_a_process_of_this_machine_that_died_holds_nothing(bucket: Place) -> None:
+def test_the_lock_of_a_dead_process_of_this_machine_is_free(bucket: Place) -> None:
     out = bucket.at("died")
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -130,7 +128,7 @@ def test_a_process_of_this_machine_that_died_holds_nothing(bucket: Place) -> Non
         assert notice is None
 
 
-def test_a_holder_gives_signs_of_life(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_renews_its_lock(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.01)
     with proxy(bucket.server) as before, fresh_connections():
         monkeypatch.setenv("AWS_ENDPOINT_URL", before.endpoint)
@@ -139,14 +137,3 @@ def test_a_holder_gives_signs_of_life(bucket: Place, monkeypatch: pytest.MonkeyP
             wait_for(lambda: before.counts["Methods"].get("PUT", 0) >= 5)
             assert Holder.from_bytes(bucket.contents("beating")[LOCK]) is not None
     assert bucket.contents("beating")[LOCK] == b""
-
-
-def test_a_manifest_is_written_only_as_the_successor_of_what_was_read(bucket: Place) -> None:
-    mine, other = folder(bucket, "told"), folder(bucket, "told")
-    mine.write(MANIFEST, b"1")
-    mine.write(MANIFEST, b"2")
-    assert other.read(MANIFEST) == b"2"
-    mine.write(MANIFEST, b"3")
-    with pytest.raises(StoreBusyError, match="was changed by another command"):
-        other.write(MANIFEST, b"4")
-    assert bucket.contents("told") == {MANIFEST: b"3"}
