@@ -124,15 +124,14 @@ def add(
         typer.Option(
             readable=False,
             metavar="FILE",
-            help="Keras weights file: .h5 as published, .weights.h5 or .keras. (default: Keras "
-            "downloads its own)",
+            help="Weights of Keras: .h5, .weights.h5 or .keras. (default: Keras downloads them)",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     r"""Convert a Keras network, and keep it in the cache.
 
-    Only this command needs pip install "pomona\[keras]".
+    This command alone needs Keras: pip install "pomona\[keras]".
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.keras import catalog as keras_catalog
@@ -179,7 +178,7 @@ def export(
 ) -> None:
     """Write a network into one ONNX file, for machines that do not have it.
 
-    There, `--backbone OUT.onnx` makes the same features, with the same recipe.
+    There, `--backbone OUT.onnx` gives the same features.
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.onnx import exported

@@ -33,7 +33,7 @@ def verify(
 ) -> None:
     """Check that a store is complete and undamaged; nothing is written.
 
-    Says of each fault what it is, where it is, and how to repair it.
+    Each fault is reported with its place and a way to repair it.
     """
     from pomona.maintenance import verify as verifying
 
@@ -70,7 +70,7 @@ def forget(
     ] = False,
     workers: Workers = None,
 ) -> None:
-    """Remove every trace of images from a store: rows, CSV, plan, report and PCA.
+    """Remove every trace of images from a store: tables, CSV files, PCA and report.
 
     Images that are still in the source are added again by the next `pomona run`.
     """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pomona.commands.completion import one_of
 from pomona.commands.options.buckets import BucketOptions
 from pomona.commands.options.engine import EngineOptions
 from pomona.commands.options.places import StoreFolder
@@ -40,7 +41,7 @@ def report(
             "--format",
             metavar="FORMAT",
             help="File format of --figures: png or svg.",
-            autocompletion=lambda: ["png", "svg"],
+            autocompletion=one_of(("png", "svg")),
         ),
     ] = "png",
     thumbnails: Thumbnails = None,

@@ -38,7 +38,7 @@ def run(
 
     Run the same command again to continue after a stop, or to add new and changed images.
     """
-    with start_engine(where, (*TASK_MODULES, network.runtime)) as engine:
+    with start_engine(where, (*TASK_MODULES, *network.worker_modules())) as engine:
         from pomona.pipeline import dry_run as planning
         from pomona.pipeline import run as pipeline
 
@@ -64,11 +64,8 @@ def extract(
     output: OutputOptions,
     thumbnails: Thumbnails = None,
 ) -> None:
-    """Turn images into features (embeddings) only: `pomona run` without the PCA.
-
-    `pomona reduce` does the rest.
-    """
-    with start_engine(where, (*TASK_MODULES, network.runtime)) as engine:
+    """Turn images into features (embeddings), without the PCA; `pomona reduce` adds it."""
+    with start_engine(where, (*TASK_MODULES, *network.worker_modules())) as engine:
         from pomona.pipeline import run as pipeline
 
     access = buckets.access()
@@ -129,14 +126,15 @@ def import_features(
         typer.Argument(
             readable=False,
             metavar="FILE",
-            help="Parquet file, or folder of them, with path, label and one column of lists.",
+            help="Parquet file, or folder of them, with the columns path and label, and one column "
+            "of lists: the features.",
         ),
     ],
     out: Out,
     buckets: BucketOptions,
     output: OutputOptions,
 ) -> None:
-    """Make a store from features that were computed elsewhere, to run `pomona reduce` on."""
+    """Make a store from features that were computed elsewhere; then run `pomona reduce`."""
     from pomona.maintenance import import_features as importing
 
     engine = EngineOptions(workers=1).open()

@@ -21,6 +21,11 @@ from pomona.commands.options.images import IMPLIED_VALUES
 class PomonaCommand(TyperCommand):
     """A command whose help shows no Python types, and whose messages name its flags."""
 
+    def __init__(self, name: str | None, *, help: str | None = None, **attrs: Any) -> None:
+        # Typer keeps the line breaks of a docstring, but for those of its first paragraph.
+        paragraphs = [" ".join(text.split()) for text in (help or "").split("\n\n")]
+        super().__init__(name, help="\n\n".join(paragraphs), **attrs)
+
     def get_params(self, ctx: Any) -> Any:
         return _without_types(super().get_params(ctx))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 MAKE = "Make features"
 LOOK = "Look at results"
-KEEP = "Keep a store right"
+KEEP = "Maintain a store"
 MOVE = "Move images and stores"
 START = "Set up and try out"
 

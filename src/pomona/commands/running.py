@@ -15,8 +15,8 @@ from pomona.commands import exit_status
 from pomona.commands.flags import with_flags
 from pomona.commands.options.engine import EngineOptions
 from pomona.commands.output import OutputOptions, complain
-from pomona.engines.workers import forgo_pandas
 from pomona.errors import UsageError
+from pomona.memory import forgo_pandas
 from pomona.progress import duration
 
 if TYPE_CHECKING:

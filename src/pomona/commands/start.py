@@ -31,7 +31,7 @@ def sample(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw photographs of fruit to try pomona on, in a folder per variety."""
+    """Generate photographs of fruit to try pomona on, one folder per variety."""
     from pomona.samples.sample import draw_sample
 
     output = OutputOptions(quiet=quiet, as_json=as_json)

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from pomona.commands.completion import one_of
 from pomona.s3.address import SSE, Access
 
 
@@ -20,7 +21,8 @@ class ReadBucketOptions:
         list[str] | None,
         typer.Option(
             metavar="REGION",
-            help="Allow a bucket in this AWS region outside the EEA; may be repeated.",
+            help="Allow a bucket in this AWS region outside the European Economic Area; may be "
+            "repeated.",
         ),
     ] = None
     insecure_endpoint: Annotated[
@@ -43,7 +45,7 @@ class BucketOptions(ReadBucketOptions):
         typer.Option(
             metavar="KIND",
             help="Encryption at rest: AES256, aws:kms or none. (default: AES256 on AWS)",
-            autocompletion=lambda: list(SSE),
+            autocompletion=one_of(SSE),
         ),
     ] = Access.sse
     kms_key: Annotated[

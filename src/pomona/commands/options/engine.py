@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from pomona.commands.completion import one_of
+from pomona.engines.registry import DEFAULT, ENGINES, open_engine
 from pomona.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,10 +30,10 @@ class EngineOptions:
         str,
         typer.Option(
             metavar="NAME",
-            help="local: on this machine; spark: on a Spark cluster.",
-            autocompletion=lambda: ["local", "spark"],
+            help=f"What does the work: {' or '.join(ENGINES)}; local is this machine.",
+            autocompletion=one_of(ENGINES),
         ),
-    ] = "local"
+    ] = DEFAULT
     master: Annotated[
         str | None,
         typer.Option(
@@ -50,8 +52,6 @@ class EngineOptions:
 
     def open(self) -> Engine:
         """Returns the engine. Raises UsageError for options that no engine takes."""
-        from pomona.engines.registry import open_engine
-
         conf = {}
         for setting in self.spark_conf or []:
             key, equals, value = setting.partition("=")

@@ -63,15 +63,19 @@ class ImageOptions:
         ),
     ] = ExtractSettings.retry_errors
     sync: Annotated[
-        bool, typer.Option("--sync", help="Drop images that are no longer in the source.")
+        bool,
+        typer.Option(
+            "--sync", help="Remove from the store the images that are no longer in the source."
+        ),
     ] = ExtractSettings.sync
     yes: Annotated[
-        bool, typer.Option("--yes", help="With --sync: drop them even if they are most images.")
+        bool,
+        typer.Option("--yes", help="With --sync: remove them even if they are most of the store."),
     ] = ExtractSettings.yes
     image_timeout: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", help="An image that takes longer to read becomes an error row."
+            metavar="SECONDS", help="Skip an image that takes longer to read; errors/ records it."
         ),
     ] = ExtractSettings.image_timeout
     max_pixels: Annotated[
@@ -80,16 +84,14 @@ class ImageOptions:
             parser=parse_pixels,
             metavar="N",
             show_default=False,
-            help="An image with more pixels, such as 50000000 or 50MP, becomes an error row. "
+            help="Skip an image with more pixels, such as 50000000 or 50MP; errors/ records it. "
             "Decoding takes up to 17 bytes per pixel in each worker: 1.7 GB for 100MP. "
             f"(default: {ExtractSettings.max_pixels // 10**6}MP)",
         ),
     ] = ExtractSettings.max_pixels
     max_error_rate: Annotated[
         float,
-        typer.Option(
-            metavar="SHARE", help="Exit with status 3 when the error rate exceeds this share."
-        ),
+        typer.Option(metavar="SHARE", help="Exit with status 3 when the error rate exceeds SHARE."),
     ] = 0.05
 
     def check_error_rate(self) -> None:

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import typer
+from rich.markup import escape
 
 from pomona.backbones.overrides import LAYOUTS, ModelOverrides
 from pomona.backbones.preprocessing import NAMED
+from pomona.backbones.runtimes.base import Runtime
+from pomona.backbones.runtimes.registry import RUNTIMES, precisions
+from pomona.commands.completion import one_of
 from pomona.pipeline.settings import FITS, ExtractSettings
 
 
@@ -16,6 +20,13 @@ def _backbone_names() -> list[str]:
     from pomona.backbones import registry
 
     return registry.names()
+
+
+def _in_words(runtime: Runtime) -> str:
+    """A runtime's name, and how to install it, as markup."""
+    return runtime.name + (
+        escape(f' (pip install "{runtime.requirement}")') if runtime.extra else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -33,24 +44,25 @@ class NetworkFileOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="FILE.onnx: take the features from this node. (default: the classifier's input)",
+            help="For FILE.onnx: the node that gives the features. (default: the classifier's "
+            "input)",
         ),
     ] = ModelOverrides.layer
     preprocessing: Annotated[
         str | None,
         typer.Option(
             metavar="HOW",
-            help="FILE.onnx: imagenet, tf, caffe, unit, none, or MEANS/DEVIATIONS on a scale of "
-            "0 to 255.",
-            autocompletion=lambda: list(NAMED),
+            help="For FILE.onnx: how it wants pixels: imagenet, tf, caffe, unit, none, or "
+            "MEANS/DEVIATIONS on a scale of 0 to 255.",
+            autocompletion=one_of(NAMED),
         ),
     ] = ModelOverrides.preprocessing
     layout: Annotated[
         str | None,
         typer.Option(
             metavar="ORDER",
-            help="FILE.onnx: nchw or nhwc. (default: from the shape of its input)",
-            autocompletion=lambda: list(LAYOUTS),
+            help="For FILE.onnx: nchw or nhwc. (default: from the shape of its input)",
+            autocompletion=one_of(LAYOUTS),
         ),
     ] = ModelOverrides.layout
     backbone_sha256: Annotated[
@@ -58,7 +70,7 @@ class NetworkFileOptions:
         typer.Option(
             "--backbone-sha256",
             metavar="DIGEST",
-            help="FILE.onnx: refuse a file with another SHA-256.",
+            help="For FILE.onnx: refuse a file with another SHA-256.",
         ),
     ] = ModelOverrides.sha256
 
@@ -90,16 +102,16 @@ class NetworkOptions:
         str,
         typer.Option(
             metavar="HOW",
-            help="stretch: the network sees the whole image; crop: the central square.",
-            autocompletion=lambda: list(FITS),
+            help="stretch: resize the whole image to a square; crop: take the central square.",
+            autocompletion=one_of(FITS),
         ),
     ] = ExtractSettings.fit
     runtime: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help='onnxruntime, or openvino (pip install "pomona\\[openvino]").',
-            autocompletion=lambda: ["onnxruntime", "openvino"],
+            help=f"{' or '.join(map(_in_words, RUNTIMES.values()))}.",
+            autocompletion=one_of(RUNTIMES),
         ),
     ] = ExtractSettings.runtime
     precision: Annotated[
@@ -108,6 +120,11 @@ class NetworkOptions:
             metavar="TYPE",
             help="float32, or bfloat16: faster with openvino on processors that support it, with "
             "nearly the same features.",
-            autocompletion=lambda: ["float32", "bfloat16"],
+            autocompletion=precisions,
         ),
     ] = ExtractSettings.precision
+
+    def worker_modules(self) -> list[str]:
+        """Returns what workers import before their first task, to run the network."""
+        runtime = RUNTIMES.get(self.runtime)  # a wrong name is refused later, with the others
+        return [runtime.implementation] if runtime else []

@@ -16,7 +16,8 @@ Source = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Folder of images or s3://BUCKET/PREFIX, whose subfolders are the labels; or a pack.",
+        help="Folder or s3://BUCKET/PREFIX of images, whose subfolders are the labels, or of a "
+        "pack.",
     ),
 ]
 Out = Annotated[
