@@ -149,6 +149,7 @@ class Here:
     """An engine of the process itself, for tests of what a task says and not of where it runs."""
 
     name: str = "here"
+    runs_here: bool = True
     workers: int = 1
     threads: int = 1
     remote: bool = False

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from benchmarks.ways import serve
 from pomona.backbones import cache, registry
-from pomona.engines.workers import peak_memory_mb
+from pomona.memory import peak_memory_mb
 from pomona.extraction.recipe import make_recipe
 from pomona.images.sources.local import LocalSource
 from pomona.pipeline.context import RunSettings, open_run

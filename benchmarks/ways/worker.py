@@ -19,7 +19,7 @@ from benchmarks.measuring import WORKERS
 from benchmarks.ways import serve
 from benchmarks.ways.bare import OPEN, Run
 from pomona.backbones import cache, registry
-from pomona.engines.workers import forgo_pandas
+from pomona.memory import forgo_pandas
 from pomona.extraction import task as features
 from pomona.extraction.recipe import make_recipe
 from pomona.images.sources.local import LocalSource

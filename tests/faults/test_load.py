@@ -64,7 +64,7 @@ def peak_bytes(stdout: Path, *args: object) -> float:
 TELLING_ITS_PEAK = """
 import atexit, sys
 from pomona.commands.main import main
-from pomona.engines.workers import peak_memory_mb
+from pomona.memory import peak_memory_mb
 
 atexit.register(lambda: print(peak_memory_mb(), file=sys.stderr))
 main()

@@ -1,4 +1,4 @@
-"""Stores as the report's tests want them, and its page as a person sees it."""
+"""Stores for the tests of the report, and its page as a person sees it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from pomona import report
 from pomona.pca.moments import measure, solve
 from pomona.pca.projection import Projection
+from pomona.pipeline.here import map_here
 from pomona.store import schemas
 from pomona.store.layout import PROJECTION
 from pomona.store.recipe import Recipe
@@ -157,6 +159,12 @@ def write_store(
     manifest = {**store.manifest, "totals": totals, "pca": pca, "runs": list(runs)}
     store.write_json("pomona.json", manifest)
     return store, manifest
+
+
+def write_report(store: Store, manifest: dict[str, Any]) -> None:
+    """Writes the report as a command does whose engine is not on this machine."""
+    with map_here() as run_here:
+        report.write(store, manifest, map_here=run_here)
 
 
 def fit(

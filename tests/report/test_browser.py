@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_stores import Row, error, fit, image, needed, run, write_store
+from page_stores import Row, error, fit, image, needed, run, write_report, write_store
 
 from conftest import REAL, Pomona, draw_photos, unpack_fruits
-from pomona import report
 from pomona.store.layout import REPORT
 from pomona.store.store import Store
 
@@ -29,7 +28,7 @@ SECTIONS = [
     "Variance",
     "Map",
     "Data",
-    "Look-alikes and odd ones",
+    "Data quality",
     "Errors",
     "Where the time went",
     "How it was made",
@@ -109,7 +108,7 @@ def make_case(name: str, folder: Path, finished: Path) -> Path:
     else:
         make_hostile(folder / "photos", out)
     store = Store(out)
-    report.write(store, {**store.manifest, "thumbnails": name != "no thumbnails"})
+    write_report(store, {**store.manifest, "thumbnails": name != "no thumbnails"})
     return out
 
 
@@ -154,7 +153,8 @@ def stores(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Callable
     return store
 
 
-def told(text: str) -> int:
+def number(text: str) -> int:
+    """The digits of a text as a number."""
     return int(re.sub(r"\D", "", text))
 
 
@@ -167,7 +167,7 @@ def tiles(page: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("case", CASES)
-def test_every_page_is_whole_and_sound(
+def test_every_page_is_complete_fits_the_window_and_is_accessible(
     look: Callable[..., Any], stores: Callable[[str], Path], case: str, width: int
 ) -> None:
     out = stores(case)
@@ -177,10 +177,10 @@ def test_every_page_is_whole_and_sound(
         overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert overflow <= 0
         store, shown = Store(out), tiles(page)
-        assert told(shown["Images"]) == store.metadata().num_rows
-        assert told(shown["Errors"]) == store.errors().num_rows
+        assert number(shown["Images"]) == store.metadata().num_rows
+        assert number(shown["Errors"]) == store.errors().num_rows
         labels = set(store.metadata()["label"].to_pylist()) - {None}
-        assert told(shown["Labels"]) == len(labels)
+        assert number(shown["Labels"]) == len(labels)
         projection = store.find_projection()
         assert shown["Components"] == (f"{projection.k:,}" if projection else "none")
         assert page.locator("#map-frame").count() == (1 if projection else 0)
@@ -195,7 +195,7 @@ def serious_flaws(page: Any) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_both_schemes_have_contrast(
+def test_both_colour_schemes_have_enough_contrast(
     look: Callable[..., Any], stores: Callable[[str], Path], width: int
 ) -> None:
     scheme = "dark" if width == 1280 else "light"
@@ -226,7 +226,7 @@ def lonely(found: list[list[Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_under_the_pointer_is_the_image(
+def test_the_pointer_shows_the_image_below_it(
     look: Callable[..., Any], stores: Callable[[str], Path], width: int
 ) -> None:
     with look(stores("finished"), width) as page:
@@ -248,7 +248,7 @@ def test_under_the_pointer_is_the_image(
         assert not tip.is_visible()
 
 
-def test_the_map_can_be_walked_with_the_keyboard(
+def test_the_keyboard_moves_over_the_map(
     look: Callable[..., Any], stores: Callable[[str], Path]
 ) -> None:
     with look(stores("finished")) as page:
@@ -269,7 +269,7 @@ def test_the_map_can_be_walked_with_the_keyboard(
         assert not tip.is_visible()
 
 
-def test_zoomed_in_the_map_can_be_moved(
+def test_a_zoomed_map_can_be_dragged(
     look: Callable[..., Any], stores: Callable[[str], Path]
 ) -> None:
     with look(stores("finished")) as page:
@@ -289,7 +289,9 @@ def test_zoomed_in_the_map_can_be_moved(
         assert after[1] - before[1] == pytest.approx(-20 * before[3] / box["height"])
 
 
-def test_a_label_can_be_lit_up(look: Callable[..., Any], stores: Callable[[str], Path]) -> None:
+def test_a_label_can_be_highlighted(
+    look: Callable[..., Any], stores: Callable[[str], Path]
+) -> None:
     with look(stores("finished")) as page:
         button = page.get_by_role("button", name="Crème brûlée")
         button.click()
@@ -303,7 +305,7 @@ def test_a_label_can_be_lit_up(look: Callable[..., Any], stores: Callable[[str],
         assert page.locator(".has-lit").count() == 0
 
 
-def test_hostile_names_show_as_themselves_and_run_nothing(
+def test_hostile_names_are_shown_and_run_nothing(
     look: Callable[..., Any], stores: Callable[[str], Path]
 ) -> None:
     with look(stores("hostile")) as page:
@@ -336,7 +338,7 @@ def test_without_thumbnails_there_is_no_picture(
         assert not page.locator(".tip img").is_visible()
 
 
-def test_it_needs_no_script_and_can_be_printed(
+def test_the_page_works_without_scripts_and_can_be_printed(
     look: Callable[..., Any], stores: Callable[[str], Path]
 ) -> None:
     with look(stores("finished"), java_script_enabled=False) as page:
@@ -347,12 +349,12 @@ def test_it_needs_no_script_and_can_be_printed(
         assert page.pdf().startswith(b"%PDF")
 
 
-def test_a4_has_room_for_all_columns(look: Callable[..., Any], tmp_path: Path) -> None:
+def test_printed_tables_fit_on_a4(look: Callable[..., Any], tmp_path: Path) -> None:
     command = "pomona run /data/photographs/of/2026 /data/stores/of-2026 --workers 16 --quiet"
     runs = [{**run(1_000_000, command), "engine": "spark", "workers": 128}] * 3
     images = [image(f"{i}", f"label {i % 3}", f"fold {i % 7}") for i in range(42)]
     store, manifest = write_store(tmp_path, images, runs=runs)
-    report.write(store, manifest)
+    write_report(store, manifest)
     with look(tmp_path, width=718) as page:  # A4 without the printer's margins
         page.emulate_media(media="print")
         assert page.locator(".wide").count() == 3
@@ -378,7 +380,7 @@ def test_the_maps_pictures_are_within_its_frame(
             assert max(ends) <= frame[start] + frame[size]
 
 
-def test_open_starts_the_browser(finished: Path, tmp_path: Path) -> None:
+def test_the_open_option_starts_the_browser(finished: Path, tmp_path: Path) -> None:
     store = shutil.copytree(finished, tmp_path / "a store")
     opener, seen = tmp_path / "browser", tmp_path / "seen"
     opener.write_text(f'#!/bin/sh\nprintf %s "$1" > "{seen}"\n')

@@ -25,9 +25,9 @@ def test_figures_are_drawn(
     pomona: Pomona, finished: Path, tmp_path: Path, image_format: str
 ) -> None:
     folder = tmp_path / "slides" / "figures"
-    told = pomona.done("report", finished, "--figures", folder, "--format", image_format, "--json")
+    done = pomona.done("report", finished, "--figures", folder, "--format", image_format, "--json")
     files = [folder / f"{name}.{image_format}" for name in NAMES]
-    assert json.loads(told.stdout)["figures"] == [str(file) for file in files]
+    assert json.loads(done.stdout)["figures"] == [str(file) for file in files]
     for file in files:
         if image_format == "svg":
             assert "</svg>" in file.read_text()
@@ -37,7 +37,7 @@ def test_figures_are_drawn(
             assert drawn.std() > 5
 
 
-def test_what_there_is_not_is_not_drawn(tmp_path: Path) -> None:
+def test_a_figure_without_data_is_not_drawn(tmp_path: Path) -> None:
     store, manifest = write_store(tmp_path / "out", [image("a", "$x$ {y} 😀")], runs=[run(1)])
     assert [file.stem for file in draw(store, manifest, tmp_path, "png")] == ["labels", "times"]
     many = [image(str(i), f"label {i}") for i in range(60)]
@@ -48,16 +48,16 @@ def test_what_there_is_not_is_not_drawn(tmp_path: Path) -> None:
     assert [file.stem for file in draw(store, manifest, tmp_path, "svg")] == NAMES[:3]
 
 
-def test_of_an_empty_store_nothing_is_drawn(tmp_path: Path) -> None:
+def test_an_empty_store_has_no_figures(tmp_path: Path) -> None:
     write_store(tmp_path / "out")
     # No folder for its cache: of that matplotlib speaks when it is imported.
     pomona = Pomona(env={"MPLCONFIGDIR": os.devnull + "/none"})
-    told = pomona.done("report", tmp_path / "out", "--figures", tmp_path / "figures", "--json")
-    assert json.loads(told.stdout)["figures"] == []
-    assert told.stderr == ""
+    done = pomona.done("report", tmp_path / "out", "--figures", tmp_path / "figures", "--json")
+    assert json.loads(done.stdout)["figures"] == []
+    assert done.stderr == ""
 
 
-def test_any_label_is_named_and_leaves_room_and_nothing_is_said(
+def test_unusual_labels_are_drawn_without_warnings_and_leave_room_for_the_dots(
     pomona: Pomona, tmp_path: Path
 ) -> None:
     names = ["_underscore", "long " * 100, "😀 \n two lines", "_" * 60]
@@ -65,10 +65,10 @@ def test_any_label_is_named_and_leaves_room_and_nothing_is_said(
     points = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
     write_store(tmp_path / "out", rows, projection=fit(("components", 3)), projected=points)
     for image_format in ("png", "svg"):
-        told = pomona.done(
+        done = pomona.done(
             "report", tmp_path / "out", "--figures", tmp_path, "--format", image_format
         )
-        assert told.stderr == ""
+        assert done.stderr == ""
     said = re.findall("<!-- (.*?) -->", (tmp_path / "map.svg").read_text())
     assert {"_underscore", f"{' '.join(['long'] * 8)}…"} <= set(said), said
     # The dots still have most of the figure's width.
@@ -77,7 +77,7 @@ def test_any_label_is_named_and_leaves_room_and_nothing_is_said(
     assert np.ptp(coloured) > 0.5 * pixels.shape[1]
 
 
-def test_wrong_usage_is_told_in_a_line(pomona: Pomona, finished: Path, tmp_path: Path) -> None:
+def test_wrong_usage_is_reported(pomona: Pomona, finished: Path, tmp_path: Path) -> None:
     refused = pomona("report", finished, "--figures", tmp_path, "--format", "gif")
     assert (refused.status, "choose png or svg" in refused.complaint) == (2, True)
     (tmp_path / "file").touch()
@@ -85,7 +85,7 @@ def test_wrong_usage_is_told_in_a_line(pomona: Pomona, finished: Path, tmp_path:
     assert (refused.status, "cannot write" in refused.complaint) == (1, True)
 
 
-def test_without_matplotlib_the_way_out_is_told(finished: Path, tmp_path: Path) -> None:
+def test_without_matplotlib_the_message_names_the_extra(finished: Path, tmp_path: Path) -> None:
     script = (
         "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.figure'] = None; "
         f"sys.argv[1:] = ['report', {str(finished)!r}, '--figures', {str(tmp_path)!r}]; "

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from pomona.report.neighbours import NEAREST, compare, copies, find_nearest, repeated
+from pomona.report.copies import find_copies, find_repeated
+from pomona.report.neighbours import NEAREST, compare, find_nearest
 from pomona.report.projected import Projected
 from pomona.store import schemas
 
@@ -44,7 +45,7 @@ def test_the_nearest_are_those_of_scikit_learn(n: int, count: int) -> None:
     assert (found.rows == rows).mean() > 0.999  # but for ties in the last bit
 
 
-def test_one_row_has_no_neighbour_and_zeros_are_like_nothing() -> None:
+def test_a_single_row_has_no_neighbour_and_a_row_of_zeros_has_cosine_0() -> None:
     assert find_nearest(np.ones((1, 3), np.float32)).rows.shape == (1, 0)
     found = find_nearest(np.array([[0, 0], [1, 0], [1, 0]], np.float32), 1)
     np.testing.assert_array_equal(found.cosines[:, 0], [0, 1, 1])
@@ -52,18 +53,18 @@ def test_one_row_has_no_neighbour_and_zeros_are_like_nothing() -> None:
     assert compare(Projected(images(rows), np.ones((2, 3), np.float32), 2)) is None
 
 
-def test_an_image_among_those_of_another_label_is_odd() -> None:
+def test_an_image_near_those_of_another_label_is_a_possible_mislabel() -> None:
     rows, array = clusters()
     rows[3] = ("wrong.jpg", "b", "Training", "sha 3")
     found = compare(Projected(images(rows), array, 40))
     assert found is not None
-    assert found["odd"][0]["path"] == "wrong.jpg"
-    assert found["odd"][0]["near"] == [("a", NEAREST)]
-    assert found["odd_count"] >= len(found["odd"])
-    assert found["judged"] == 40
+    assert found.mislabels.shown[0].image.path == "wrong.jpg"
+    assert found.mislabels.shown[0].near == [("a", NEAREST)]
+    assert found.mislabels.images >= len(found.mislabels.shown)
+    assert found.mislabels.judged == 40
 
 
-def test_neighbours_without_a_label_are_not_of_another() -> None:
+def test_a_neighbour_without_a_label_does_not_count_as_another_label() -> None:
     rows, array = clusters()
     labelled = {3, *range(30, 40)}
     some = [
@@ -71,20 +72,21 @@ def test_neighbours_without_a_label_are_not_of_another() -> None:
     ]
     found = compare(Projected(images(some), array, 40))
     assert found is not None
-    assert (found["judged"], found["odd_count"], found["odd"]) == (11, 0, [])
+    mislabels = found.mislabels
+    assert (mislabels.judged, mislabels.images, mislabels.shown) == (11, 0, [])
 
 
-def test_labels_of_few_images_and_images_without_one_are_not_judged() -> None:
+def test_images_of_small_labels_and_without_label_are_not_judged() -> None:
     rows, array = clusters()
     few = [(path, "a" if i < 20 else None, None, sha) for i, (path, *_, sha) in enumerate(rows)]
     few[:5] = [(path, "few", None, sha) for path, *_, sha in few[:5]]
     found = compare(Projected(images(few), array, 40))
     assert found is not None
-    assert found["judged"] == 15
-    assert {image["label"] for image in found["odd"]} <= {"a"}
+    assert found.mislabels.judged == 15
+    assert {suspect.image.label for suspect in found.mislabels.shown} <= {"a"}
 
 
-def test_near_duplicates_are_pairs_and_tell_of_labels_and_splits() -> None:
+def test_near_duplicates_are_paired_and_counted_across_labels_and_splits() -> None:
     rows, array = clusters()
     array[30] = array[20] * 1.5  # the same direction
     array[31], array[5] = array[21] + 0.001, array[6] + 0.001
@@ -92,32 +94,33 @@ def test_near_duplicates_are_pairs_and_tell_of_labels_and_splits() -> None:
     rows[5] = ("other.jpg", "c", "Training", "sha 5")
     found = compare(Projected(images(rows), array, 40))
     assert found is not None
-    assert (found["alike"], found["alike_labels"], found["alike_splits"]) == (6, 2, 2)
-    pairs = [{image["path"] for image in pair["images"]} for pair in found["pairs"]]
+    near = found.near_duplicates
+    assert (near.images, near.other_label, near.other_split) == (6, 2, 2)
+    pairs = [{image.path for image in pair.images} for pair in near.pairs]
     assert pairs[0] == {"20.jpg", "test.jpg"}
     assert pairs[1:] == [{"21.jpg", "31.jpg"}]  # those of two labels are told once, below
-    [pair] = found["label_pairs"]
-    assert [image["path"] for image in pair["images"]] == ["other.jpg", "6.jpg"]
+    [pair] = near.label_pairs
+    assert [image.path for image in pair.images] == ["other.jpg", "6.jpg"]
 
 
-def test_copies_are_counted_apart_and_not_as_near_duplicates() -> None:
+def test_exact_copies_do_not_count_as_near_duplicates() -> None:
     rows, array = clusters()
     array[[8, 9]] = array[7]
     rows[8], rows[9] = ("8.jpg", "a", "Test", "sha 7"), ("9.jpg", "b", "Training", "sha 7")
     table = images(rows)
     found = compare(Projected(table, array, 40))
     assert found is not None
-    assert (found["compared"], found["alike"]) == (38, 0)
+    assert (found.compared, found.near_duplicates.images) == (38, 0)
     metadata = pa.table(
         {name: table[name] if name in COLUMNS else pa.nulls(40) for name in schemas.METADATA.names}
     ).cast(schemas.METADATA)
-    told = copies(metadata, repeated(metadata["sha256"]))
-    assert (told["images"], told["contents"]) == (3, 1)
-    assert (told["label_contents"], told["split_contents"]) == (1, 1)
-    [content] = told["shown"]
-    assert [image["path"] for image in content["images"]] == ["7.jpg", "8.jpg", "9.jpg"]
+    copies = find_copies(metadata, find_repeated(metadata["sha256"]))
+    assert (copies.images, copies.contents) == (3, 1)
+    assert (copies.label_contents, copies.split_contents) == (1, 1)
+    [content] = copies.shown
+    assert [image.path for image in content.images] == ["7.jpg", "8.jpg", "9.jpg"]
     alone = metadata.slice(10)
-    assert len(repeated(alone["sha256"])) == 0
-    assert copies(alone, repeated(alone["sha256"]))["contents"] == 0
+    assert len(find_repeated(alone["sha256"])) == 0
+    assert find_copies(alone, find_repeated(alone["sha256"])).contents == 0
     # Of the same beginning, but not the same.
-    assert copies(alone, pc.utf8_slice_codeunits(alone["sha256"], 0, 16))["contents"] == 0
+    assert find_copies(alone, pc.utf8_slice_codeunits(alone["sha256"], 0, 16)).contents == 0

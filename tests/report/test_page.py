@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from page_stores import Page, error, fit, image, needed, run, write_store
+from page_stores import Page, error, fit, image, needed, run, write_report, write_store
 
-from pomona import report
 from pomona.backbones import registry
 from pomona.extraction.error_rows import drop_errors, find_errors
 from pomona.pca.moments import measure, solve
 from pomona.report import page as pages
-from pomona.report.judgement import percent
-from pomona.report.page import numbers
-from pomona.report.variance import SHARES
+from pomona.report.formatting import percent
+from pomona.report.page import gather
+from pomona.report.sections.variance import SHARES
 from pomona.store import schemas
 from pomona.store.layout import PLAN, REPORT
 from pomona.store.recipe import Recipe
@@ -35,7 +34,7 @@ MakeStore = Callable[..., tuple[Store, dict[str, Any]]]
 
 
 def render(store: Store, manifest: dict[str, Any]) -> str:
-    return pages.render(numbers(store, manifest))
+    return pages.render(gather(store, manifest))
 
 
 @pytest.fixture
@@ -48,9 +47,9 @@ def test_a_real_store(finished: Path) -> None:
     html = store.files.read(REPORT).decode()
     page = Page(html)
     manifest = store.manifest
-    assert "Every image gave features. Each of the 4 labels has 10 images." in page.text
+    assert "Every image has features. Each of the 4 labels has 10 images." in page.text
     k, held = manifest["pca"]["components"], percent(manifest["pca"]["variance_explained"])
-    assert f"Components {k} hold {held.replace(NBSP, ' ')} of the variance" in page.text
+    assert f"Components {k} explain {held.replace(NBSP, ' ')} of the variance" in page.text
     assert page.table("Label") == [
         ["Apple Red 1", "", "8", "2", "10"],
         ["Crème brûlée", "", "8", "2", "10"],
@@ -68,14 +67,14 @@ def test_a_real_store(finished: Path) -> None:
     sizes = page.table("Width × height (pixels)")
     assert {name for name, _ in sizes} == {"40 × 48", "48 × 48", "56 × 48"}
     assert sum(int(n) for _, n in sizes) == 40
-    report.write(store, manifest)
+    write_report(store, manifest)
     again = Page(store.files.read(REPORT).decode())
     # Only now is it known how long the page took.
     assert again.table("Stage")[-1][0] == "write this page"
     assert again.tables[:6] == page.tables[:6]
 
 
-def test_a_package_that_lacks_fails_only_where_ci_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_fails_only_where_ci_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(ModuleNotFoundError):
         needed("no_such_package_at_all")
@@ -109,16 +108,16 @@ def test_counts_per_label_and_split(make_store: MakeStore) -> None:
     assert headings == ["Label", "Images", "Training", "Test", "(no split)", "Total"]
     bars = [attrs for tag, attrs in page.tags if tag == "i"]
     assert [bar["class"] for bar in bars] == ["c0", "c1", "c0", "c1", "c2", "c1"]
-    assert "The 3 labels' counts range from 2 to 1,207." in page.text
+    assert "The 3 labels have between 2 and 1,207 images each." in page.text
 
 
-def test_many_splits_are_cut_to_some_and_the_others(make_store: MakeStore) -> None:
+def test_of_many_splits_the_rarest_share_a_column(make_store: MakeStore) -> None:
     images = [image(f"{i}", "one", f"fold {i % 9}") for i in range(90)]
     (row,) = Page(render(*make_store(images))).table("Label")
     assert row == ["one", "", "10", "10", "10", "10", "10", "40", "90"]
 
 
-def test_no_splits_need_no_columns(make_store: MakeStore) -> None:
+def test_without_splits_there_are_no_split_columns(make_store: MakeStore) -> None:
     page = Page(render(*make_store([image("a", "one"), image("b", "one")])))
     assert page.table("Label") == [["one", "", "2"]]
     assert "The only label has 2 images." in page.text
@@ -145,19 +144,19 @@ def test_components_needed_are_those_of_numpy(
     page = Page(render(store, manifest))
     cumulative = np.cumsum(projection.variances) / projection.variances.sum()
     needed = [str(int(np.argmax(cumulative >= share)) + 1) for share in SHARES]
-    assert page.table("To hold") == [["components needed", *needed]]
+    assert page.table("To explain") == [["components needed", *needed]]
     component = page.table("Component")
     assert len(component) == projection.k
     assert component[-1] == [str(projection.k), *component[-1][1:]]
     assert component[-1][2] == f"{100 * cumulative[projection.k - 1]:.2f}\xa0%"
-    variance = numbers(store, manifest)["variance"]
-    curve = dict(variance["curve"])
+    variance = gather(store, manifest).sections["variance"]
+    curve = dict(variance.curve)
     assert curve[projection.k] == pytest.approx(projection.variance_explained)
     assert list(curve) == sorted(curve)
-    assert variance["last"] == max(projection.k, int(needed[-1]))
+    assert variance.last == max(projection.k, int(needed[-1]))
 
 
-def test_the_chart_is_drawn_within_its_frame(make_store: MakeStore) -> None:
+def test_the_variance_chart_stays_within_its_frame(make_store: MakeStore) -> None:
     store, manifest = make_store([image(f"{i}") for i in range(60)], projection=fit())
     page = Page(render(store, manifest))
     (svg,) = [attrs for tag, attrs in page.tags if tag == "svg"]
@@ -178,55 +177,55 @@ def test_the_chart_is_drawn_within_its_frame(make_store: MakeStore) -> None:
 
 def test_two_images_have_one_component(make_store: MakeStore) -> None:
     page = Page(render(*make_store([image("a"), image("b")], projection=fit(n=2))))
-    assert page.table("To hold") == [["components needed", "1", "1", "1", "1"]]
-    assert "Components 1 holds 100.0 % of the variance" in page.text
-    assert "the 1 kept component holds 100.0 % of the variance" in page.text
+    assert page.table("To explain") == [["components needed", "1", "1", "1", "1"]]
+    assert "Components 1 explains 100.0 % of the variance" in page.text
+    assert "the 1 kept component explains 100.0 % of the variance" in page.text
     assert "No image has a label." in page.text
 
 
 def test_images_that_are_all_the_same_have_no_variance(make_store: MakeStore) -> None:
     projection = solve(measure(np.ones((3, 5), np.float32)), ("variance", 0.9))
     page = Page(render(*make_store([image("a"), image("b"), image("c")], projection=projection)))
-    assert "there is no variance to hold" in page.text
-    assert not page.table("To hold")
+    assert "there is no variance to explain" in page.text
+    assert not page.table("To explain")
 
 
-def test_a_store_of_nothing(make_store: MakeStore) -> None:
+def test_an_empty_store(make_store: MakeStore) -> None:
     page = Page(render(*make_store()))
     assert "The store holds no images." in page.text
-    assert "No run has ended yet." in page.text
+    assert "No run has finished yet." in page.text
     assert "Last run" not in page.text
 
 
 def test_one_image_has_no_components(make_store: MakeStore) -> None:
     page = Page(render(*make_store([image("a", "one")], runs=[run(1)])))
-    assert "a PCA needs the features of two images at least, the store holds 1." in page.text
+    assert "a PCA needs the features of at least two images, the store holds 1." in page.text
     assert "The only label has 1 image." in page.text
 
 
-def test_features_that_are_only_extracted_say_how_to_go_on(make_store: MakeStore) -> None:
+def test_features_that_are_not_reduced_name_the_command(make_store: MakeStore) -> None:
     store, manifest = make_store([image("a"), image("b")])
-    assert f"pomona reduce {store.files} does it" in Page(render(store, manifest)).text
+    assert f"run pomona reduce {store.files}." in Page(render(store, manifest)).text
 
 
-def test_a_run_that_was_stopped_is_told(make_store: MakeStore) -> None:
+def test_a_stopped_run_is_reported(make_store: MakeStore) -> None:
     store, manifest = make_store([image("a"), image("b")])
     manifest["totals"] = dict.fromkeys(manifest["totals"], 0)
     assert "A run of this store was stopped" in Page(render(store, manifest)).text
 
 
-def test_errors_that_a_stopped_run_was_to_read_again_are_missing(make_store: MakeStore) -> None:
+def test_errors_that_a_stopped_run_was_retrying_count_as_missing(make_store: MakeStore) -> None:
     images = [image(f"{i}", "one") for i in range(12)]
     store, manifest = make_store(images, [error("3"), error("7")])
     plan = store.plan()
     drop_errors(store, plan, find_errors(store, plan, plan, "all"))
     page = Page(render(store, manifest))
-    assert "A run of this store was stopped, 2 of 12 images are missing: give its" in page.text
-    assert "Every image gave features" not in page.text
+    assert "A run of this store was stopped, 2 of 12 images are missing: give the same" in page.text
+    assert "Every image has features" not in page.text
     assert "Images12 10 with features" in page.text
 
 
-def test_a_run_that_was_killed_before_its_first_part_has_planned_images(
+def test_a_run_killed_before_its_first_part_shows_the_planned_images(
     make_store: MakeStore,
 ) -> None:
     store, manifest = make_store()
@@ -238,13 +237,13 @@ def test_a_run_that_was_killed_before_its_first_part_has_planned_images(
     assert [row[-1] for row in page.table("Label")] == ["100"] * 4
 
 
-def test_components_fitted_on_other_images_are_told(make_store: MakeStore) -> None:
+def test_a_fit_on_fewer_images_is_reported(make_store: MakeStore) -> None:
     images = [image(f"{i}") for i in range(1070)]
     page = Page(render(*make_store(images, projection=fit())))
     assert "fitted on 60 images, the store holds features of 1,070 now." in page.text
 
 
-def test_errors_by_reason_with_what_to_do(make_store: MakeStore) -> None:
+def test_errors_are_grouped_by_reason_with_advice(make_store: MakeStore) -> None:
     kinds = ["empty"] * 2 + ["truncated"] * 150 + ["not_found"]
     unread = {"width": None, "height": None, "format": None}
     images = [image(f"{i}.jpg", "one", **unread) for i in range(len(kinds))]
@@ -254,7 +253,7 @@ def test_errors_by_reason_with_what_to_do(make_store: MakeStore) -> None:
         for i, kind in enumerate(kinds)
     ]
     page = Page(render(*make_store(images, errors)))
-    assert "153 of 2,153 images gave no features, which is many: see Errors below." in page.text
+    assert "153 of 2,153 images failed, a high error rate: see Errors below." in page.text
     heads = [
         "150 images: truncated (decode)",
         "2 images: empty (decode)",
@@ -274,13 +273,13 @@ def test_errors_by_reason_with_what_to_do(make_store: MakeStore) -> None:
     assert page.table("Format") == [["JPEG", "2,000"], ["not known", "153"]]
 
 
-def test_only_errors(make_store: MakeStore) -> None:
+def test_a_store_of_errors_alone(make_store: MakeStore) -> None:
     page = Page(render(*make_store([image("a"), image("b")], [error("a"), error("b")])))
-    assert "No image gave features: see Errors below." in page.text
+    assert "No image has features: see Errors below." in page.text
     assert "the store holds 0." in page.text
 
 
-def test_sizes_beyond_ten_are_others(make_store: MakeStore) -> None:
+def test_dimensions_beyond_ten_are_counted_as_others(make_store: MakeStore) -> None:
     images = [image(f"{i}", width=i % 14 + 1) for i in range(28 + 3)]
     rows = Page(render(*make_store(images))).table("Width × height (pixels)")
     assert rows[:3] == [["1 × 100", "3"], ["2 × 100", "3"], ["3 × 100", "3"]]
@@ -290,7 +289,7 @@ def test_sizes_beyond_ten_are_others(make_store: MakeStore) -> None:
     assert rows[-1] == ["1 other", "1"]
 
 
-def test_what_comes_from_outside_is_text(make_store: MakeStore) -> None:
+def test_labels_paths_and_details_are_escaped(make_store: MakeStore) -> None:
     path = rf"{NASTY}/bell\x07 \\.jpg"
     images = [image(path, NASTY, NASTY, format=NASTY), image("b", "x", "train")]
     recipe = Recipe(NASTY, None, None, None, 5, fit=NASTY)
@@ -312,7 +311,7 @@ def test_what_comes_from_outside_is_text(make_store: MakeStore) -> None:
     assert page.text.count(NASTY) >= 10
 
 
-def test_the_page_asks_for_nothing(finished: Path) -> None:
+def test_the_page_loads_nothing(finished: Path) -> None:
     html = Store(finished).files.read(REPORT).decode()
     page = Page(html)
     assert {"link", "iframe", "object"}.isdisjoint(tag for tag, _ in page.tags)
@@ -343,7 +342,7 @@ def test_imported_features_have_no_weights(make_store: MakeStore) -> None:
     assert page.table("Format") == [["not known", "2"]]
 
 
-def test_runs_newest_first_and_the_command_to_repeat(make_store: MakeStore) -> None:
+def test_runs_are_listed_newest_first_with_the_command_to_repeat(make_store: MakeStore) -> None:
     runs = [run(3, "pomona run a out"), run(9, "pomona run b out"), run(0, "pomona reduce out")]
     page = Page(render(*make_store([image("a")], runs=runs)))
     assert [row[1] for row in page.table("Started (UTC)")] == [
@@ -368,7 +367,7 @@ def test_runs_newest_first_and_the_command_to_repeat(make_store: MakeStore) -> N
     assert "51.4/s Backbone" in page.text
 
 
-def test_of_many_runs_the_last_are_shown(make_store: MakeStore) -> None:
+def test_only_the_last_runs_are_shown(make_store: MakeStore) -> None:
     page = Page(render(*make_store([image("a")], runs=[run()] * 25)))
     assert len(page.table("Started (UTC)")) == 20
     assert "5 earlier runs: see pomona.json." in page.text

@@ -9,7 +9,9 @@ from pomona.report import projected
 from pomona.store.store import Store
 
 
-def test_a_sample_has_the_rows_of_its_images(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_keeps_each_image_with_its_own_row(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = Store(store)
     projection, metadata = opened.projection, opened.metadata()
     every = projected.load(opened, projection, metadata)

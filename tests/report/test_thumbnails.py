@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_stores import fit, image, write_store
+from page_stores import fit, image, write_report, write_store
 from PIL import Image
 
 import pomona as api
 from conftest import Pomona, draw_photos
+from pomona.engines.base import Engine
 from pomona.engines.local import LocalEngine
 from pomona.images.sources.local import LocalSource
-from pomona.report import thumbnails, write
-from pomona.report.thumbnails import SIDE, provide
+from pomona.pipeline.here import map_here
+from pomona.report import thumbnails
+from pomona.report.thumbnails import SIDE
 from pomona.store.layout import REPORT, THUMBNAILS
 from pomona.store.recipe import Recipe
 from pomona.store.store import Store
@@ -39,9 +41,24 @@ def wanted(source: Path) -> dict[str, str]:
     }
 
 
-def test_pictures_are_of_the_images(source: Path, tmp_path: Path) -> None:
+def provide(
+    store: Store,
+    source: Path,
+    recipe: Recipe,
+    paths: dict[str, str],
+    limit_s: float,
+    engine: Engine | None = None,
+) -> dict[str, bytes]:
+    """The store's thumbnails, drawn by the engine or by a worker of its own."""
+    with map_here(engine) as run_here:
+        return thumbnails.provide(
+            store, str(source), recipe, paths, limit_s=limit_s, map_here=run_here
+        )
+
+
+def test_thumbnails_look_like_their_images(source: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "out")
-    made = provide(store, str(source), RECIPE, wanted(source), 60)
+    made = provide(store, source, RECIPE, wanted(source), 60)
     assert made.keys() == wanted(source).keys()
     for path, data in made.items():
         assert len(data) < 4_000
@@ -52,7 +69,7 @@ def test_pictures_are_of_the_images(source: Path, tmp_path: Path) -> None:
         assert np.abs(difference).mean() < 8
 
 
-def test_an_image_beyond_the_usual_limit_that_the_store_took_in_has_a_picture(
+def test_an_image_above_the_usual_pixel_limit_has_a_thumbnail(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "source").mkdir()
@@ -66,11 +83,11 @@ def test_an_image_beyond_the_usual_limit_that_the_store_took_in_has_a_picture(
         projected=np.eye(2, dtype=np.float32),
         source=str(tmp_path / "source"),
     )
-    write(store, manifest)
+    write_report(store, manifest)
     assert store.read_table(THUMBNAILS)["path"].to_pylist() == ["large.tif"]
 
 
-def test_a_crop_is_seen_as_the_network_sees_it(tmp_path: Path) -> None:
+def test_a_thumbnail_is_cropped_as_for_the_network(tmp_path: Path) -> None:
     """Red sides, blue in the middle: of a wide image the central square is taken."""
     pixels = np.zeros((40, 120, 3), np.uint8)
     pixels[:, :, 0] = 255
@@ -79,41 +96,43 @@ def test_a_crop_is_seen_as_the_network_sees_it(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "source" / "wide.png")
     recipe = Recipe("efficientnet_lite0", None, None, 224, 1280, "crop", 0.875)
     paths = wanted(tmp_path / "source")
-    made = provide(Store(tmp_path / "out"), str(tmp_path / "source"), recipe, paths, 60)
+    made = provide(Store(tmp_path / "out"), tmp_path / "source", recipe, paths, 60)
     colours = np.asarray(Image.open(io.BytesIO(made["wide.png"])).convert("RGB"), int)
     assert (colours[:, :, 2] > 200).all()
     assert (colours[:, :, 0] < 60).all()
 
 
-def test_kept_pictures_need_no_source_and_others_go(source: Path, tmp_path: Path) -> None:
+def test_stored_thumbnails_need_no_source_and_unwanted_ones_are_removed(
+    source: Path, tmp_path: Path
+) -> None:
     store, paths = Store(tmp_path / "out"), wanted(source)
-    made = provide(store, str(source), RECIPE, paths, 60)
+    made = provide(store, source, RECIPE, paths, 60)
     shutil.rmtree(source)
     some = dict(list(paths.items())[:3])
-    assert provide(store, str(source), RECIPE, some, 60) == {path: made[path] for path in some}
+    assert provide(store, source, RECIPE, some, 60) == {path: made[path] for path in some}
     kept = store.read_table(THUMBNAILS)
     assert kept["path"].to_pylist() == sorted(some)
-    assert provide(store, str(source), RECIPE, {}, 60) == {}
+    assert provide(store, source, RECIPE, {}, 60) == {}
     assert not store.files.exists(THUMBNAILS)
 
 
-def test_a_file_that_changed_or_is_no_image_gives_no_picture(source: Path, tmp_path: Path) -> None:
+def test_a_changed_or_broken_file_has_no_thumbnail(source: Path, tmp_path: Path) -> None:
     (source / "broken.jpg").write_bytes(b"no image")
     paths = wanted(source)
     first, second, *rest = (path for path in paths if path != "broken.jpg")
     (source / first).write_bytes((source / second).read_bytes())
-    made = provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60)
+    made = provide(Store(tmp_path / "out"), source, RECIPE, paths, 60)
     assert made.keys() == {second, *rest}
 
 
-def test_a_source_that_cannot_be_opened_costs_the_pictures(source: Path, tmp_path: Path) -> None:
+def test_a_source_that_cannot_be_opened_gives_no_thumbnails(source: Path, tmp_path: Path) -> None:
     paths = wanted(source)
     (source / "pomona-pack.json").write_text("{}")
-    assert provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60) == {}
+    assert provide(Store(tmp_path / "out"), source, RECIPE, paths, 60) == {}
 
 
 @pytest.mark.parametrize("fault", [b"crash", b"hang"])
-def test_a_codec_that_fails_costs_one_picture(
+def test_a_codec_that_crashes_or_hangs_costs_one_thumbnail(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: bytes
 ) -> None:
     marked = source / "Training" / "Pear" / "a fault.jpg"
@@ -122,7 +141,7 @@ def test_a_codec_that_fails_costs_one_picture(
     monkeypatch.setenv("PYTHONPATH", python_path)
     monkeypatch.setattr(thumbnails, "TIMEOUT_S", 2.0)
     paths = wanted(source)
-    made = provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60)
+    made = provide(Store(tmp_path / "out"), source, RECIPE, paths, 60)
     assert paths.keys() - made.keys() == {"Training/Pear/a fault.jpg"}
 
 
@@ -135,36 +154,38 @@ class Stalling(LocalSource):
         return super().fetch(path, expected)
 
 
-def test_an_image_that_does_not_come_costs_its_own_picture(
+def test_an_image_that_does_not_arrive_costs_its_own_thumbnail(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(thumbnails, "open_source", lambda where, access: Stalling(where, ahead=4))
     shutil.copy(next(source.rglob("*.jpg")), source / "zz stalls.jpg")
     paths = wanted(source)
-    made = provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 3)
+    made = provide(Store(tmp_path / "out"), source, RECIPE, paths, 3)
     assert paths.keys() - made.keys() == {"zz stalls.jpg"}
 
 
-def test_a_worker_that_is_killed_costs_no_picture(source: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_no_thumbnail(source: Path, tmp_path: Path) -> None:
     paths = wanted(source)
     with LocalEngine(1) as engine:
         engine.start([])
         engine._pool[0].process.kill()
-        made = provide(Store(tmp_path / "out"), str(source), RECIPE, paths, 60, engine=engine)
+        made = provide(Store(tmp_path / "out"), source, RECIPE, paths, 60, engine)
     assert made.keys() == paths.keys()
     assert engine.facts["retries"] == 1
 
 
-def test_no_time_and_damage_cost_pictures_alone(source: Path, tmp_path: Path) -> None:
+def test_no_time_gives_no_thumbnails_and_a_damaged_table_is_made_again(
+    source: Path, tmp_path: Path
+) -> None:
     store, paths = Store(tmp_path / "out"), wanted(source)
-    assert provide(store, str(source), RECIPE, paths, -1) == {}
-    assert len(provide(store, str(source), RECIPE, paths, 60)) == 8
+    assert provide(store, source, RECIPE, paths, -1) == {}
+    assert len(provide(store, source, RECIPE, paths, 60)) == 8
     store.files.write(THUMBNAILS, b"PAR1 damaged PAR1")
-    assert len(provide(store, str(source), RECIPE, paths, 60)) == 8
+    assert len(provide(store, source, RECIPE, paths, 60)) == 8
     assert store.read_table(THUMBNAILS).num_rows == 8
 
 
-def test_without_thumbnails_none_are_kept_until_asked_for(
+def test_no_thumbnails_removes_them_until_they_are_requested(
     pomona: Pomona, photos: Path, store: Path
 ) -> None:
     kept = store / THUMBNAILS
@@ -182,14 +203,14 @@ def test_without_thumbnails_none_are_kept_until_asked_for(
     assert runs[-1]["command"].endswith("--thumbnails")
 
 
-def test_python_can_leave_them_out(photos: Path, tmp_path: Path) -> None:
+def test_the_python_api_can_leave_thumbnails_out(photos: Path, tmp_path: Path) -> None:
     store = api.run(photos, tmp_path / "out", limit=4, thumbnails=False, progress=False)
     assert store.manifest["thumbnails"] is False
     assert store.manifest["runs"][0]["command"].endswith("limit=4, thumbnails=False)")
     assert not store.files.exists(THUMBNAILS)
 
 
-def test_what_the_source_lacks_is_told(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
+def test_the_page_counts_missing_pictures(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
     source = shutil.copytree(photos, tmp_path / "source")
     out = tmp_path / "out"
     pomona.done("run", source, out, "--no-thumbnails", "--quiet")

@@ -50,6 +50,7 @@ class Engine(Protocol):
     """
 
     name: str
+    runs_here: bool
     max_payload_bytes: int | None
 
     @property

@@ -26,6 +26,7 @@ class LocalEngine:
 
     workers: int
     name: str = "local"
+    runs_here: bool = True
     threads: int = 1
     remote: bool = False
     max_payload_bytes: int | None = None

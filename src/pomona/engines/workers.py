@@ -15,11 +15,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from pomona.errors import EngineError
-from pomona.import_guard import block_import
+from pomona.memory import forgo_pandas, peak_memory_mb
 
 BOOTSTRAP = (
     "import sys; modules = sys.argv[2].split(); sys.path[:] = sys.argv[3:]; "
@@ -120,37 +119,6 @@ def ending(status: int) -> str:
     if status < 0:
         return f"killed by signal {-status} ({signal.strsignal(-status)})"
     return f"exit status {status}"
-
-
-def peak_memory_mb() -> float:
-    """The most memory that this process has had resident, in MB (10⁶ bytes)."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        # Not getrusage's: that one starts with what the parent had when it made this process.
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
-    except OSError:
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def release_memory() -> None:
-    """Gives back to the system what this process has freed, which its allocator keeps for later."""
-    import pyarrow as pa
-
-    pa.default_memory_pool().release_unused()
-
-
-def forgo_pandas() -> None:
-    """Spares this process half a second: pyarrow's first array imports pandas, if it is there.
-
-    For pomona's own processes only: pyarrow takes no pandas data for arrays from then on.
-    """
-    import pyarrow as pa
-
-    with block_import("pandas"):
-        pa.array([])
 
 
 def main(descriptor: int, modules: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 from typing import TypeVar
 
 from pomona.engines.base import Engine, Failure, Task
-from pomona.engines.workers import release_memory
 from pomona.errors import EngineError, PomonaError, StoreError
+from pomona.memory import release_memory
 from pomona.progress import Progress
 from pomona.s3.address import Access
 from pomona.stopwatch import Stopwatch

@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from pomona import __version__, report
-from pomona.engines.workers import peak_memory_mb
+from pomona.memory import peak_memory_mb
 from pomona.pipeline.context import RunContext
+from pomona.pipeline.here import map_here
 from pomona.store.layout import MANIFEST, REPORT
 from pomona.store.plan import label_count
 from pomona.store.recipe import Recipe
@@ -128,7 +129,8 @@ def finish(
         so_far_s = time.perf_counter() - settings.began
         with context.watch.timed("report"):
             pictures_s = max(PICTURES_S, PICTURES_SHARE * so_far_s)
-            report.write(store, manifest, pictures_s, context.engine)
+            with map_here(context.engine) as run_here:
+                report.write(store, manifest, map_here=run_here, pictures_s=pictures_s)
         manifest["runs"][-1] = entry()
         store.write_json(MANIFEST, manifest)
     return _summary(context, manifest, extracted)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pomona.engines.workers import release_memory
+from pomona.memory import release_memory
 from pomona.pca.moments import Moments, measure, merge
 from pomona.store.folders.base import Folder
 from pomona.store.layout import part_name

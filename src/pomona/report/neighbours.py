@@ -1,4 +1,4 @@
-"""Neighbours: which images are alike, which stand among those of another label, which stand alone.
+"""Neighbours: near-duplicates, possible mislabels and outliers, from each image's nearest others.
 
 Images are compared by the cosine of the angle between them on the kept components. These are
 centred, so that what all images share does not make all of them alike, and not whitened: the
@@ -7,10 +7,9 @@ last components are mostly noise, which whitening would weigh like the first.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,29 +17,138 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
-from pomona.report.projected import Projected
+from pomona.report.projected import ImageRef, Projected
 
 NEAREST = 5
-# Photographs that were saved again as JPEG of quality 90 come to 0.97 in the median (docs say how).
-ALIKE = 0.98
+# Photographs that were saved again as JPEG of quality 90 have a median of 0.97 (docs say how).
+NEAR_DUPLICATE = 0.98
 BLOCK_BYTES = 4 * 2**20
 PAIRS_SHOWN, PAIRS_PER_LABEL = 6, 2
-ODD_SHOWN, ODD_PER_LABEL = 12, 3
-LONELY_SHOWN = 6
-COPIES_SHOWN = 50
-COPIES_PATHS = 10
+MISLABELS_SHOWN, MISLABELS_PER_LABEL = 12, 3
+OUTLIERS_SHOWN = 6
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The m nearest others of n rows, the nearest first: int64[n, m] and their cosines."""
+    """The nearest others of each row, the nearest first.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray
+        int64[n, m]: their rows.
+    cosines : numpy.ndarray
+        float32[n, m]: how similar they are, −1 to 1.
+    """
 
     rows: npt.NDArray[np.int64]
     cosines: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two images and their cosine."""
+
+    images: tuple[ImageRef, ImageRef]
+    cosine: float
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Images that have another one that is almost the same to the network.
+
+    Attributes
+    ----------
+    threshold : float
+        The cosine from which on two images are near-duplicates.
+    images : int
+        How many images have one.
+    other_label, other_split : int
+        For how many of them it has another label, or is in another split.
+    label_pairs, pairs : list of Pair
+        Some of different labels, and of the others, the most similar first.
+    """
+
+    threshold: float
+    images: int
+    other_label: int
+    other_split: int
+    label_pairs: list[Pair]
+    pairs: list[Pair]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An image that may be mislabelled. near: the labels of its nearest others, with counts."""
+
+    image: ImageRef
+    near: list[tuple[str | None, int]]
+
+
+@dataclass(frozen=True)
+class Mislabels:
+    """Images most of whose nearest others have another label.
+
+    Attributes
+    ----------
+    nearest : int
+        How many others are looked at.
+    judged : int
+        How many images could be judged.
+    images : int
+        How many of them may be mislabelled.
+    shown : list of Suspect
+        Some of these, those with most others of another label first.
+    """
+
+    nearest: int
+    judged: int
+    images: int
+    shown: list[Suspect]
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """An image that is unlike all others. cosine: that to the nearest of them."""
+
+    image: ImageRef
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the nearest others of the images say of them.
+
+    Attributes
+    ----------
+    compared : int
+        How many different images were compared.
+    is_sample : bool
+        Whether the store has more of them.
+    near_duplicates : NearDuplicates
+        Images that are almost the same.
+    mislabels : Mislabels
+        Images that may have a wrong label.
+    outliers : list of Outlier
+        Those least like any other, the least first.
+    """
+
+    compared: int
+    is_sample: bool
+    near_duplicates: NearDuplicates
+    mislabels: Mislabels
+    outliers: list[Outlier]
+
+
 def find_nearest(array: npt.NDArray[np.float32], count: int = NEAREST) -> Nearest:
-    """Compares each row of float32[n, k] with each other, some rows at a time, on one thread."""
+    """Compares each row with each other one, in blocks, on one thread.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        float32[n, k].
+    count : int
+        How many others are wanted of each row. There are m = min(count, n − 1).
+    """
     n, m = len(array), max(0, min(count, len(array) - 1))
     lengths = np.linalg.norm(array, axis=1, keepdims=True)
     unit = np.divide(array, lengths, out=np.zeros_like(array), where=lengths > 0)
@@ -54,7 +162,7 @@ def find_nearest(array: npt.NDArray[np.float32], count: int = NEAREST) -> Neares
             own = np.arange(len(block))
             block[own, own + start] = -np.inf
             for place in range(m):
-                # A few times the largest is faster than sorting.
+                # Taking the largest a few times is faster than sorting.
                 best = block.argmax(axis=1)
                 rows[start : start + size, place] = best
                 cosines[start : start + size, place] = block[own, best]
@@ -62,36 +170,33 @@ def find_nearest(array: npt.NDArray[np.float32], count: int = NEAREST) -> Neares
     return Nearest(rows, np.clip(cosines, -1, 1))
 
 
-def compare(projected: Projected) -> dict[str, Any] | None:
-    """What the nearest of each image say; None for fewer than 2 different images.
+def compare(projected: Projected) -> Comparison | None:
+    """Compares images on the components.
 
-    Of images with the same bytes one is compared, `copies` tells of the others.
+    Parameters
+    ----------
+    projected : Projected
+        The images. Of those with the same bytes the first one is compared.
+
+    Returns
+    -------
+    Comparison or None
+        None: there are fewer than 2 different images.
     """
-    distinct = projected.contents()
+    distinct = projected.distinct()
     if len(distinct) < 2:
         return None
     own = Projected(projected.images.take(pa.array(distinct)), projected.array[distinct], 0)
     nearest = find_nearest(own.array)
     labels, splits = (_codes(own.images[name]) for name in ("label", "split"))
-    first = nearest.rows[:, 0]
-    is_alike = nearest.cosines[:, 0] >= ALIKE
-    other_label = is_alike & (labels != labels[first]) & (labels >= 0) & (labels[first] >= 0)
-    other_split = is_alike & (splits != splits[first]) & (splits >= 0) & (splits[first] >= 0)
-    return {
-        "compared": len(own),
-        "is_sample": projected.is_sample,
-        "threshold": ALIKE,
-        "alike": int(is_alike.sum()),
-        "alike_labels": int(other_label.sum()),
-        "alike_splits": int(other_split.sum()),
-        "pairs": list(_pairs(own, nearest, np.flatnonzero(is_alike & ~other_label))),
-        "label_pairs": list(_pairs(own, nearest, np.flatnonzero(other_label))),
-        **_odd(own, nearest, labels),
-        "lonely": [
-            {**own.image(row), "cosine": float(nearest.cosines[row, 0])}
-            for row in np.argsort(nearest.cosines[:, 0], kind="stable")[:LONELY_SHOWN]
-        ],
-    }
+    least_similar = np.argsort(nearest.cosines[:, 0], kind="stable")[:OUTLIERS_SHOWN]
+    return Comparison(
+        compared=len(own),
+        is_sample=projected.is_sample,
+        near_duplicates=_near_duplicates(own, nearest, labels, splits),
+        mislabels=_mislabels(own, nearest, labels),
+        outliers=[Outlier(own.image(row), float(nearest.cosines[row, 0])) for row in least_similar],
+    )
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
@@ -101,83 +206,62 @@ def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return codes
 
 
-def _pairs(
-    own: Projected, nearest: Nearest, rows: npt.NDArray[np.int64]
-) -> Iterator[dict[str, Any]]:
-    """The most alike of these rows with their nearest: no image twice, few of the same labels."""
+def _near_duplicates(
+    own: Projected,
+    nearest: Nearest,
+    labels: npt.NDArray[np.int64],
+    splits: npt.NDArray[np.int64],
+) -> NearDuplicates:
+    first = nearest.rows[:, 0]
+    is_near = nearest.cosines[:, 0] >= NEAR_DUPLICATE
+    other_label = is_near & (labels != labels[first]) & (labels >= 0) & (labels[first] >= 0)
+    other_split = is_near & (splits != splits[first]) & (splits >= 0) & (splits[first] >= 0)
+    return NearDuplicates(
+        threshold=NEAR_DUPLICATE,
+        images=int(is_near.sum()),
+        other_label=int(other_label.sum()),
+        other_split=int(other_split.sum()),
+        label_pairs=list(_pairs(own, nearest, np.flatnonzero(other_label))),
+        pairs=list(_pairs(own, nearest, np.flatnonzero(is_near & ~other_label))),
+    )
+
+
+def _pairs(own: Projected, nearest: Nearest, rows: npt.NDArray[np.int64]) -> Iterator[Pair]:
+    """The most similar of these rows with their nearest: no image twice, few of the same labels."""
     seen: set[int] = set()
-    told: Counter[frozenset[str]] = Counter()
+    per_labels: Counter[frozenset[str | None]] = Counter()
     for row in rows[np.argsort(-nearest.cosines[rows, 0], kind="stable")].tolist():
         other = int(nearest.rows[row, 0])
         if len(seen) == 2 * PAIRS_SHOWN:
             return
         if {row, other} & seen:
             continue
-        images = [own.image(min(row, other)), own.image(max(row, other))]
-        labels = frozenset(image["label"] for image in images) - {None}
-        if not labels or told[labels] < PAIRS_PER_LABEL:
-            told[labels] += 1
+        images = own.image(min(row, other)), own.image(max(row, other))
+        labels = frozenset(image.label for image in images) - {None}
+        if not labels or per_labels[labels] < PAIRS_PER_LABEL:
+            per_labels[labels] += 1
             seen |= {row, other}
-            yield {"images": images, "cosine": float(nearest.cosines[row, 0])}
+            yield Pair(images, float(nearest.cosines[row, 0]))
 
 
-def _odd(own: Projected, nearest: Nearest, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Images most of whose neighbours have another label, those with the nearest such first.
+def _mislabels(own: Projected, nearest: Nearest, labels: npt.NDArray[np.int64]) -> Mislabels:
+    """Judges the images of labels with more than `NEAREST`: those of others have none of their own.
 
-    A neighbour without a label is none of another.
-    A label of no more than `NEAREST` images is not judged: its images cannot be among their own.
+    A neighbour without a label does not count as one of another label.
     """
     sizes = np.bincount(labels[labels >= 0], minlength=1)
     judged = (labels >= 0) & (sizes[labels] > NEAREST)
     near = labels[nearest.rows]
     others = ((near != labels[:, None]) & (near >= 0)).sum(axis=1)
-    odd = np.flatnonzero(judged & (2 * others > NEAREST))
-    order = odd[np.lexsort((-nearest.cosines[odd, 0], -others[odd]))]
-    shown: list[dict[str, Any]] = []
-    told: Counter[int] = Counter()
+    suspects = np.flatnonzero(judged & (2 * others > NEAREST))
+    order = suspects[np.lexsort((-nearest.cosines[suspects, 0], -others[suspects]))]
+    shown: list[Suspect] = []
+    per_label: Counter[int] = Counter()
     for row in order.tolist():
-        if len(shown) == ODD_SHOWN:
+        if len(shown) == MISLABELS_SHOWN:
             break
-        told[int(labels[row])] += 1
-        if told[int(labels[row])] <= ODD_PER_LABEL:
+        per_label[int(labels[row])] += 1
+        if per_label[int(labels[row])] <= MISLABELS_PER_LABEL:
             names = own.images["label"].take(pa.array(nearest.rows[row])).to_pylist()
-            shown.append({**own.image(row), "near": Counter(names).most_common()})
-    return {"judged": int(judged.sum()), "odd_count": len(odd), "odd": shown, "nearest": NEAREST}
-
-
-def repeated(digests: pa.ChunkedArray) -> pa.Array:
-    """The beginnings of SHA-256 that occur more than once; whole they take thrice the memory."""
-    counts = pc.value_counts(pc.drop_null(_beginnings(digests)))
-    return counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-
-
-def _beginnings(digests: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.utf8_slice_codeunits(digests, 0, 16)
-
-
-def copies(images: pa.Table, beginnings: pa.Array) -> dict[str, Any]:
-    """Images with the same bytes, in all the store: those under different labels come first.
-
-    beginnings: what `repeated` says of these images.
-    """
-    rows = images.filter(pc.is_in(_beginnings(images["sha256"]), beginnings))
-    groups: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for image in rows.select(["path", "label", "split", "sha256"]).to_pylist():
-        groups[image["sha256"]].append(image)
-    same = [group for group in groups.values() if len(group) > 1]
-    contents = sorted(same, key=lambda group: -_different(group, "label"))
-    return {
-        "images": sum(map(len, contents)),
-        "contents": len(contents),
-        "label_contents": sum(_different(group, "label") > 1 for group in contents),
-        "split_contents": sum(_different(group, "split") > 1 for group in contents),
-        "shown": [
-            {"images": group[:COPIES_PATHS], "count": len(group)}
-            for group in contents[:COPIES_SHOWN]
-        ],
-    }
-
-
-def _different(group: list[dict[str, Any]], name: str) -> int:
-    """How many different values these images have of a column, null left out."""
-    return len({image[name] for image in group} - {None})
+            shown.append(Suspect(own.image(row), Counter(names).most_common()))
+    return Mislabels(NEAREST, int(judged.sum()), len(suspects), shown)

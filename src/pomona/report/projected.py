@@ -1,9 +1,8 @@
-"""Projected: the images that the page compares, on the kept components."""
+"""Projected: the images that the report compares, on the kept components."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +21,27 @@ MOST_NUMBERS = 50_000_000
 
 
 @dataclass(frozen=True)
-class Projected:
-    """Rows of pca/, all or a fair sample.
+class ImageRef:
+    """An image as the report names it. sha256: of its file, None where it was not read."""
 
-    images: path, label, split, sha256; array: float32[n, k]; total: how many the store holds.
+    path: str
+    label: str | None
+    split: str | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Projected:
+    """Images on the kept components, all of a store or a sample.
+
+    Attributes
+    ----------
+    images : pyarrow.Table
+        path, label, split and sha256 of n images.
+    array : numpy.ndarray
+        float32[n, k]: their coordinates.
+    total : int
+        How many images the store has on these components.
     """
 
     images: pa.Table
@@ -37,15 +53,16 @@ class Projected:
 
     @property
     def is_sample(self) -> bool:
+        """Whether the store has more of them."""
         return len(self) < self.total
 
-    def image(self, row: int) -> dict[str, Any]:
-        """path, label, split and sha256 of a row."""
+    def image(self, row: int) -> ImageRef:
+        """The image of a row."""
         [image] = self.images.slice(row, 1).to_pylist()
-        return image  # type: ignore[no-any-return]
+        return ImageRef(**image)
 
-    def contents(self) -> npt.NDArray[np.int64]:
-        """int64[m]: the first row of each content; rows whose content is not known stand alone."""
+    def distinct(self) -> npt.NDArray[np.int64]:
+        """int64[m]: the first row of each file content. A row of unknown content is its own."""
         seen: set[str] = set()
         rows = []
         for row, digest in enumerate(self.images["sha256"].to_pylist()):
@@ -56,9 +73,23 @@ class Projected:
 
 
 def load(store: Store, projection: Projection, metadata: pa.Table) -> Projected:
-    """The store's rows of this projection; of more than can be compared, a sample over the labels.
+    """Loads the rows of a projection, or a sample of them that is spread evenly over the labels.
 
-    The sample is the same whenever the store is.
+    The sample depends on the store's images alone.
+
+    Parameters
+    ----------
+    store : Store
+        The store to read.
+    projection : Projection
+        Its PCA: rows of another one are left out.
+    metadata : pyarrow.Table
+        path and sha256 of the store's images.
+
+    Raises
+    ------
+    StoreError
+        If a part cannot be read.
     """
     columns = [field.name for field in IDENTITY]
     names = store.part_names("pca")

@@ -1,7 +1,7 @@
-"""Thumbnails: the images that the page shows, as the network saw them, made small.
+"""Thumbnails: the images that the report shows, as the network sees them, made small.
 
-They are kept in the store, so that the page can be written again without the source. An image is
-read in a process beside this one: a codec's crash costs a picture and nothing else.
+They are kept in the store, so that the report can be written again without the source. An image
+is decoded in a worker process: a codec that crashes costs a picture and nothing else.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import contextlib
 import hashlib
 import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +21,6 @@ import pyarrow as pa
 # The plugin saves; without it here, Pillow would import all that it has.
 from PIL import Image, WebPImagePlugin  # noqa: F401
 
-from pomona.engines.base import Engine, Failure
-from pomona.engines.local import LocalEngine
 from pomona.errors import ImageError, PomonaError, StoreError
 from pomona.images.limits import MAX_PIXELS
 from pomona.images.prefetch import ImageRequest, Prefetcher
@@ -38,8 +37,7 @@ QUALITY = 70
 TIMEOUT_S = 10.0
 # So many are taken from a pack with few requests.
 TOGETHER = 256
-# A worker draws so many at a time, of so many bytes where they are sent to it: to ask for a picture
-# takes as long as to draw it.
+# What a worker draws at a time: to send it a picture alone takes as long as to draw it.
 BATCH, BATCH_BYTES = 16, 2**22
 SCHEMA = pa.schema(
     [
@@ -48,16 +46,67 @@ SCHEMA = pa.schema(
         pa.field("image", pa.binary(), nullable=False),
     ]
 )
-# An image's path, its SHA-256, and its bytes where they are here already.
-Given = tuple[str, str, bytes | None]
+# An image's path, its SHA-256, and its bytes where the driver has fetched them.
+ImageFile = tuple[str, str, bytes | None]
+
+Item = TypeVar("Item")
+Payload = TypeVar("Payload")
+Result = TypeVar("Result")
+
+
+class MapHere(Protocol):
+    """Runs a task in worker processes on this machine, where the source can be read."""
+
+    def __call__(
+        self,
+        task: Callable[[Item, Payload, int], Result],
+        items: Iterable[Item],
+        payload: Payload,
+        /,
+    ) -> Iterator[Result]:
+        """Runs a task for each item.
+
+        Parameters
+        ----------
+        task : callable
+            A function of a module: `task(item, payload, attempt)`. attempt is 1 at first, and one
+            more after each worker that died of the item.
+        items : iterable
+            What the task is called with.
+        payload : object
+            What each call gets besides.
+
+        Yields
+        ------
+        object
+            The results as they complete. An item that killed every worker it was given to has
+            none.
+
+        Raises
+        ------
+        Exception
+            What a task raised.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class ThumbnailTask:
-    """Where the images are, what the network's square is, and how much time there is.
+    """How thumbnails are drawn.
 
-    timeout_s: for an image; deadline: for what is to be read, by `time.monotonic`, one clock for
-    all processes of a machine.
+    Attributes
+    ----------
+    source : Source
+        Where the images are.
+    input_size, fit, crop_fraction
+        The square that the network sees: its side in pixels, and how an image is fitted to it.
+    max_pixels, side : int
+        The largest image that is decoded, and the side that a JPEG is decoded for.
+    timeout_s : float
+        How long an image may take.
+    deadline : float
+        When no further image is read, by `time.monotonic`: one clock for all processes of a
+        machine.
     """
 
     source: Source
@@ -75,21 +124,42 @@ def provide(
     source: str,
     recipe: Recipe,
     wanted: Mapping[str, str],
+    *,
     limit_s: float,
+    map_here: MapHere,
     most_pixels: int = 0,
-    engine: Engine | None = None,
 ) -> dict[str, bytes]:
-    """WebP files by path, those kept and, as long as `limit_s` lasts, those made now.
+    """Reads thumbnails from the store, and makes those that it does not have.
 
-    wanted: path → SHA-256 of the file, the most important first; no other stays in the store. A
-    path is missing where its file is away, changed, or cannot be read any more. most_pixels: of
-    the largest image that the store took in, which may be more than the usual limit; engine: as
-    `report.write` takes it.
+    Those that are not wanted are removed from the store.
+
+    Parameters
+    ----------
+    store : Store
+        The store, open for writing.
+    source : str
+        Where the images are.
+    recipe : Recipe
+        How the network sees them.
+    wanted : mapping of str to str
+        The SHA-256 of each image's file by its path, the most important first.
+    limit_s : float
+        How many seconds it may take to make thumbnails.
+    map_here : MapHere
+        Runs the task. Called only if thumbnails are missing.
+    most_pixels : int
+        Width times height of the largest image of the store, which may be above the usual limit.
+
+    Returns
+    -------
+    dict
+        WebP files by path, without those whose file is away, has changed or cannot be decoded, and
+        those for which there was no time.
     """
     deadline = time.monotonic() + limit_s
-    found = dict(_kept(store, wanted))
-    kept = len(found)
-    missing = [item for item in wanted.items() if item[0] not in found]
+    images = dict(_kept(store, wanted))
+    kept = len(images)
+    missing = [item for item in wanted.items() if item[0] not in images]
     if missing and recipe.input_size is not None:
         with contextlib.suppress(PomonaError):  # a source that is away costs the pictures
             drawing = ThumbnailTask(
@@ -99,21 +169,18 @@ def provide(
                 recipe.crop_fraction,
                 max(MAX_PIXELS, most_pixels),
                 recipe.side,
-                # One that hangs does so twice, and leaves time for the others.
+                # An image that hangs does so twice, and leaves time for the others.
                 min(TIMEOUT_S, limit_s / 3),
                 deadline,
             )
-            with contextlib.ExitStack() as stack:
-                if not isinstance(engine, LocalEngine):
-                    engine = stack.enter_context(LocalEngine(1))
-                found.update(_make(missing, drawing, engine))
-    if not found:
+            images.update(_make(missing, drawing, map_here))
+    if not images:
         store.files.delete(THUMBNAILS)
-    elif len(found) > kept or _rows(store) != kept:
-        paths = sorted(found)
-        columns = [paths, [wanted[path] for path in paths], [found[path] for path in paths]]
+    elif len(images) > kept or _rows(store) != kept:
+        paths = sorted(images)
+        columns = [paths, [wanted[path] for path in paths], [images[path] for path in paths]]
         store.write_table(THUMBNAILS, pa.table(columns, schema=SCHEMA))
-    return found
+    return images
 
 
 def _kept(store: Store, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
@@ -131,22 +198,18 @@ def _rows(store: Store) -> int:
 
 
 def _make(
-    items: list[tuple[str, str]], drawing: ThumbnailTask, engine: LocalEngine
+    items: list[tuple[str, str]], drawing: ThumbnailTask, map_here: MapHere
 ) -> Iterator[tuple[str, bytes]]:
-    """Pictures of (path, SHA-256), those that are wanted most first."""
+    """Thumbnails of (path, SHA-256), the most important first."""
     for first in range(0, len(items), TOGETHER):
         some = sorted(items[first : first + TOGETHER])  # as they lie in a pack
         drawing.source.expect(path for path, _ in some)
-        batches = _batches(_given(some, drawing))
-        for _, result in engine.map(draw, batches, drawing):
-            if not isinstance(result, Failure):
-                yield from result.items()
-            elif result.error:
-                raise result.error
+        for thumbnails in map_here(draw, _batches(_files(some, drawing)), drawing):
+            yield from thumbnails.items()
 
 
-def _given(items: list[tuple[str, str]], drawing: ThumbnailTask) -> Iterator[Given]:
-    """What is drawn as long as there is time; with its bytes where they come from afar."""
+def _files(items: list[tuple[str, str]], drawing: ThumbnailTask) -> Iterator[ImageFile]:
+    """The files to draw, as long as there is time, with their bytes where they come from afar."""
     source = drawing.source
     wanted = (ImageRequest(path, None, 0) for path, _ in items)
     with contextlib.ExitStack() as stack:
@@ -166,9 +229,9 @@ def _given(items: list[tuple[str, str]], drawing: ThumbnailTask) -> Iterator[Giv
             yield path, sha256, data
 
 
-def _batches(given: Iterator[Given]) -> Iterator[list[Given]]:
-    batch: list[Given] = []
-    for item in given:
+def _batches(files: Iterator[ImageFile]) -> Iterator[list[ImageFile]]:
+    batch: list[ImageFile] = []
+    for item in files:
         batch.append(item)
         if len(batch) == BATCH or sum(len(data or b"") for *_, data in batch) > BATCH_BYTES:
             yield batch
@@ -177,10 +240,22 @@ def _batches(given: Iterator[Given]) -> Iterator[list[Given]]:
         yield batch
 
 
-def draw(batch: list[Given], drawing: ThumbnailTask, attempt: int = 1) -> dict[str, bytes]:
-    """The thumbnails of files by path, without those of another SHA-256 or not decoded in time.
+def draw(batch: list[ImageFile], drawing: ThumbnailTask, attempt: int = 1) -> dict[str, bytes]:
+    """Draws thumbnails: the task that runs in a worker.
 
-    Where a worker died of them, they are read carefully.
+    Parameters
+    ----------
+    batch : list of (str, str, bytes or None)
+        The path, the SHA-256 and, if they are here already, the bytes of each file.
+    drawing : ThumbnailTask
+        How they are drawn.
+    attempt : int
+        From the second on, images are read carefully: a worker has died of them.
+
+    Returns
+    -------
+    dict
+        WebP files by path, without those that have another SHA-256 or could not be decoded in time.
     """
     reader = Reader(drawing.source, drawing.timeout_s, drawing.max_pixels, drawing.side)
     with reader if attempt == 1 else CarefulReader(reader) as images:
@@ -188,7 +263,7 @@ def draw(batch: list[Given], drawing: ThumbnailTask, attempt: int = 1) -> dict[s
     return {path: image for path, image in drawn.items() if image is not None}
 
 
-def _draw(images: ReadsImages, item: Given, drawing: ThumbnailTask) -> bytes | None:
+def _draw(images: ReadsImages, item: ImageFile, drawing: ThumbnailTask) -> bytes | None:
     path, sha256, data = item
     if data is None and time.monotonic() > drawing.deadline:
         return None
@@ -209,5 +284,5 @@ def _draw(images: ReadsImages, item: Given, drawing: ThumbnailTask) -> bytes | N
 
 
 def to_base64(images: Mapping[str, bytes]) -> dict[str, str]:
-    """For `data:image/webp;base64,` addresses."""
+    """Encodes images by path, for `data:image/webp;base64,` addresses."""
     return {path: base64.b64encode(image).decode() for path, image in images.items()}

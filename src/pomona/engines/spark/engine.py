@@ -67,6 +67,7 @@ class SparkEngine:
     """
 
     name = "spark"
+    runs_here = False
     # An array of the JVM holds no more; nor does a file of ONNX.
     max_payload_bytes: int | None = 2**31 - 1
     peak_memory_mb = 0.0

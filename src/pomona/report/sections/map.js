@@ -1,5 +1,5 @@
 "use strict";
-// The map: look at an image under the pointer or by the arrow keys, zoom, move, light up a label.
+// The map: look at an image under the pointer or by the arrow keys, zoom, move, highlight a label.
 (() => {
   const { labels, points } = JSON.parse(document.getElementById("map-data").textContent);
   const frame = document.getElementById("map-frame");
@@ -56,7 +56,7 @@
     tip.style.top = `${above > 4 ? above : top + 14}px`;
   };
 
-  const look = (next) => {
+  const setView = (next) => {
     const width = Math.min(full[2], Math.max(full[2] / DEEPEST, next[2]));
     const height = (width / full[2]) * full[3];
     const x = Math.min(full[2] - width, Math.max(0, next[0]));
@@ -75,9 +75,9 @@
   const zoom = (factor, x = 0.5, y = 0.5) => {
     const width = Math.min(full[2], Math.max(full[2] / DEEPEST, view[2] / factor));
     const height = (width / full[2]) * full[3];
-    look([view[0] + x * (view[2] - width), view[1] + y * (view[3] - height), width, height]);
+    setView([view[0] + x * (view[2] - width), view[1] + y * (view[3] - height), width, height]);
   };
-  const reset = () => look([...full]);
+  const reset = () => setView([...full]);
 
   const place = (event) => {
     const box = frame.getBoundingClientRect();
@@ -109,9 +109,9 @@
     show(next);
     const [left, top] = onScreen(points[next]);
     if (left < 0 || top < 0 || left > frame.clientWidth || top > frame.clientHeight)
-      look([points[next][0] - view[2] / 2, points[next][1] - view[3] / 2, view[2], view[3]]);
+      setView([points[next][0] - view[2] / 2, points[next][1] - view[3] / 2, view[2], view[3]]);
   };
-  const light = (number) => {
+  const highlight = (number) => {
     lit = lit === number ? -1 : number;
     frame.classList.toggle("has-lit", lit >= 0);
     groups.forEach((group, index) => group.classList.toggle("lit", index === lit));
@@ -143,7 +143,7 @@
   frame.addEventListener("pointermove", (event) => {
     if (!drag) return show(under(event));
     const [left, top] = place(event);
-    look([
+    setView([
       drag.view[0] - ((left - drag.at[0]) / frame.clientWidth) * view[2],
       drag.view[1] - ((top - drag.at[1]) / frame.clientHeight) * view[3],
       view[2], view[3],
@@ -171,13 +171,13 @@
     button.setAttribute("aria-label", name);
     button.addEventListener("click", act);
   }
-  make("span", "soft", tools).textContent = "Choose a label below to light it up.";
+  make("span", "soft", tools).textContent = "Choose a label below to highlight it.";
   const buttons = [...document.querySelectorAll(".legend li")].map((item) => {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...item.childNodes);
     button.setAttribute("aria-pressed", "false");
-    button.addEventListener("click", () => light(Number(item.dataset.label)));
+    button.addEventListener("click", () => highlight(Number(item.dataset.label)));
     item.append(button);
     return button;
   });
