@@ -32,8 +32,8 @@ import pomona
 from benchmarks import keras_model
 from benchmarks.measuring import find_photos
 from pomona.backbones import cache, registry
+from pomona.backbones.network import Network
 from pomona.backbones.overrides import ModelOverrides
-from pomona.backbones.runtime import Network
 from pomona.engines.base import usable_cores
 
 SIDE = keras_model.SIDE

@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.measuring import WORKERS, Setting, children
 from pomona.backbones import cache, registry
-from pomona.backbones.runtime import BATCH_SIZES
-from pomona.images.decode import decode, resize
+from pomona.backbones.runtimes.registry import RUNTIMES
+from pomona.images.decode import decode
+from pomona.images.resize import resize
 
 BATCHES = (1, 2, 4, 8, 16)
 
@@ -22,7 +23,8 @@ class Limit:
 
     def __init__(self, setting: Setting, runtime: str = "onnxruntime") -> None:
         self._setting, self._runtime = setting, runtime
-        self.batch = BATCH_SIZES["bfloat16" if runtime == "openvino" else "float32"]
+        precision = "bfloat16" if runtime == "openvino" else "float32"
+        self.batch = RUNTIMES[runtime].batch_sizes[precision]
         self._squares = squares_file(setting)
 
     def speed(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -61,3 +63,43 @@ def test_the_readme_names_every_command() -> None:
     commands: set[str] = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     named = set(re.findall(r"pomona ([a-z-]+)", README.read_text(encoding="utf-8")))
     assert commands - named == set()
+
+
+SOURCE = Path(pomona.__file__).parent
+MOST_LINES, MOST_FUNCTION_LINES = 400, 60
+
+
+def test_modules_and_functions_stay_short() -> None:
+    long = []
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > MOST_LINES:
+            long.append(str(path))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+                if (node.end_lineno or first) - first >= MOST_FUNCTION_LINES:
+                    long.append(f"{path}: {node.name}")
+    assert long == []
+
+
+def imports_of(path: Path, modules: set[str]) -> set[str]:
+    """The modules of pomona that a module names in its imports, at its top or within functions."""
+    named = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+    return named & modules
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Lazy imports count too. An __init__ file is left out: each module of its folder runs it."""
+    paths = {
+        ".".join(["pomona", *path.relative_to(SOURCE).with_suffix("").parts]): path
+        for path in SOURCE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    graph = {name: imports_of(path, set(paths)) for name, path in paths.items()}
+    list(graphlib.TopologicalSorter(graph).static_order())

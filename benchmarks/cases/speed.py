@@ -21,7 +21,7 @@ from benchmarks.measuring import (
     pomona,
     ratio,
 )
-from pomona.backbones import runtime
+from pomona.backbones.runtimes.registry import RUNTIMES
 from pomona.errors import BackboneError
 
 BFLOAT16 = ("--runtime", "openvino", "--precision", "bfloat16")
@@ -72,7 +72,7 @@ def measure(setting: Setting) -> list[Measure]:
 def offers_bfloat16() -> bool:
     """Whether OpenVINO is here, and this processor has bfloat16."""
     try:
-        runtime.check_machine("openvino", "bfloat16")
+        RUNTIMES["openvino"].check_machine("bfloat16")
     except BackboneError:
         return False
     return True

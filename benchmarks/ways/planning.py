@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 
 from benchmarks.ways import serve
 from pomona.backbones import cache, registry
-from pomona.memory import peak_memory_mb
 from pomona.extraction.recipe import make_recipe
 from pomona.images.sources.local import LocalSource
+from pomona.memory import peak_memory_mb
 from pomona.pipeline.context import RunSettings, open_run
 from pomona.pipeline.extract import extract_features
 from pomona.pipeline.prepare import Job
@@ -40,6 +40,7 @@ class Nowhere:
     workers: int = 1
     threads: int = 1
     remote: bool = False
+    runs_here: bool = True
     max_payload_bytes: int | None = None
     peak_memory_mb: float = 0.0
     notice: str | None = None

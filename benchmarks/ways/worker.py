@@ -19,10 +19,11 @@ from benchmarks.measuring import WORKERS
 from benchmarks.ways import serve
 from benchmarks.ways.bare import OPEN, Run
 from pomona.backbones import cache, registry
-from pomona.memory import forgo_pandas
+from pomona.backbones.runtimes import registry as runtimes
 from pomona.extraction import task as features
 from pomona.extraction.recipe import make_recipe
 from pomona.images.sources.local import LocalSource
+from pomona.memory import forgo_pandas
 from pomona.store import plan
 from pomona.store.folders.local import LocalFolder
 from pomona.store.plan import Shard
@@ -33,7 +34,9 @@ def prepare() -> Callable[[], dict[str, Any]]:
     forgo_pandas()
     source, files = LocalSource(photos), LocalFolder(out)
     backbone = registry.get(registry.DEFAULT)
-    network = dataclasses.replace(cache.load(backbone), runtime=runtime, precision=precision)
+    network = dataclasses.replace(
+        cache.load(backbone), runtime=runtimes.get(runtime, precision), precision=precision
+    )
     recipe = make_recipe(backbone, network, "stretch")
     work = features.ExtractTask(source, files, recipe, network)
     mine = bundles(source, int(which), int(images))

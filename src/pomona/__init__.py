@@ -32,7 +32,7 @@ _HOMES = {
     "Recipe": "pomona.store.recipe",
     "Store": "pomona.store.store",
     "Vectors": "pomona.store.vectors",
-    "featurize": "pomona.extraction.task",
+    "featurize": "pomona.extraction.featurize",
     "open": "pomona.api",
     "run": "pomona.api",
 }

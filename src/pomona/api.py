@@ -67,22 +67,13 @@ def run(
     ----------
     source, out : str or path-like
         The folder, pack or s3:// address of the images; the folder or s3:// address of the store.
-    thumbnails : bool, optional
-        Whether the report shows pictures. None: as before, and for a new store yes.
-    engine : {"local", "spark"}
-        Where the work is done.
-    workers : int, optional
-        Worker processes. None: one for each core.
-    master, spark_conf
-        Spark's master, and settings of Spark.
     progress : bool
         Whether a line every few seconds goes to stderr.
-    allow_region, sse, kms_key, insecure_endpoint
-        How buckets are used, as the options of these names.
+    thumbnails, engine, workers, master, spark_conf, allow_region, sse, kms_key, insecure_endpoint
+        As the options of these names.
     **settings
-        Any field of `ExtractSettings`, `ReduceSettings` and `ModelOverrides`, which have the names
-        of the command line's options: `include`, `labels`, `limit`, `backbone`, `input_size`,
-        `variance`, `components`, `retry_errors`, `sync` … (`backbone_sha256` for `sha256`).
+        As the options of these names: the fields of `ExtractSettings`, `ReduceSettings` and
+        `ModelOverrides` (whose `sha256` is `backbone_sha256` here).
 
     Returns
     -------
@@ -91,22 +82,10 @@ def run(
 
     Raises
     ------
-    TypeError
-        For a setting that does not exist.
     PomonaError
-        As `pomona run` fails: see `pomona.errors`.
+        Where `pomona run` fails: see `pomona.errors`.
     """
-    unknown = sorted(set(settings) - set(_defaults()))
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], _defaults(), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise TypeError(f"run() has no setting {unknown[0]!r}{hint}")
-    if settings.get("labels") is not None:
-        settings["labels"] = Path(settings["labels"]).expanduser()
-    overrides = ModelOverrides(**_of(ModelOverrides, settings))
-    extracting = ExtractSettings(
-        source=place(source), overrides=overrides, **_of(ExtractSettings, settings)
-    )
+    _check_settings(settings)
     run_settings = RunSettings(
         open_engine(engine, workers, master=master, conf=spark_conf),
         PlainProgress(sys.stderr) if progress else Progress(),
@@ -114,9 +93,26 @@ def run(
         thumbnails,
         access=Access(tuple(allow_region), sse, kms_key, insecure_endpoint),
     )
-    reducing = ReduceSettings(**_of(ReduceSettings, settings))
-    pipeline.run(place(out), extracting, reducing, run_settings)
+    extracting = ExtractSettings(
+        source=place(source),
+        overrides=ModelOverrides(**_of(ModelOverrides, settings)),
+        **_of(ExtractSettings, settings),
+    )
+    pipeline.run(
+        place(out), extracting, ReduceSettings(**_of(ReduceSettings, settings)), run_settings
+    )
     return Store(place(out), run_settings.access)
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """Raises TypeError for a setting that does not exist; makes a path of `labels`."""
+    unknown = sorted(set(settings) - set(_defaults()))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], _defaults(), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"run() has no setting {unknown[0]!r}{hint}")
+    if settings.get("labels") is not None:
+        settings["labels"] = Path(settings["labels"]).expanduser()
 
 
 def _fields(kind: type) -> dict[str, dataclasses.Field[Any]]:

@@ -40,7 +40,7 @@ def earlier(tmp_path: Path) -> Path:
 
 def rows(store: Path) -> dict[str, object]:
     """The rows and the footer of every table; the bytes also depend on Arrow's version."""
-    read = {}
+    read: dict[str, object] = {}
     for path in sorted(store.rglob("part-*.parquet")):
         table = pq.read_table(path)
         own = {key: value for key, value in table.schema.metadata.items() if b"pomona." in key}

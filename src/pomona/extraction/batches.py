@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pomona.backbones.runtime import Network
+from pomona.backbones.network import Network
 from pomona.images.decode import Pixels
 from pomona.images.resize import resize
 from pomona.stopwatch import Stopwatch

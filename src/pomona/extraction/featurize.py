@@ -12,7 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from pomona.backbones import cache, registry
+from pomona.backbones.network import Network
 from pomona.backbones.overrides import ModelOverrides
+from pomona.backbones.runtimes import registry as runtimes
 from pomona.errors import BackboneError, ImageError, PomonaError, UsageError
 from pomona.extraction.batches import Batches
 from pomona.extraction.recipe import make_recipe
@@ -55,36 +57,7 @@ def featurize(
         raise UsageError("featurize takes a list of images: put the image in brackets")
     if not isinstance(recipe, Recipe | None):
         raise UsageError(f"featurize takes a Recipe, as store.recipe, not {recipe!r}")
-    if recipe is not None and recipe.input_size is None:
-        raise BackboneError(
-            "these features were imported: only the program that made them can make more"
-        )
-    name = recipe.backbone if recipe else registry.DEFAULT
-    try:
-        backbone = registry.get(
-            name, ModelOverrides(input_size=recipe.input_size if recipe else None)
-        )
-    except PomonaError as exc:
-        if not name.endswith(".onnx"):
-            raise
-        raise BackboneError(
-            f"these features were made by a file {name}: `pomona backbones export FILE.onnx {name}` "
-            "with the settings of its run writes one, in the current folder, that can be used"
-        ) from exc
-    network = cache.load(backbone)
-    if recipe is not None:
-        runtime, precision = (
-            recipe.runtime or network.runtime,
-            recipe.precision or network.precision,
-        )
-        network = dataclasses.replace(network, runtime=runtime, precision=precision)
-    if recipe is None:
-        recipe = make_recipe(backbone, network, "stretch")
-    elif recipe.model_sha256 != network.digest:
-        raise BackboneError(
-            f"the recipe's {recipe.backbone} is another network than this pomona has: "
-            "use the version and the weights that made the store"
-        )
+    network, recipe = _find_network(recipe)
     batches = Batches(len(images), network, recipe, Stopwatch())
     for row, image in enumerate(images):
         try:
@@ -95,6 +68,37 @@ def featurize(
             raise ImageError(exc.stage, exc.reason, detail) from exc
     batches.flush()
     return batches.features
+
+
+def _find_network(recipe: Recipe | None) -> tuple[Network, Recipe]:
+    """The network of a recipe, or the default network with its recipe."""
+    if recipe is None:
+        backbone = registry.get(registry.DEFAULT)
+        network = cache.load(backbone)
+        return network, make_recipe(backbone, network, "stretch")
+    if recipe.input_size is None:
+        raise BackboneError(
+            "these features were imported: only the program that made them can make more"
+        )
+    name = recipe.backbone
+    try:
+        backbone = registry.get(name, ModelOverrides(input_size=recipe.input_size))
+    except PomonaError as exc:
+        if not name.endswith(".onnx"):
+            raise
+        raise BackboneError(
+            f"these features were made by a file {name}: `pomona backbones export FILE.onnx "
+            f"{name}` with the settings of its run writes one, in the current folder, to be used"
+        ) from exc
+    network = cache.load(backbone)
+    if recipe.model_sha256 != network.digest:
+        raise BackboneError(
+            f"the recipe's {name} is another network than this pomona has: "
+            "use the version and the weights that made the store"
+        )
+    precision = recipe.precision or network.precision
+    runtime = runtimes.get(recipe.runtime or network.runtime.name, precision)
+    return dataclasses.replace(network, runtime=runtime, precision=precision), recipe
 
 
 def _pixels(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pomona.backbones.runtime import Network
+from pomona.backbones.network import Network
 from pomona.backbones.spec import Backbone
 from pomona.store.recipe import Recipe
 
@@ -17,6 +17,6 @@ def make_recipe(backbone: Backbone, network: Network, fit: str) -> Recipe:
         width=network.width,
         fit=fit,
         crop_fraction=backbone.crop_fraction if fit == "crop" else None,
-        runtime=network.runtime,
+        runtime=network.runtime.name,
         precision=network.precision,
     )

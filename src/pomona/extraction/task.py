@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pomona.backbones.runtime import Network
+from pomona.backbones.network import Network
 from pomona.errors import ImageError
 from pomona.extraction.batches import WAITING, Batches
 from pomona.extraction.known_rows import KnownRows

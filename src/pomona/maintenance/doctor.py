@@ -7,30 +7,28 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import psutil
 
 from pomona import __version__
-from pomona.backbones import cache, registry, runtime
-from pomona.backbones.runtime import Network
+from pomona.backbones import cache, registry
+from pomona.backbones.network import Network
+from pomona.backbones.runtimes.registry import RUNTIMES
+from pomona.backbones.timing import images_per_second
 from pomona.engines.base import Failure, usable_cores
 from pomona.engines.local import LocalEngine
+from pomona.engines.registry import ENGINES
 from pomona.errors import BackboneError, EngineError, PomonaError
 from pomona.progress import duration
 
 SPEED_S = 2.0
-RUNTIMES = ("onnxruntime",)
 PACKAGES = ("numpy", "pyarrow", "pillow", "opencv-python-headless", "simplejpeg", "onnx")
 EXTRAS = {
     "keras": ("keras", "pomona backbones add, of Keras's networks"),
-    "openvino": ("openvino", "--runtime openvino and --precision bfloat16"),
     "pandas": ("pandas", "to_pandas() of a store's tables"),
     "s3": ("botocore", "s3:// addresses"),
-    "spark": ("pyspark", "--engine spark"),
 }
 
 
@@ -55,10 +53,11 @@ def examine() -> list[Check]:
             "memory", True, f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB"
         ),
     ]
-    for package in (*RUNTIMES, *PACKAGES):
+    runtimes = [each.package for each in RUNTIMES.values() if not each.extra]
+    for package in dict.fromkeys((*runtimes, *PACKAGES)):
         found = _version(package)
         findings.append(Check(package, bool(found), found or f'pip install "{package}"'))
-    for extra, (package, purpose) in EXTRAS.items():
+    for extra, (package, purpose) in sorted(_extras().items()):
         found = _version(package)
         missing = f'for {purpose}: pip install "pomona[{extra}]"'
         findings.append(Check(package, True if found else None, found or missing))
@@ -76,15 +75,15 @@ def measure() -> Iterator[Check]:
     `pomona run` can reach at most. Raises EngineError.
     """
     network = cache.load(registry.get(registry.DEFAULT))
-    for name, precisions in runtime.PRECISIONS.items():
-        for precision in precisions:
-            what = f"speed, {name} {precision}"
+    for runtime in RUNTIMES.values():
+        for precision in runtime.batch_sizes:
+            what = f"speed, {runtime.name} {precision}"
             try:
-                runtime.check_machine(name, precision)
+                runtime.check_machine(precision)
             except BackboneError as exc:
                 yield Check(what, None, str(exc))
                 continue
-            chosen = dataclasses.replace(network, runtime=name, precision=precision)
+            chosen = dataclasses.replace(network, runtime=runtime, precision=precision)
             rate = sum(_rates(chosen))
             told = f"{rate:,.0f} images/s with {usable_cores()} workers, "
             told += f"a million in {duration(1e6 / rate)}"
@@ -101,14 +100,20 @@ def _rates(network: Network) -> Iterator[float]:
 
 def time_network(worker: int, network: Network, attempt: int = 1) -> float:
     """Images/s of this process alone."""
-    side = network.input_size
-    batch = np.zeros((network.batch_size, side, side, 3), np.uint8)
-    network.features(batch)
-    start, images = time.perf_counter(), 0
-    while (seconds := time.perf_counter() - start) < SPEED_S:
-        network.features(batch)
-        images += len(batch)
-    return images / seconds
+    return images_per_second(network, SPEED_S)
+
+
+def _extras() -> dict[str, tuple[str, str]]:
+    """The package that each extra of pomona installs, and what it is for."""
+    extras = dict(EXTRAS)
+    for runtime in RUNTIMES.values():
+        if runtime.extra:
+            purpose = f"the runtime {runtime.name} ({', '.join(runtime.batch_sizes)})"
+            extras[runtime.extra] = runtime.package, purpose
+    for name, engine in ENGINES.items():
+        if engine.package and engine.extra:
+            extras[engine.extra] = engine.package, f"the engine {name}"
+    return extras
 
 
 def _version(package: str) -> str | None:

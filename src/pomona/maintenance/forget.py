@@ -79,7 +79,7 @@ def forget(
         wanted = given | begun
         if not wanted:
             raise UsageError(
-                "no paths are given, and no forget of this store was stopped: give at least one path"
+                "no paths are given, and no forget of this store was stopped: give a path"
             )
         store.write_json(FORGETTING, {"paths": sorted(wanted), "keep_projection": keep_projection})
         plan = before.filter(pc.invert(pc.is_in(before["path"], pa.array(wanted, pa.string()))))

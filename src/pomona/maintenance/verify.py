@@ -36,7 +36,7 @@ from pomona.store.layout import (
     THUMBNAILS,
     part_name,
 )
-from pomona.store.plan import label_count, shards
+from pomona.store.plan import Shard, label_count, shards
 from pomona.store.recipe import Recipe
 from pomona.store.store import Store
 
@@ -113,20 +113,8 @@ def verify(out: str | Path, settings: RunSettings, source: str | Path | None = N
         parts = list(shards(plan))
         csv = manifest["csv"] is True
         payload = VerifyTask(store.files.absolute(), recipe, projection, csv, where)
-        found: dict[int, list[Finding]] = {}
         totals = {"images": plan.num_rows, "features": 0, "errors": 0, "labels": label_count(plan)}
-        for shard, checked in run_tasks(
-            settings,
-            "verify",
-            check_part,
-            parts,
-            payload,
-            images=lambda shard: shard.images.num_rows,
-        ):
-            found[shard.part] = checked.findings
-            totals["features"] += checked.features
-            totals["errors"] += checked.errors
-    findings += [finding for part in sorted(found) for finding in found[part]]
+        findings += _check_parts(settings, parts, payload, totals)
     if manifest["totals"] != totals:
         findings.append(Finding(MANIFEST, "its totals are not those of the tables", RUN))
     return Verdict(
@@ -139,6 +127,20 @@ def verify(out: str | Path, settings: RunSettings, source: str | Path | None = N
         gone=gone,
         findings=findings,
     )
+
+
+def _check_parts(
+    settings: RunSettings, parts: list[Shard], payload: VerifyTask, totals: dict[str, int]
+) -> list[Finding]:
+    """Checks each part by a task; adds its rows to the totals."""
+    findings: dict[int, list[Finding]] = {}
+    for shard, checked in run_tasks(
+        settings, "verify", check_part, parts, payload, images=lambda shard: shard.images.num_rows
+    ):
+        findings[shard.part] = checked.findings
+        totals["features"] += checked.features
+        totals["errors"] += checked.errors
+    return [finding for part in sorted(findings) for finding in findings[part]]
 
 
 def _check_recipe(manifest: dict[str, Any], recipe: Recipe) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def extract_features(context: RunContext, job: Job) -> tuple[pa.Table, ExtractTo
     job = dataclasses.replace(job, store=store)  # what is read of it now, only we may change
     first = job.catalog.slice(0, 1).to_pylist()[0]
     image = preflight.Image(job.images, first["path"], first["fingerprint"])
-    preflight.check(context.engine, store.files, image, job.recipe.runtime)
+    preflight.check(context.engine, store.files, image, job.network.runtime.library)
     context.watch.seconds["scan"] += job.scan_seconds
     if store.is_new():
         store.begin(job.source, job.recipe)

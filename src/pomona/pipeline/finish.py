@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
 
 from pomona import __version__, report
+from pomona.backbones.runtimes import registry as runtimes
 from pomona.memory import peak_memory_mb
 from pomona.pipeline.context import RunContext
 from pomona.pipeline.here import map_here
@@ -200,8 +200,9 @@ def _summary(context: RunContext, manifest: dict[str, Any], extracted: ExtractTo
 def _machine(runtime: str | None) -> dict[str, Any]:
     """The driver's machine, and the versions of the packages that decide the numbers."""
     packages = ["numpy", "pillow", "pyarrow"]
-    if runtime and find_spec(runtime):  # workers on other machines may have what this one lacks
-        packages.append(runtime)
+    used = runtimes.RUNTIMES.get(runtime or "")
+    if used and used.version:  # workers on other machines may have what this one lacks
+        packages.append(used.package)
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),

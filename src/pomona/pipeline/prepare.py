@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.backbones import cache, registry, runtime
-from pomona.backbones.runtime import Network
+from pomona.backbones import cache, registry
+from pomona.backbones.network import Network
+from pomona.backbones.runtimes import registry as runtimes
 from pomona.engines.base import Engine
 from pomona.errors import EngineError, StoreError
 from pomona.extraction.recipe import make_recipe
@@ -88,7 +89,9 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
     )
     seconds = time.perf_counter() - start
     network = dataclasses.replace(
-        cache.load(backbone), runtime=extracting.runtime, precision=extracting.precision
+        cache.load(backbone),
+        runtime=runtimes.get(extracting.runtime, extracting.precision),
+        precision=extracting.precision,
     )
     _check_engine(settings.engine, network)
     recipe = make_recipe(backbone, network, extracting.fit)
@@ -105,8 +108,8 @@ def _check_engine(engine: Engine, network: Network) -> None:
             f"{network.backbone} is {len(network.model):,} bytes, {engine.name} can send "
             f"{limit:,} to its workers: choose a smaller network, or `engine` local"
         )
-    if engine.name == "local":  # of another engine's machines only its workers can tell
-        runtime.check_machine(network.runtime, network.precision)
+    if engine.runs_here:  # of another engine's machines only its workers can tell
+        network.runtime.check_machine(network.precision)
 
 
 def check_fits(store: Store, recipe: Recipe, source: str, catalog: pa.Table) -> None:

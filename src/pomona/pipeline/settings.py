@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pomona.backbones.overrides import NO_OVERRIDES, ModelOverrides
+from pomona.backbones.runtimes import registry as runtimes
+from pomona.backbones.runtimes.base import DEFAULT_PRECISION
 from pomona.backbones.spec import DEFAULT
 from pomona.errors import UsageError
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
@@ -73,13 +75,11 @@ class ExtractSettings:
     sync: bool = False
     yes: bool = False
     overrides: ModelOverrides = NO_OVERRIDES
-    runtime: str = "onnxruntime"
-    precision: str = "float32"
+    runtime: str = runtimes.DEFAULT
+    precision: str = DEFAULT_PRECISION
 
     def __post_init__(self) -> None:
-        from pomona.backbones import runtime  # imports numpy, which the command line's start spares
-
-        runtime.check(self.runtime, self.precision)
+        runtimes.get(self.runtime, self.precision)
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"`limit` {self.limit}: at least 1 image is needed")
         if self.fit not in FITS:

@@ -125,13 +125,7 @@ def download(
     folder = Path(folder)
     address = Address.parse(str(source))
     bucket = open_bucket(address, settings.access)
-    patterns = GlobPatterns(include)
-    objects = sorted(
-        (each for each in bucket.list_all(address.folder) if _is_wanted(each, address, patterns)),
-        key=lambda each: each.key,
-    )
-    if not objects:
-        raise SourceError(f"there is nothing at {address}: check the prefix and `include`")
+    objects = _find_objects(bucket, address, GlobPatterns(include))
     parts = [objects[at : at + PART_OBJECTS] for at in range(0, len(objects), PART_OBJECTS)]
     results = []
     with settings.engine, _held(folder, settings, dry_run=dry_run) as files:
@@ -153,11 +147,20 @@ def download(
     )
 
 
+def _find_objects(bucket: Bucket, address: Address, patterns: GlobPatterns) -> list[Listed]:
+    """The objects to fetch, by key. Raises SourceError where there are none."""
+    listed = bucket.list_all(address.folder)
+    objects = [each for each in listed if _is_wanted(each, address, patterns)]
+    if not objects:
+        raise SourceError(f"there is nothing at {address}: check the prefix and `include`")
+    return sorted(objects, key=lambda each: each.key)
+
+
 def _is_wanted(each: Listed, address: Address, patterns: GlobPatterns) -> bool:
     name = each.key[len(address.folder) :]
     if not name or name.endswith("/"):  # a placeholder that some tools make for a folder
         return False
-    if name == LOCK or name.startswith(f"{TEMPORARIES}/"):  # of those who payload on a store there
+    if name == LOCK or name.startswith(f"{TEMPORARIES}/"):  # of commands at work on a store there
         return False
     return patterns.matches(name)
 

@@ -135,20 +135,17 @@ def make_pack(
     start = time.perf_counter()
     store = Store(dest, settings.access)
     source = open_source(packing.source, settings.access)
-    before = _check_dest(store)
+    _check_dest(store)  # before the source is listed, which may take long
     catalog = find_images(source, settings.progress, include=packing.include, labels=packing.labels)
-    _check_replaces(before, catalog, store, yes=packing.yes)
     parts = list(shards(_plan(catalog, packing.size_bytes)))
-    done, kept = _find_parts(store.files, parts, before)
+    done, kept = _find_done(store, catalog, parts, yes=packing.yes)
     todo = [shard for shard in parts if shard.part not in done]
     if not dry_run:
         with settings.engine, store.lock(settings.command) as (store, notice):
             if notice:
                 settings.progress.note(notice)
-            # Another command may have been here since.
-            before = _check_dest(store)
-            _check_replaces(before, catalog, store, yes=packing.yes)
-            done, kept = _find_parts(store.files, parts, before)
+            # Again, since another command may have been here.
+            done, kept = _find_done(store, catalog, parts, yes=packing.yes)
             todo = [shard for shard in parts if shard.part not in done]
             group_bytes = max(LEAST_GROUP_BYTES, packing.size_bytes // ROW_GROUPS)
             writing = PackTask(source.absolute(), store.files.absolute(), group_bytes, kept)
@@ -168,6 +165,15 @@ def make_pack(
         seconds=round(time.perf_counter() - start, 3),
         dry_run=dry_run,
     )
+
+
+def _find_done(
+    store: Store, catalog: pa.Table, parts: list[Shard], *, yes: bool
+) -> tuple[dict[int, Part], frozenset[str]]:
+    """As `_find_parts`, once the destination may be written to."""
+    before = _check_dest(store)
+    _check_replaces(before, catalog, store, yes=yes)
+    return _find_parts(store.files, parts, before)
 
 
 def _rows(shard: Shard) -> int:

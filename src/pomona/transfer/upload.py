@@ -149,26 +149,13 @@ def upload(
     if not dry_run:
         keys = {address.key(decode_path(path)) for path in catalog["path"].to_pylist()}
         _end_old_uploads(bucket, address, keys)
-    parts = [
+    batches = [
         UploadBatch(shard, [objects.get(address.key(decode_path(path))) for path in _paths(shard)])
         for shard in shards(make_plan(catalog))
     ]
-    sending = UploadTask(source.absolute(), bucket, address, uploading.strip_metadata, dry_run)
-    results = []
-    with settings.engine:
-        for _, result in run_tasks(
-            settings,
-            "upload",
-            send,
-            parts,
-            sending,
-            images=lambda part: part.shard.images.num_rows,
-            errors=lambda result: len(result.refused),
-        ):
-            results.append(result)
-    refused = sorted(
-        (refused for result in results for refused in result.refused), key=lambda each: each.path
-    )
+    payload = UploadTask(source.absolute(), bucket, address, uploading.strip_metadata, dry_run)
+    results = _run(settings, batches, payload)
+    refused = [refused for result in results for refused in result.refused]
     return UploadSummary(
         source=str(source),
         to=str(address),
@@ -176,10 +163,28 @@ def upload(
         sent=sum(result.sent for result in results),
         sent_bytes=sum(result.sent_bytes for result in results),
         there=sum(result.there for result in results),
-        refused=refused,
+        refused=sorted(refused, key=lambda each: each.path),
         seconds=round(time.perf_counter() - start, 3),
         dry_run=dry_run,
     )
+
+
+def _run(
+    settings: RunSettings, batches: list[UploadBatch], payload: UploadTask
+) -> list[UploadResult]:
+    with settings.engine:
+        return [
+            result
+            for _, result in run_tasks(
+                settings,
+                "upload",
+                send,
+                batches,
+                payload,
+                images=lambda batch: batch.shard.images.num_rows,
+                errors=lambda result: len(result.refused),
+            )
+        ]
 
 
 def _paths(shard: Shard) -> list[str]:
