@@ -10,7 +10,7 @@ VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 TOOLS := .tools/versitygw .tools/s3proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz mutants bench bench-backbones bench-s3 check \
+.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz mutants bench bench-backbones bench-s3 docs check \
 	format lock hooks clean
 
 help:  ## List the targets
@@ -56,6 +56,10 @@ mutants: .venv/dev .venv/mutation  ## Plant faults into the modules that carry t
 bench-s3: .venv/dev $(TOOLS)  ## Measure a bucket on loopback, and one 30 ms away, beside the disk
 	PYTHONPATH=tests $(BIN)/python benchmarks/s3.py
 
+docs: .venv/docs  ## Build the documentation into site/; broken links and unknown commands fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
+	@echo "Open $(CURDIR)/site/index.html in a browser."
+
 check: .venv/dev  ## Lint, types, imports, and that the locks name no host
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -73,7 +77,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --genera
 lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: to the newest)
 	$(LOCK) $(UPGRADE) --group build --output-file requirements/demo.txt
 	$(LOCK) $(UPGRADE) --group build --group spark --output-file requirements/spark.txt
-	$(LOCK) $(UPGRADE) --group build --group test --group spark --group check --output-file requirements/dev.txt
+	$(LOCK) $(UPGRADE) --group build --group test --group spark --group check --group docs --output-file requirements/dev.txt
+	$(LOCK) $(UPGRADE) --group build --group docs --constraint requirements/dev.txt --output-file requirements/docs.txt
 	$(LOCK) $(UPGRADE) --group build --group mutation --constraint requirements/dev.txt --output-file requirements/mutation.txt
 	$(LOCK) $(UPGRADE) --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
 	$(LOCK) $(UPGRADE) --group build --group test-keras --group spark --extra keras --extra openvino --output-file requirements/keras.txt
@@ -90,7 +95,7 @@ hooks: .venv/dev  ## Let git run the checks before each commit
 	$(BIN)/pre-commit install
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv .venv-spark35 .venv-keras .venv-bench .tools demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-spark35 .venv-keras .venv-bench .tools demo site build dist .pytest_cache .mypy_cache .ruff_cache
 
 .venv/bin/python .venv-spark35/bin/python .venv-keras/bin/python .venv-bench/bin/python:
 	$(PYTHON) -m venv $(@D)/..
