@@ -165,7 +165,7 @@ def test_of_processes_that_need_it_at_once_one_converts(folder: Path) -> None:
 
 def test_a_process_that_died_leaves_nothing_for_long(folder: Path, backbone: Backbone) -> None:
     folder.mkdir(parents=True)
-    died = "import os\nwith cache.workplace() as out:\n (out / 'half').touch()\n os._exit(0)"
+    died = "import os\nwith cache.temporary_folder() as out:\n (out / 'half').touch()\n os._exit(0)"
     subprocess.run(
         [sys.executable, "-c", f"from pomona.backbones import cache\n{died}"], check=True
     )
@@ -212,7 +212,7 @@ def test_a_network_that_was_not_added_says_the_ways_to_get_it(folder: Path, name
     with pytest.raises(BackboneError) as caught:
         cache.load(registry.get(name))
     assert f"{name} is not in the cache: `pomona backbones add {name}`" in str(caught.value)
-    assert "--weights FILE" in str(caught.value)
+    assert "or converts a weights file of Keras from disk" in str(caught.value)
     assert not folder.exists()
 
 
@@ -232,7 +232,7 @@ def test_a_network_of_keras_has_one_name(folder: Path) -> None:
     ],
 )
 def test_a_named_network_takes_no_settings_of_files(reading: ModelOverrides) -> None:
-    with pytest.raises(UsageError, match=r"are for ONNX files|--input-size 8: give 32 to 4096"):
+    with pytest.raises(UsageError, match=r"are for ONNX files|`input_size` 8: give 32 to 4096"):
         registry.get(registry.DEFAULT, reading)
 
 
@@ -265,7 +265,7 @@ def test_without_keras_the_ways_round_it_are_told(
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(BackboneError, match=r'pip install "pomona\[keras\]"') as caught:
         keras_catalog.add("resnet50", backbone.find_weights())
-    way = "`pomona backbones export resnet50 FILE.onnx --input-size 224`"
+    way = "`pomona backbones export resnet50 FILE.onnx` with `input_size` 224"
     assert way in str(caught.value)
     assert entries(folder) == []
 
@@ -275,6 +275,6 @@ def test_work_is_done_elsewhere_where_the_cache_is_no_folder(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("POMONA_CACHE", str(tmp_path / "file"))
-    with cache.workplace() as out:
+    with cache.temporary_folder() as out:
         assert out.is_dir()
     assert registry.names()[-1] == "efficientnet_b0"

@@ -118,17 +118,17 @@ def test_facts_of_an_exported_file_are_held_against_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("told", "complaint"),
     [
-        ({"width": "8"}, "export it anew"),
-        ({"width": True}, "export it anew"),
+        ({"width": "8"}, "export it again"),
+        ({"width": True}, "export it again"),
         ({"width": CHANNELS + 1}, "not 9 numbers each"),
-        ({"input_size": 10**9}, "export it anew"),
+        ({"input_size": 10**9}, "export it again"),
         ({"input_size": SIDE + 1}, "cannot"),
-        ({"crop_fraction": float("nan")}, "export it anew"),
-        ({"crop_fraction": 2}, "export it anew"),
-        ({"weights_sha256": "x"}, "export it anew"),
-        ({"licence": "\x1b[2J"}, "export it anew"),
-        ({"top1": "best"}, "export it anew"),
-        ({"revision": 1.5}, "export it anew"),
+        ({"crop_fraction": float("nan")}, "export it again"),
+        ({"crop_fraction": 2}, "export it again"),
+        ({"weights_sha256": "x"}, "export it again"),
+        ({"licence": "\x1b[2J"}, "export it again"),
+        ({"top1": "best"}, "export it again"),
+        ({"revision": 1.5}, "export it again"),
     ],
 )
 def test_facts_that_cannot_be_are_refused(
@@ -225,7 +225,7 @@ def test_functions_are_run(tmp_path: Path) -> None:
 
 def test_a_size_of_minus_one_is_free(tmp_path: Path) -> None:
     path = save(tmp_path, model(TORCH, (-1, 3, 0, -1)))
-    with pytest.raises(UsageError, match="say --input-size"):
+    with pytest.raises(UsageError, match="say `input_size`"):
         registry.get(path, UNIT)
     network = cache.load(registry.get(path, ModelOverrides(input_size=SIDE, preprocessing="none")))
     images = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)

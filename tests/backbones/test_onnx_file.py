@@ -13,9 +13,9 @@ from onnx import TensorProto
 from onnx_models import CHANNELS, SIDE, TENSORFLOW, TORCH, Node, expected, model
 
 from pomona.backbones import cache, registry
+from pomona.backbones.network import Network
 from pomona.backbones.onnx import exported
 from pomona.backbones.overrides import ModelOverrides
-from pomona.backbones.runtime import Network
 from pomona.errors import BackboneError, PomonaError, UsageError
 from pomona.extraction.recipe import make_recipe
 
@@ -115,14 +115,14 @@ def test_a_fixed_batch_is_freed(tmp_path: Path, images: NDArray[np.uint8]) -> No
 
 def test_a_free_size_needs_a_size(tmp_path: Path) -> None:
     path = save(tmp_path, model(TORCH, ("n", 3, "h", "w")))
-    with pytest.raises(UsageError, match="say --input-size"):
+    with pytest.raises(UsageError, match="say `input_size`"):
         registry.get(path, UNIT)
     assert load(path, ModelOverrides(input_size=24, preprocessing="unit")).input_size == 24
 
 
 def test_a_layout_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
     path = save(tmp_path, model(TORCH, ("n", "c", "h", "w")))
-    with pytest.raises(UsageError, match="say --layout nchw or nhwc"):
+    with pytest.raises(UsageError, match="say `layout` nchw or nhwc"):
         registry.get(path, ModelOverrides(input_size=SIDE, preprocessing="unit"))
     reading = ModelOverrides(input_size=SIDE, preprocessing="unit", layout="nchw")
     assert load(path, reading).width == CHANNELS
@@ -166,15 +166,15 @@ onnx.external_data_helper.set_external_data(SPREAD.graph.initializer[0], "weight
 @pytest.mark.parametrize(
     ("made", "reading", "told"),
     [
-        (model(TORCH, ("n", 1, 28, 28)), UNIT, r"takes input float32\[n, 1, 28, 28\]: no batch of"),
+        (model(TORCH, ("n", 1, 28, 28)), UNIT, r"takes input float32\[n, 1, 28, 28\]: not a batch of"),
         (model(TORCH, ("n", 3, 16, 24)), UNIT, "squares"),
-        (model(TORCH, ("n", 3)), UNIT, "no batch of RGB images"),
-        (model(TORCH, dtype=TensorProto.INT64), UNIT, r"int64\[.*no batch of RGB images"),
-        (model(TORCH, inputs=("input", "mask")), UNIT, "mask float32.*no batch of RGB images"),
-        (model(TORCH), registry.NO_OVERRIDES, "say --preprocessing none, unit"),
+        (model(TORCH, ("n", 3)), UNIT, "not a batch of RGB images"),
+        (model(TORCH, dtype=TensorProto.INT64), UNIT, r"int64\[.*not a batch of RGB images"),
+        (model(TORCH, inputs=("input", "mask")), UNIT, "mask float32.*not a batch of RGB images"),
+        (model(TORCH), registry.NO_OVERRIDES, "say `preprocessing` none, unit"),
         (model(TORCH), ModelOverrides(input_size=99, preprocessing="tf"), "takes 16 alone"),
         (model(TORCH), ModelOverrides(layer="fat", preprocessing="tf"), "did you mean flat"),
-        (model(CUBE, (1, 3, SIDE, SIDE)), UNIT, "say another --layer"),
+        (model(CUBE, (1, 3, SIDE, SIDE)), UNIT, "say another `layer`"),
         (model(CUBE), UNIT, "free batch"),
         (model(TORCH, opset=6), UNIT, "opset 6"),
         (SPREAD, UNIT, r"weights\.bin: save it as one file"),
@@ -191,9 +191,9 @@ def test_what_cannot_be_used_is_refused_with_what_was_found(
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_bytes(b"no model at all")
-    with pytest.raises(BackboneError, match="no whole ONNX file"):
+    with pytest.raises(BackboneError, match="not a complete ONNX file"):
         registry.get(str(tmp_path / "text.onnx"), UNIT)
-    with pytest.raises(BackboneError, match=r"cannot read .*No such file.*check --backbone"):
+    with pytest.raises(BackboneError, match=r"cannot read .*No such file.*check `backbone`"):
         registry.get("not there.onnx", UNIT)
 
 
@@ -210,7 +210,7 @@ def test_runtime_that_changes_the_numbers_is_refused(tmp_path: Path) -> None:
     made = model([nodes[0], TORCH[1], *nodes[1:]])
     sides = onnx.numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64), "sides")
     made.graph.initializer.append(sides)
-    with pytest.raises(BackboneError, match="optimisations of ONNX Runtime"):
+    with pytest.raises(BackboneError, match="optimizations of ONNX Runtime"):
         registry.get(save(tmp_path, made), UNIT)
 
 

@@ -140,7 +140,7 @@ def test_tensors_keep_their_shape_strides_offset_and_dtype(path: Path) -> None:
 )
 def test_no_tensor_reaches_outside_its_storage(path: Path, view: bytes) -> None:
     path.write_bytes(legacy_file({"w": view}, {"a": ELEMENTS}))
-    with pytest.raises(BackboneError, match="not a whole PyTorch weights file"):
+    with pytest.raises(BackboneError, match="not a complete PyTorch weights file"):
         load_state_dict(path)
 
 

@@ -31,7 +31,7 @@ from pomona.backbones import cache, registry
 from pomona.backbones.keras import catalog as keras_catalog
 from pomona.backbones.keras import convert as keras_convert
 from pomona.backbones.overrides import ModelOverrides
-from pomona.backbones.runtime import Network
+from pomona.backbones.network import Network
 from pomona.errors import BackboneError
 
 TOLERANCE = 1e-4
@@ -246,7 +246,7 @@ def test_nothing_of_the_current_folder_is_run(
     (tmp_path / "h5py.py").write_text("raise SystemExit('run')")
     (tmp_path / "text.h5").write_text("no weights")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BackboneError, match="is no weights file of Keras"):
+    with pytest.raises(BackboneError, match="is not a weights file of Keras"):
         keras_catalog.add("keras:VGG16", Path("text.h5"))
 
 
@@ -272,7 +272,7 @@ def test_one_of_two_commands_at_once_converts_and_damage_is_mended(
     entry.write_bytes(entry.read_bytes()[:-1] + b"?")
     exported = tmp_path / "exported.onnx"
     ended = pomona.done("backbones", "export", "mobilenet_v2", exported)
-    assert f"{entry} is damaged and is built anew" in ended.stderr
+    assert f"{entry} is damaged and is built again" in ended.stderr
     assert cache.load(registry.get("mobilenet_v2")) == whole
     assert cache.load(registry.get(str(exported))) == whole
     small = cache.load(registry.get("mobilenet_v2", ModelOverrides(input_size=64)))
@@ -291,7 +291,7 @@ def test_what_cannot_be_added_leaves_nothing_behind(
     before = sorted(offline.iterdir())
     for args, told in (
         (("keras:VGG16", "--weights", mobilenet), "does not hold the weights of"),
-        (("keras:VGG16", "--weights", tmp_path / "text.h5"), "is no weights file of Keras"),
+        (("keras:VGG16", "--weights", tmp_path / "text.h5"), "is not a weights file of Keras"),
         (("keras:VGG16",), "--weights FILE"),
         (("keras:Nothing",), "keras.applications has no Nothing; it has "),
     ):
@@ -309,7 +309,7 @@ import numpy as np, keras
 from pomona.backbones.keras import convert as keras_convert
 from pomona.backbones.keras.graph import build
 from pomona.backbones.keras.layers import LAYERS
-from pomona.backbones.runtime import Network
+from pomona.backbones.network import Network
 random = np.random.default_rng(0)
 for name, side in (pair.split("=") for pair in sys.argv[1:]):
     side, function = int(side), getattr(keras.applications, name)

@@ -10,80 +10,75 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import platformdirs
 
-from pomona.backbones.runtime import Network
+from pomona.backbones.network import Network
 from pomona.backbones.spec import Backbone
+from pomona.backbones.timing import images_per_second
 from pomona.errors import BackboneError
 
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-# Of what is half-written or half-done; in a folder that others use too, no name is theirs.
+# Names of what is half-done. In a folder that others use too, none of theirs looks so.
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".pomona-", ".tmp"
 MEASURED_S = 1.0
 
 
 def cache_folder() -> Path:
-    """Return the folder of converted backbones: $POMONA_CACHE, or the user's cache folder."""
+    """Returns the folder of converted backbones: $POMONA_CACHE, or the user's cache folder."""
     chosen = os.environ.get("POMONA_CACHE")
     return Path(chosen) if chosen else platformdirs.user_cache_path("pomona")
 
 
 def load(backbone: Backbone) -> Network:
-    """Return the backbone ready to run, from the cache or else from its weights.
+    """Returns a backbone ready to run, from the cache or else from its weights.
 
-    Reads and writes `cache_folder()`; of several processes that need the same conversion one does
-    it and the others wait. A file there that is damaged is replaced; a folder that cannot be
-    written costs a warning. Raises BackboneError when the weights are needed and are missing or
-    not the published ones.
+    Of several processes that need the same conversion one does it, and the others wait. A damaged
+    file in the cache is replaced; a cache that cannot be written costs a warning.
+
+    Raises
+    ------
+    BackboneError
+        If the weights are needed, and are missing or not the published ones.
     """
-    if not backbone.kept:
+    if not backbone.cacheable:
         return _network(backbone, backbone.build(backbone.find_weights(), backbone.input_size))
     folder = cache_folder()
     network = _read(folder, backbone)
     if network is None:
         backbone.find_weights()  # before anything is written
         with locked(folder):
-            # Another process may have been at it meanwhile.
+            # Another process may have done it meanwhile.
             network = find(backbone) or keep(backbone, _convert(backbone))
     return network
 
 
 def find(backbone: Backbone) -> Network | None:
-    """The backbone as the cache holds it; None where it does not, or not whole."""
+    """Returns a backbone from the cache, or None if the cache lacks it or holds it damaged."""
     return _read(cache_folder(), backbone, quietly=True)
 
 
 def keep(backbone: Backbone, model: bytes) -> Network:
-    """Put a backbone's ONNX bytes into the cache; one that cannot be written costs a warning."""
+    """Puts a backbone's ONNX bytes into the cache; one that cannot be written costs a warning."""
     network = _network(backbone, model)
     _write(cache_folder(), backbone, network)
     return network
 
 
 def is_cached(backbone: Backbone) -> bool:
-    """Whether the cache holds the backbone, whole or not."""
+    """Returns whether the cache holds a backbone, damaged or not."""
     return bool(_entries(cache_folder(), backbone))
 
 
 def measure(backbone: Backbone) -> float:
-    """Images/s of the backbone on one core of this machine; kept beside it in the cache."""
-    network = load(backbone)
-    batch = np.zeros((network.batch_size, network.input_size, network.input_size, 3), np.uint8)
-    network.features(batch)
-    images, start = 0, time.perf_counter()
-    while (seconds := time.perf_counter() - start) < MEASURED_S:
-        network.features(batch)
-        images += len(batch)
-    rate = round(images / seconds, 1)
+    """Returns a backbone's images/s on one core of this machine, and keeps it in the cache."""
+    rate = round(images_per_second(load(backbone), MEASURED_S), 1)
     for entry in _entries(cache_folder(), backbone):
         try:
             put(_speed(entry), json.dumps({"images_per_second": rate}).encode())
@@ -100,7 +95,7 @@ def measure(backbone: Backbone) -> float:
 
 
 def measured(backbone: Backbone) -> float | None:
-    """What `measure` found when it was last asked."""
+    """Returns the images/s that `measure` kept, or None."""
     for entry in _entries(cache_folder(), backbone):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return float(json.loads(_speed(entry).read_bytes())["images_per_second"])
@@ -109,10 +104,10 @@ def measured(backbone: Backbone) -> float | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time change `folder`; the kernel frees it when that one dies.
+    """Lets one process at a time change a folder; the kernel frees it when that one dies.
 
-    What processes that died have left half-written is removed. A folder that cannot be written
-    cannot be locked, and is not changed either.
+    Removes what processes that died have left half-written. A folder that cannot be written cannot
+    be locked, and is not changed either.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
@@ -132,8 +127,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def workplace() -> Iterator[Path]:
-    """A folder for half-done work, removed in the end; by the next holder of the lock if killed."""
+def temporary_folder() -> Iterator[Path]:
+    """Gives a folder that is removed at the end, or by the next `locked` if the process dies."""
     folder = cache_folder()
     with tempfile.TemporaryDirectory(
         suffix=TEMPORARY_SUFFIX,
@@ -145,7 +140,7 @@ def workplace() -> Iterator[Path]:
 
 
 def can_write(folder: Path) -> bool:
-    """Whether it is a folder in which files can be made."""
+    """Returns whether files can be made in a folder."""
     try:
         return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
     except OSError:
@@ -153,7 +148,7 @@ def can_write(folder: Path) -> bool:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file whole, or not at all. Raises OSError."""
+    """Writes a file whole, or not at all. Raises OSError."""
     while True:
         temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
         try:
@@ -165,7 +160,7 @@ def put(path: Path, content: bytes) -> None:
                     temporary.replace(path)
                     return
                 except FileNotFoundError:
-                    # A holder of the lock took it for a dead process's: once more, if it was so.
+                    # Another process may have removed it as a dead one's: then once more.
                     if os.fstat(file.fileno()).st_nlink or not can_write(path.parent):
                         raise
         finally:
@@ -173,7 +168,7 @@ def put(path: Path, content: bytes) -> None:
 
 
 def sha256(content: bytes) -> str:
-    """In hexadecimal."""
+    """Returns a content's SHA-256, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -184,7 +179,7 @@ def _speed(entry: Path) -> Path:
 def _entries(folder: Path, backbone: Backbone) -> list[Path]:
     try:
         return sorted(folder.glob(f"{_stem(backbone)}-*.onnx"))
-    except OSError:  # a folder that may not be entered: `_write` says so
+    except OSError:  # a folder that may not be entered: `_write` will say so
         return []
 
 
@@ -194,7 +189,7 @@ def _stem(backbone: Backbone) -> str:
 
 
 def file_name(name: str) -> str:
-    """A backbone's name as a file's."""
+    """Returns a backbone's name as a file has it."""
     return name.replace(":", "-")
 
 
@@ -211,7 +206,7 @@ def _network(backbone: Backbone, model: bytes) -> Network:
 
 
 def _read(folder: Path, backbone: Backbone, *, quietly: bool = False) -> Network | None:
-    # The name ends in the content's digest: a file is whole when the two agree.
+    # The name ends in the content's digest: a file is whole if the two agree.
     for path in _entries(folder, backbone):
         try:
             network = _network(backbone, path.read_bytes())
@@ -222,7 +217,7 @@ def _read(folder: Path, backbone: Backbone, *, quietly: bool = False) -> Network
         if path.stem.endswith(network.digest):
             return network
         if not quietly:
-            logger.warning("the cached backbone %s is damaged and is built anew", path)
+            logger.warning("the cached backbone %s is damaged and is built again", path)
     return None
 
 
@@ -248,7 +243,7 @@ def _write(folder: Path, backbone: Backbone, network: Network) -> None:
         put(folder / f"{_stem(backbone)}-{network.digest}.onnx", network.model)
     except OSError as exc:
         logger.warning(
-            "cannot keep the converted backbone in %s (%s): it is converted anew in every run; "
+            "cannot keep the converted backbone in %s (%s): it is converted again in every run; "
             "set POMONA_CACHE to a folder that can be written",
             folder,
             exc.strerror,

@@ -15,14 +15,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pomona.backbones.graphs import same_padding, serialize
 from pomona.errors import BackboneError
 
 WIDTH = 1280
 CLASSES = 1000
 MEAN, SCALE = 127.0, 128.0
 BATCH_NORM_EPSILON = 1e-3
-# Old enough for every ONNX Runtime from 1.20 on, and fixed so that the bytes are.
-OPSET, IR_VERSION = 17, 8
 
 STEM_CHANNELS = 32
 # (blocks, kernel, stride of the first, expansion, channels)
@@ -40,50 +39,51 @@ STAGES = (
 def build(
     weights: Mapping[str, NDArray[Any]], *, input_size: int = 224, logits: bool = False
 ) -> bytes:
-    """Return the network as ONNX bytes, the same for the same arguments.
+    """Returns the network as ONNX bytes, the same for the same arguments.
 
-    Its input "images" is uint8[batch, input_size, input_size, 3] in RGB, its output "features"
-    float32[batch, 1280], the pooled activations before the classifier; with `logits`, a second
-    output "logits" is float32[batch, 1000]. Raises BackboneError when `weights` lacks a tensor
-    or has one of another shape.
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        The tensors of its PyTorch conversion, by their names there.
+    input_size : int
+        Side of the input "images", uint8[batch, input_size, input_size, 3] in RGB.
+    logits : bool
+        Whether to have a second output "logits", float32[batch, 1000].
+
+    Returns
+    -------
+    bytes
+        An ONNX graph whose first output "features", float32[batch, 1280], is the pooled
+        activations before the classifier.
+
+    Raises
+    ------
+    BackboneError
+        If a tensor is missing or has another shape.
     """
-    network = _Network(weights, input_size)
-    network.apply("Transpose", "channels_first", perm=[0, 3, 1, 2])
-    network.apply("Cast", "pixels", to=TensorProto.FLOAT)
+    graph = _Graph(weights, input_size)
+    graph.apply("Transpose", "channels_first", perm=[0, 3, 1, 2])
+    graph.apply("Cast", "pixels", to=TensorProto.FLOAT)
     # Centred before the stem pads with zeros; its kernel takes the division, exact by 2**7.
-    network.apply("Sub", "centred", network.constant("mean", np.float32(MEAN)))
-    network.convolve("_conv_stem", "_bn0", 3, STEM_CHANNELS, stride=2, scale=1 / SCALE)
+    graph.apply("Sub", "centred", graph.constant("mean", np.float32(MEAN)))
+    graph.convolve("_conv_stem", "_bn0", 3, STEM_CHANNELS, stride=2, scale=1 / SCALE)
     index = 0
     for blocks, kernel, first_stride, expansion, channels in STAGES:
         for block in range(blocks):
             stride = first_stride if block == 0 else 1
-            network.add_block(f"_blocks.{index}", kernel, stride, expansion, channels)
+            graph.add_block(f"_blocks.{index}", kernel, stride, expansion, channels)
             index += 1
-    network.convolve("_conv_head", "_bn1", 1, WIDTH)
-    network.apply("GlobalAveragePool", "pooled")
-    network.apply("Flatten", "features")
-    outputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", WIDTH])]
+    graph.convolve("_conv_head", "_bn1", 1, WIDTH)
+    graph.apply("GlobalAveragePool", "pooled")
+    graph.apply("Flatten", "features")
+    outputs = [("features", WIDTH)]
     if logits:
-        network.classify("_fc")
-        outputs.append(
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", CLASSES])
-        )
-    images = helper.make_tensor_value_info(
-        "images", TensorProto.UINT8, ["batch", input_size, input_size, 3]
-    )
-    model = helper.make_model(
-        helper.make_graph(
-            network.nodes, "efficientnet_lite0", [images], outputs, network.constants
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="pomona",
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+        graph.classify("_fc")
+        outputs.append(("logits", CLASSES))
+    return serialize("efficientnet_lite0", graph.nodes, graph.constants, input_size, outputs)
 
 
-class _Network:
+class _Graph:
     """The graph as far as it is built: its last tensor, the tensor's channels and side."""
 
     def __init__(self, weights: Mapping[str, NDArray[Any]], input_size: int) -> None:
@@ -101,7 +101,7 @@ class _Network:
         return name
 
     def apply(self, operator: str, output: str, *others: str, **attributes: Any) -> None:
-        """Put an operator behind the last tensor, which is its first input."""
+        """Puts an operator behind the last tensor, which is its first input."""
         inputs = [self.tensor, *others]
         self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
         self.tensor = output
@@ -118,7 +118,7 @@ class _Network:
         activate: bool = True,
         scale: float = 1.0,
     ) -> None:
-        """Add a convolution of the input times `scale`, its batch normalisation and ReLU6."""
+        """Adds a convolution of the input times `scale`, its batch normalisation and ReLU6."""
         shape = (channels, 1 if depthwise else self.channels, kernel, kernel)
         gain = self._take(f"{norm}.weight", (channels,)) / np.sqrt(
             self._take(f"{norm}.running_var", (channels,)) + BATCH_NORM_EPSILON
@@ -143,7 +143,7 @@ class _Network:
             self.apply("Clip", f"{layer}.relu6", *self.relu6_limits)
 
     def add_block(self, name: str, kernel: int, stride: int, expansion: int, channels: int) -> None:
-        """Add a mobile inverted bottleneck: expand, filter each channel, project, and skip."""
+        """Adds a mobile inverted bottleneck: expand, filter each channel, project, and skip."""
         start, start_channels = self.tensor, self.channels
         expanded = start_channels * expansion
         if expansion > 1:
@@ -161,7 +161,7 @@ class _Network:
             self.apply("Add", f"{name}.skip", start)
 
     def classify(self, layer: str) -> None:
-        """Add the fully connected classifier."""
+        """Adds the fully connected classifier."""
         matrix = self._take(f"{layer}.weight", (CLASSES, self.channels)).astype(np.float32)
         bias = self._take(f"{layer}.bias", (CLASSES,)).astype(np.float32)
         names = self.constant(f"{layer}.weight", matrix), self.constant(f"{layer}.bias", bias)
@@ -176,13 +176,3 @@ class _Network:
                 f"the weights of efficientnet_lite0 have {name} as {tensor.shape}, not {shape}"
             )
         return tensor.astype(np.float64)
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
-    """Return TensorFlow's "SAME" padding before and after `size` pixels, and the output's size.
-
-    https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
-    """
-    output = -(-size // stride)
-    total = max((output - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2, output

@@ -1,4 +1,4 @@
-"""Reading: what is said of a network beside its name."""
+"""ModelOverrides: how a network is read, beside its name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,31 @@ from pomona.backbones.preprocessing import Preprocessing
 from pomona.errors import UsageError
 
 LAYOUTS = ("nchw", "nhwc")
-SMALLEST, LARGEST = 32, 4096  # input sizes, in pixels
+SMALLEST_SIDE, LARGEST_SIDE = 32, 4096  # input sizes, in pixels
 
 
 @dataclass(frozen=True)
 class ModelOverrides:
-    """What the file itself may not say. sha256: of the file, which is refused when it differs;
-    layer: where to cut; input_size: in pixels; preprocessing: as `Preprocessing.parse` takes it;
-    layout: "nchw" or "nhwc"."""
+    """What an ONNX file may not say itself. Of a network by name, only its input size.
+
+    Parameters
+    ----------
+    sha256 : str, optional
+        SHA-256 of the file, in hexadecimal. Another file is refused.
+    layer : str, optional
+        The node or tensor where to cut. None: what enters the classifier.
+    input_size : int, optional
+        Side of the images, in pixels. None: the network's own.
+    preprocessing : str, optional
+        As `Preprocessing.parse` takes it. None: none, of a network that takes bytes.
+    layout : {"nchw", "nhwc"}, optional
+        The order of its input's axes. None: by where its three channels are.
+
+    Raises
+    ------
+    UsageError
+        For a value that cannot be.
+    """
 
     sha256: str | None = None
     layer: str | None = None
@@ -25,9 +42,9 @@ class ModelOverrides:
 
     def __post_init__(self) -> None:
         if self.layout not in (None, *LAYOUTS):
-            raise UsageError(f"--layout {self.layout}: choose nchw or nhwc")
+            raise UsageError(f"`layout` {self.layout}: choose nchw or nhwc")
         if self.input_size is not None and self.input_size < 1:
-            raise UsageError(f"--input-size {self.input_size}: give pixels, as 224")
+            raise UsageError(f"`input_size` {self.input_size}: give pixels, as 224")
         if self.preprocessing is not None:
             Preprocessing.parse(self.preprocessing)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pomona.errors import UsageError
 
-LARGEST = 1e6  # of means and deviations, which are float32 in the graph
+LARGEST_NUMBER = 1e6  # of means and deviations, which are float32 in the graph
 Channels = tuple[float, float, float]
 
 
@@ -14,7 +14,12 @@ Channels = tuple[float, float, float]
 class Preprocessing:
     """Each channel of a pixel becomes (x − mean) / std, with x in 0…255.
 
-    bgr: the network takes blue, green, red; mean and std are in the network's order.
+    Parameters
+    ----------
+    mean, std : (float, float, float)
+        In the network's own order of channels.
+    bgr : bool
+        Whether the network takes blue, green, red.
     """
 
     mean: Channels = (0.0, 0.0, 0.0)
@@ -22,7 +27,7 @@ class Preprocessing:
     bgr: bool = False
 
     def in_words(self) -> str:
-        """As "RGB, (x − 127.5) / 127.5"."""
+        """Returns it for people, such as "RGB, (x − 127.5) / 127.5"."""
         formula = "x"
         if any(self.mean):
             formula = f"x − {_numbers(self.mean)}"
@@ -33,18 +38,18 @@ class Preprocessing:
 
     @classmethod
     def parse(cls, text: str) -> Preprocessing:
-        """A name of `NAMED`, or "M,M,M/S,S,S" in RGB and in 0…255. Raises UsageError."""
+        """Reads a name of `NAMED`, or "M,M,M/S,S,S" in RGB and in 0…255. Raises UsageError."""
         if text in NAMED:
             return NAMED[text]
         try:
             mean, _, std = text.partition("/")
             one, two = _channels(mean), _channels(std or "1")
-            small = all(-LARGEST <= each <= LARGEST for each in one)
-            if not small or not all(1 / LARGEST <= each <= LARGEST for each in two):
+            small = all(-LARGEST_NUMBER <= each <= LARGEST_NUMBER for each in one)
+            if not small or not all(1 / LARGEST_NUMBER <= each <= LARGEST_NUMBER for each in two):
                 raise ValueError(text)
         except ValueError as exc:
             raise UsageError(
-                f"--preprocessing {text}: give {', '.join(NAMED)}, "
+                f"`preprocessing` {text}: give {', '.join(NAMED)}, "
                 "or means/deviations in 0…255, as 123.7,116.3,103.5/58.4,57.1,57.4"
             ) from exc
         return cls(one, two)

@@ -1,7 +1,8 @@
 """The backbones by name: bundled, of Keras, or in an ONNX file.
 
-A new bundled backbone is one more `Backbone` in the dictionary, with two functions that import
-what they need when they are called: nothing heavy is loaded for knowing a backbone's width.
+To add a bundled backbone, give it an entry in `BUNDLED`, with two functions: one finds its weights,
+one builds its ONNX bytes of them. Both import what they need when they are called: knowing a
+backbone's width loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -11,17 +12,28 @@ import difflib
 from pathlib import Path
 
 from pomona.backbones.keras import catalog as keras_catalog
-from pomona.backbones.overrides import LARGEST, NO_OVERRIDES, SMALLEST, ModelOverrides
+from pomona.backbones.overrides import LARGEST_SIDE, NO_OVERRIDES, SMALLEST_SIDE, ModelOverrides
 from pomona.backbones.spec import DEFAULT as DEFAULT
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, UsageError
 
 
 def get(name: str, overrides: ModelOverrides = NO_OVERRIDES) -> Backbone:
-    """Return the backbone of that name, or in the ONNX file of that path.
+    """Returns the backbone of a name, or in an ONNX file.
 
-    Of a network by name, `overrides` may choose the input size alone. Raises UsageError when there
-    is none or it cannot be read so, BackboneError for a file that is no network of images.
+    Parameters
+    ----------
+    name : str
+        A name, or the path of a file that ends in .onnx.
+    overrides : ModelOverrides
+        How to read the file. Of a network by name, only its input size can be chosen.
+
+    Raises
+    ------
+    UsageError
+        If there is no such network, or it cannot be read so.
+    BackboneError
+        If the file is not a network of images.
     """
     if name.endswith(".onnx") or "/" in name:
         from pomona.backbones.onnx import file as onnx_file
@@ -29,11 +41,11 @@ def get(name: str, overrides: ModelOverrides = NO_OVERRIDES) -> Backbone:
         return onnx_file.read(Path(name).expanduser(), overrides)
     if dataclasses.replace(overrides, input_size=None) != NO_OVERRIDES:
         raise UsageError(
-            f"--backbone {name}: --backbone-sha256, --layer, --preprocessing and --layout "
+            f"`backbone` {name}: `backbone_sha256`, `layer`, `preprocessing` and `layout` "
             "are for ONNX files"
         )
-    found = find(name)
-    if found is None:
+    backbone = find(name)
+    if backbone is None:
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(
@@ -42,28 +54,28 @@ def get(name: str, overrides: ModelOverrides = NO_OVERRIDES) -> Backbone:
         )
     side = overrides.input_size
     if side is None:
-        return found
-    if not SMALLEST <= side <= LARGEST:
-        raise UsageError(f"--input-size {side}: give {SMALLEST} to {LARGEST} pixels")
-    return dataclasses.replace(found, input_size=side)
+        return backbone
+    if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
+        raise UsageError(f"`input_size` {side}: give {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
+    return dataclasses.replace(backbone, input_size=side)
 
 
 def find(name: str) -> Backbone | None:
-    """The backbone of that name; None when there is none."""
-    if name in _BUNDLED:
-        return _BUNDLED[name]
+    """Returns the backbone of a name, or None."""
+    if name in BUNDLED:
+        return BUNDLED[name]
     known = keras_catalog.canonical(name)
     return None if known is None else keras_catalog.get(known)
 
 
 def names() -> list[str]:
-    """Return the names of all backbones that have one, the bundled first."""
-    return [*_BUNDLED, *keras_catalog.names()]
+    """Returns the names of all backbones that have one, the bundled first."""
+    return [*BUNDLED, *keras_catalog.names()]
 
 
 def is_bundled(name: str) -> bool:
-    """Whether its weights come with pomona."""
-    return name in _BUNDLED
+    """Returns whether a backbone's weights come with pomona."""
+    return name in BUNDLED
 
 
 def _find_efficientnet_lite0() -> Path:
@@ -84,7 +96,7 @@ def _build_efficientnet_lite0(weights: Path, input_size: int) -> bytes:
     return efficientnet_lite0.build(load_state_dict(weights), input_size=input_size)
 
 
-_BUNDLED = {
+BUNDLED = {
     backbone.name: backbone
     for backbone in (
         Backbone(

@@ -1,4 +1,4 @@
-"""Backbone: what is known of a network, and how it becomes ONNX bytes."""
+"""Backbone: a pretrained network's facts, and how it becomes ONNX bytes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,37 @@ DEFAULT = "efficientnet_lite0"
 class Backbone:
     """A pretrained network cut at its feature layer.
 
-    width: numbers per image. input_size: the side, in pixels, of the square images it takes;
-    `dataclasses.replace` gives the same weights at another size. crop_fraction: the part of the
-    short side that its own evaluation keeps. preprocessing: what its graph does to the pixels.
-    weights_sha256: of the file as published; None of weights that are not there yet. top1:
-    ImageNet top-1 accuracy in percent, as `top1_source` publishes it. revision: raised whenever
-    `build` comes to give another network. remedy: what to do when the weights are damaged.
-    kept: whether the cache keeps what `build` gives. note: what a user should know of it.
+    Parameters
+    ----------
+    name : str
+        As users choose it, and as a store's recipe records it.
+    width : int, optional
+        Features per image. None: not known before the network is added.
+    input_size : int
+        Side of the square images that it takes, in pixels. `dataclasses.replace` gives the same
+        weights at another size.
+    crop_fraction : float
+        The part of the short side that its own evaluation keeps.
+    preprocessing : str
+        What its graph does to the pixels, for people.
+    weights_sha256 : str, optional
+        SHA-256 of the published file, in hexadecimal. None: the weights are not here yet.
+    licence, origin : str
+        Of the weights.
+    top1 : float, optional
+        ImageNet top-1 accuracy in percent, as `top1_source` publishes it.
+    revision : int
+        Raised whenever `build` comes to give another network.
+    remedy : str
+        What to do if the weights are damaged.
+    find_weights : callable
+        Returns the weights file's path; raises BackboneError if there is none.
+    build : callable
+        Gets that path and an input size, and returns ONNX bytes as `Network.model` has them.
+    cacheable : bool
+        Whether the cache keeps what `build` returns.
+    note : str, optional
+        What a user should know before it runs.
     """
 
     name: str
@@ -37,10 +61,12 @@ class Backbone:
     remedy: str
     find_weights: Callable[[], Path] = field(repr=False)
     build: Callable[[Path, int], bytes] = field(repr=False)
-    kept: bool = True
+    cacheable: bool = True
     note: str | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What can be said of it in a table, as JSON or in an ONNX file's metadata."""
-        own = ("find_weights", "build", "kept", "remedy", "note")
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
+        """Returns what a table, JSON or an ONNX file's metadata say of it."""
+        own = ("find_weights", "build", "cacheable", "remedy", "note")
+        return {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name not in own
+        }

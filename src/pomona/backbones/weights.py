@@ -30,7 +30,7 @@ DTYPES = {
     "LongStorage": "<i8",
 }
 
-# What a pickle cut short or tampered with makes the unpickler raise, besides its own error.
+# Raised by a pickle that is cut short or tampered with
 _UNPICKLING_FAILURES = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -44,11 +44,23 @@ _UNPICKLING_FAILURES = (
 
 
 def load_state_dict(path: Path) -> dict[str, NDArray[Any]]:
-    """Read a dictionary of tensors that `torch.save` wrote in the legacy (not zip) format.
+    """Reads a dictionary of tensors that `torch.save` wrote in the legacy (not zip) format.
 
-    Returns each tensor under its name, C-contiguous, with the shape and dtype it was saved with.
-    Raises BackboneError when the file cannot be read, is cut short, is of another format, names
-    anything but tensors and dictionaries, or holds a tensor that reaches outside its storage.
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Each tensor by its name, C-contiguous, with the shape and dtype that it was saved with.
+
+    Raises
+    ------
+    BackboneError
+        If the file cannot be read, is cut short or of another format, names anything but tensors
+        and dictionaries, or holds a tensor that reaches outside its storage.
     """
     try:
         content = path.read_bytes()
@@ -59,7 +71,7 @@ def load_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     except _UNPICKLING_FAILURES as exc:
         detail = " ".join(str(exc).split()) or type(exc).__name__
         raise BackboneError(
-            f"{path} is not a whole PyTorch weights file in the legacy format ({detail}); "
+            f"{path} is not a complete PyTorch weights file in the legacy format ({detail}); "
             "reinstall the package it came with"
         ) from exc
 

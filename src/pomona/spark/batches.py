@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark import TaskContext
 
-from pomona.backbones.runtime import Network
+from pomona.backbones.network import Network
 from pomona.errors import BackboneError, ImageError, UsageError
 from pomona.extraction.batches import Batches
 from pomona.images.reader import CarefulReader, Reader, ReadsImages

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from pomona.backbones import cache, registry
-from pomona.backbones.runtime import Network
+from pomona.backbones.network import Network
 from pomona.errors import UsageError
 from pomona.extraction.recipe import make_recipe
 from pomona.spark.batches import FeaturizeTask, featurize_batches

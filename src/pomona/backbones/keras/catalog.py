@@ -1,8 +1,8 @@
 """The networks of keras.applications: what is known of them, and how they come into the cache.
 
-The conversion runs in a process of its own (`keras_convert`), the only one that needs TensorFlow.
-The weights stay in the cache beside a record of what they are, so that a damaged network, or one
-of another input size, is made from them again.
+The conversion runs in a process of its own (`convert`), the only one that needs TensorFlow. The
+weights stay in the cache beside a record of what they are, so that a damaged network, or one of
+another input size, is made from them again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pomona.backbones import cache
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, UsageError
 
-# Raised whenever `keras_graph` comes to give another network.
+# Raised whenever `graph.build` comes to give another network.
 REVISION = 1
 TOP1_SOURCE = "https://keras.io/api/applications/"
 DEFAULT_SIZE = 224
@@ -78,7 +78,7 @@ BOOTSTRAP = (
 
 
 def names() -> list[str]:
-    """The networks that have a name of their own, and the others that were added."""
+    """Returns the networks that have a name of their own, and the others that were added."""
     try:
         records = sorted(cache.cache_folder().glob(f"{cache.file_name(PREFIX)}*.record"))
     except OSError:  # a folder that may not be entered
@@ -88,7 +88,7 @@ def names() -> list[str]:
 
 
 def canonical(name: str) -> str | None:
-    """The one name of a Keras network, by whichever it is called; None: it is none."""
+    """Returns the one name of a Keras network, by whichever it is called, or None."""
     if name in NAMED:
         return name
     application = name.removeprefix(PREFIX)
@@ -99,7 +99,7 @@ def canonical(name: str) -> str | None:
 
 
 def get(name: str) -> Backbone:
-    """A network by its canonical name; what it weighs is known once it was added."""
+    """Returns a network by its canonical name. Some facts are known only once it was added."""
     application = _application(name)
     record = _record(name)
     known = NAMED.get(name)
@@ -128,8 +128,18 @@ def get(name: str) -> Backbone:
 
 @dataclass(frozen=True)
 class Added:
-    """What `add` did. converted: False when it was there already; difference: the largest to
-    Keras's own predict, as a share of the largest feature, None when nothing was converted."""
+    """What `add` did.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network, in the cache.
+    converted : bool
+        False if it was there already.
+    difference : float, optional
+        The largest difference to Keras's own `predict`, as a share of the largest feature. None if
+        nothing was converted.
+    """
 
     backbone: Backbone
     converted: bool
@@ -137,16 +147,26 @@ class Added:
 
 
 def add(name: str, weights: Path | None = None) -> Added:
-    """Convert a network's weights, Keras's own or a file's, and keep them and it in the cache.
+    """Converts a network's weights, and keeps them and the network in the cache.
 
-    Raises UsageError for a name that cannot be, BackboneError when there is no network, the file
-    is not what it should be, Keras is missing or the cache cannot be written.
+    Parameters
+    ----------
+    name : str
+        A canonical name, as `check_name` returns it.
+    weights : Path, optional
+        A weights file of Keras. None: Keras downloads its own.
+
+    Raises
+    ------
+    BackboneError
+        If there is no such network, the file is not what it should be, Keras is missing or the
+        cache cannot be written.
     """
     folder = cache.cache_folder()
     try:
         given = None if weights is None else cache.sha256(weights.read_bytes())
     except OSError as exc:
-        raise BackboneError(f"cannot read {weights}: {exc.strerror}; check --weights") from exc
+        raise BackboneError(f"cannot read {weights}: {exc.strerror}; check `weights`") from exc
     with cache.locked(folder):
         before = get(name)
         if before.weights_sha256 and given in (None, before.weights_sha256) and _is_whole(before):
@@ -155,41 +175,44 @@ def add(name: str, weights: Path | None = None) -> Added:
             raise BackboneError(
                 f"cannot keep {name} in {folder}: set POMONA_CACHE to a folder that can be written"
             )
-        application = _application(name)
-        with cache.workplace() as out:
-            size = before.input_size
-            model, facts = _convert(name, weights, size, out)
+        with cache.temporary_folder() as out:
+            model, facts = _convert(name, weights, before.input_size, out)
             source = weights or next((out / "models").iterdir())
             content = source.read_bytes()
-            digest = cache.sha256(content)
-            if given not in (None, digest):
+            if given not in (None, cache.sha256(content)):
                 raise BackboneError(f"{weights} changed while it was read: give the command again")
-            origin = _download(application)
-            if weights is not None:
-                origin = f"the file {weights.name}, given as keras.applications.{application}"
-            record = {
-                "width": facts["width"],
-                "preprocessing": facts["preprocessing"],
-                "weights_sha256": digest,
-                "origin": origin,
-                "keras": facts["keras"],
-            }
-            try:
-                cache.put(_weights_path(name, digest), content)
-                # Last: what the record names is there.
-                cache.put(_record_path(name), json.dumps(record, indent=1).encode())
-            except OSError as exc:
-                raise BackboneError(
-                    f"cannot keep {name} in {folder}: {exc.strerror}; "
-                    "set POMONA_CACHE to a folder that can be written"
-                ) from exc
+            _keep_weights(name, weights, content, facts)
             added = get(name)
             cache.keep(added, model)
         return Added(added, True, facts["difference"])
 
 
+def _keep_weights(name: str, file: Path | None, content: bytes, facts: dict[str, Any]) -> None:
+    """Puts weights and a record of them into the cache. file: the user's, None for Keras's own."""
+    application, digest = _application(name), cache.sha256(content)
+    origin = _download(application)
+    if file is not None:
+        origin = f"the file {file.name}, given as keras.applications.{application}"
+    record = {
+        "width": facts["width"],
+        "preprocessing": facts["preprocessing"],
+        "weights_sha256": digest,
+        "origin": origin,
+        "keras": facts["keras"],
+    }
+    try:
+        cache.put(_weights_path(name, digest), content)
+        # Last: what the record names is there.
+        cache.put(_record_path(name), json.dumps(record, indent=1).encode())
+    except OSError as exc:
+        raise BackboneError(
+            f"cannot keep {name} in {cache.cache_folder()}: {exc.strerror}; "
+            "set POMONA_CACHE to a folder that can be written"
+        ) from exc
+
+
 def _is_whole(backbone: Backbone) -> bool:
-    """Whether the network and its weights are in the cache as they were put there."""
+    """Returns whether a network and its weights are in the cache as they were put there."""
     try:
         weights = backbone.find_weights().read_bytes()
     except OSError:
@@ -231,25 +254,25 @@ def _find_weights(name: str, digest: str | None) -> Path:
     if digest is None:
         raise BackboneError(
             f"{name} is not in the cache: `{_command(name)}` downloads and converts it, "
-            f"`{_command(name)} --weights FILE` takes Keras's weights file from disk"
+            "or converts a weights file of Keras from disk"
         )
     return _weights_path(name, digest)
 
 
 def _build(name: str, weights: Path, input_size: int) -> bytes:
-    with cache.workplace() as out:
+    with cache.temporary_folder() as out:
         return _convert(name, weights, input_size, out)[0]
 
 
 def _convert(
     name: str, weights: Path | None, input_size: int, out: Path
 ) -> tuple[bytes, dict[str, Any]]:
-    """The network as ONNX bytes, and the facts of its conversion."""
+    """Returns the network as ONNX bytes, and the facts of its conversion."""
     if importlib.util.find_spec("keras") is None or importlib.util.find_spec("tensorflow") is None:
         raise BackboneError(
-            'converting a network of Keras needs Keras: pip install "pomona[keras]"; or, where '
-            f"it is, `pomona backbones export {name} FILE.onnx --input-size {input_size}`, "
-            "and give --backbone the file"
+            'converting a network of Keras needs Keras: pip install "pomona[keras]"; or export it '
+            f"where Keras is, by `pomona backbones export {name} FILE.onnx` with `input_size` "
+            f"{input_size}, and use the file as the backbone"
         )
     request = {
         "application": _application(name),
@@ -258,32 +281,34 @@ def _convert(
         "input_size": input_size,
         "out": str(out.absolute()),
     }
-    asked = out.absolute() / "request.json"
-    asked.write_text(json.dumps(request))
+    request_file = out.absolute() / "request.json"
+    request_file.write_text(json.dumps(request))
     done = subprocess.run(  # noqa: S603 - this very interpreter, and no shell
-        [sys.executable, "-c", BOOTSTRAP, str(asked), *sys.path],
+        [sys.executable, "-c", BOOTSTRAP, str(request_file), *sys.path],
         cwd=out,
         capture_output=True,
         text=True,
         errors="replace",
     )
     if done.returncode:
-        told = out / "error.txt"
+        error_file = out / "error.txt"
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        reason = told.read_text() if told.exists() else f"cannot convert {name}: {lines[-1]}"
+        reason = f"cannot convert {name}: {lines[-1]}"
+        if error_file.exists():
+            reason = error_file.read_text()
         if reason.startswith("cannot download"):
-            reason += f"; or take the weights from disk: {_command(name)} --weights FILE"
+            reason += "; or take the weights from disk, by `weights` FILE"
         raise BackboneError(reason)
     facts = json.loads((out / "facts.json").read_text())
     return (out / "model.onnx").read_bytes(), facts
 
 
 def check_name(name: str) -> str:
-    """The canonical name of a network that can be added. Raises UsageError."""
-    found = canonical(name)
-    if found is None:
+    """Returns the canonical name of a network that can be added. Raises UsageError."""
+    own = canonical(name)
+    if own is None:
         raise UsageError(
             f"{name} cannot be added: give {', '.join(NAMED)}, or keras:NAME with a name "
             "of keras.applications"
         )
-    return found
+    return own

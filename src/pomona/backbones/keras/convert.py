@@ -1,8 +1,8 @@
 """Converts a network of keras.applications to ONNX, in a process of its own.
 
-TensorFlow takes gigabytes and speaks on stderr; here both end with the process. `main` is given a
-file of JSON with `Request`'s fields; the folder `out` gets model.onnx and facts.json, or error.txt
-with one line.
+TensorFlow takes gigabytes and writes to stderr; here both end with the process. `main` gets a JSON
+file with `Request`'s fields; the folder `out` gets model.onnx and facts.json, or error.txt with
+one line.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from pomona.backbones.keras.graph import build
 from pomona.backbones.keras.layers import LAYERS
+from pomona.backbones.network import Network
 from pomona.backbones.preprocessing import Preprocessing
-from pomona.backbones.runtime import Network
 from pomona.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -34,8 +34,21 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Request:
-    """application: the name of a function in keras.applications; weights: a file, or None to
-    download into out/models; input_size: in pixels."""
+    """A conversion to do.
+
+    Parameters
+    ----------
+    application : str
+        The name of a function in keras.applications.
+    name : str
+        The backbone's name.
+    weights : str, optional
+        A weights file. None: Keras downloads its own into out/models.
+    input_size : int
+        Side of the images, in pixels.
+    out : str
+        The folder of the results.
+    """
 
     application: str
     name: str
@@ -46,8 +59,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a conversion found; difference: the largest to Keras's own predict on drawn images,
-    as a share of the largest feature."""
+    """What a conversion found.
+
+    Parameters
+    ----------
+    width : int
+        Features per image.
+    preprocessing : str
+        All that happens to the pixels, for people.
+    keras : str
+        The version of Keras.
+    difference : float
+        The largest difference to Keras's own `predict` on drawn images, as a share of the largest
+        feature.
+    """
 
     width: int
     preprocessing: str
@@ -56,7 +81,20 @@ class Facts:
 
 
 def convert(request: Request) -> tuple[bytes, Facts]:
-    """Build, load, convert and compare. Raises BackboneError."""
+    """Builds the Keras model, loads its weights, converts it and compares the features of both.
+
+    Returns
+    -------
+    model : bytes
+        The network as ONNX.
+    facts : Facts
+        What was found.
+
+    Raises
+    ------
+    BackboneError
+        If a step cannot be done, or the features differ.
+    """
     import keras
 
     function = getattr(keras.applications, request.application, None)
@@ -82,7 +120,7 @@ def convert(request: Request) -> tuple[bytes, Facts]:
 
 
 def draw(side: int, count: int = 4) -> NDArray[np.uint8]:
-    """uint8[count, side, side, 3]: coarse blots of colour with fine noise on them."""
+    """Draws uint8[count, side, side, 3]: coarse blots of colour with fine noise on them."""
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (count, 8, 8, 3))
     places = np.arange(side) * 8 // side
@@ -91,7 +129,7 @@ def draw(side: int, count: int = 4) -> NDArray[np.uint8]:
 
 
 def find_preprocessing(module: types.ModuleType) -> Preprocessing:
-    """What the module's `preprocess_input` does, by what it makes of black and of each colour."""
+    """Finds what a module's `preprocess_input` does, by what it makes of black and each colour."""
     colours = np.zeros((4, 1, 1, 3), np.float32)
     colours[1:, 0, 0] = 255 * np.eye(3)
     black, *single = module.preprocess_input(colours)[:, 0, 0].astype(np.float64)
@@ -106,7 +144,7 @@ def find_preprocessing(module: types.ModuleType) -> Preprocessing:
 
 
 def _load(function: Callable[..., Any], request: Request) -> Any:
-    """The network without its top, pooled; with the weights of the file, or of Keras's download."""
+    """Returns the network without its top, pooled, with the request's weights."""
     shape = (request.input_size, request.input_size, 3)
     pooled = {"include_top": False, "pooling": "avg", "input_shape": shape}
     if request.weights is None:
@@ -137,9 +175,16 @@ def _load(function: Callable[..., Any], request: Request) -> Any:
 
 
 def build_unloaded(function: Callable[..., Any], **settings: Any) -> Any:
-    """The network as it is built for ImageNet's weights, without these.
+    """Returns the network as it is built for ImageNet's weights, without these.
 
     With weights=None some networks lack a step that scales their input.
+
+    Parameters
+    ----------
+    function : callable
+        Of keras.applications.
+    **settings
+        What it is given besides.
     """
     import keras
     from keras.src.utils import file_utils
@@ -154,7 +199,7 @@ def build_unloaded(function: Callable[..., Any], **settings: Any) -> Any:
 
 
 def _with_suffix(file: Path, folder: Path) -> Path:
-    """A link to the file by the suffix that tells Keras its format, found in the file itself.
+    """Links to a file by the suffix that tells Keras its format, found in the file itself.
 
     Keras reads arrays from each of them and runs nothing: of a .keras file, the weights alone.
     """
@@ -167,7 +212,7 @@ def _with_suffix(file: Path, folder: Path) -> Path:
             with h5py.File(file) as opened:
                 old = "layer_names" in opened.attrs or "model_weights" in opened
         except OSError as exc:
-            raise BackboneError(f"{file} is no weights file of Keras ({_line(exc)})") from exc
+            raise BackboneError(f"{file} is not a weights file of Keras ({_line(exc)})") from exc
         suffix = ".h5" if old else ".weights.h5"
     link = folder / f"given{suffix}"
     link.symlink_to(file.absolute())
@@ -179,9 +224,9 @@ def _line(exc: BaseException) -> str:
     return text if len(text) < 300 else f"{text[:297]}…"
 
 
-def main(asked: str) -> None:
-    """Answers the request of a file in its folder; exit status 1 when it cannot be done."""
-    request = Request(**json.loads(Path(asked).read_text()))
+def main(request_file: str) -> None:
+    """Does the conversion that a file requests; exits with status 1 if it cannot."""
+    request = Request(**json.loads(Path(request_file).read_text()))
     out = Path(request.out)
     try:
         os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pomona.backbones.efficientnet_lite0 import IR_VERSION, OPSET
+from pomona.backbones.graphs import serialize
 from pomona.backbones.preprocessing import Channels, Preprocessing
 from pomona.errors import BackboneError
 
@@ -32,12 +32,33 @@ def build(
     preprocessing: Preprocessing,
     layers: Mapping[str, AddLayer],
 ) -> tuple[bytes, Preprocessing]:
-    """Return a functional Keras model (NHWC, pooled: float32[n, width]) as ONNX bytes.
+    """Returns a functional Keras model as ONNX bytes.
 
-    Input "images": uint8[batch, input_size, input_size, 3] in RGB; output "features". The second
-    value is all that happens to a pixel before the first layer with weights of its own: the
-    preprocessing and the model's own scaling. layers: how each kind is added. Raises
-    BackboneError for a layer that is not known.
+    Parameters
+    ----------
+    model : keras.Model
+        Takes float32[n, input_size, input_size, 3]; gives pooled features, float32[n, width].
+    name : str
+        The graph's name.
+    input_size : int
+        Side of the graph's input "images", uint8[batch, input_size, input_size, 3] in RGB.
+    preprocessing : Preprocessing
+        What Keras does to the pixels before the model.
+    layers : mapping
+        How each kind of layer is added.
+
+    Returns
+    -------
+    model : bytes
+        An ONNX graph whose output is "features", float32[batch, width].
+    preprocessing : Preprocessing
+        All that happens to a pixel before the first layer with weights of its own: what was given,
+        and the model's own scaling.
+
+    Raises
+    ------
+    BackboneError
+        If a layer is of an unknown kind.
     """
     graph = Graph(preprocessing, layers)
     graph.emit("Transpose", ["images"], "channels_first", perm=[0, 3, 1, 2])
@@ -48,25 +69,9 @@ def build(
     pixels = graph.emit("Cast", [pixels], "pixels", to=TensorProto.FLOAT)
     last = graph.walk(model, graph.begin(pixels))
     graph.makers[last].output[:] = ["features"]
-    width = model.output.shape[-1]
-    made = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            name,
-            [
-                helper.make_tensor_value_info(
-                    "images", TensorProto.UINT8, ["batch", input_size, input_size, 3]
-                )
-            ],
-            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", width])],
-            [numpy_helper.from_array(value, key) for key, value in graph.constants.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="pomona",
-    )
-    onnx.checker.check_model(made, full_check=True)
-    return bytes(made.SerializeToString(deterministic=True)), graph.seen
+    constants = [numpy_helper.from_array(value, key) for key, value in graph.constants.items()]
+    outputs = [("features", model.output.shape[-1])]
+    return serialize(name, graph.nodes, constants, input_size, outputs), graph.seen
 
 
 class Graph:
@@ -77,7 +82,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
         self.seen = preprocessing
-        # What is known of a tensor and not yet done to it.
+        # Noted of a tensor, and not yet done to it
         self.scalings: dict[str, tuple[Array, Array]] = {}
         self.paddings: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.makers: dict[str, onnx.NodeProto] = {}
@@ -88,7 +93,7 @@ class Graph:
         return name
 
     def emit(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add an operator; returns its output."""
+        """Adds an operator, and returns its output."""
         done = [self.settle(name) for name in inputs]
         node = helper.make_node(operator, done, [output], output, **attributes)
         self.nodes.append(node)
@@ -101,7 +106,7 @@ class Graph:
         return self.scale(pixels, scale, -np.array(self.seen.mean) * scale)
 
     def scale(self, tensor: str, scale: Array, offset: Array) -> str:
-        """Note that `tensor` is to be times `scale` plus `offset`, a number a channel."""
+        """Notes that `tensor` is to be times `scale` plus `offset`, a number a channel."""
         name = f"{tensor}.scaled"
         if tensor in self.scalings:
             before, shift = self.scalings.pop(tensor)
@@ -110,7 +115,7 @@ class Graph:
         return name
 
     def settle(self, tensor: str) -> str:
-        """Do to the tensor what was only noted so far."""
+        """Does to the tensor what was only noted so far."""
         if tensor in self.scalings:
             scale, offset = self.scalings.pop(tensor)
             std, mean = 1 / scale, -offset / scale
@@ -131,7 +136,7 @@ class Graph:
         return tensor
 
     def pad(self, tensor: str, pads: tuple[int, ...], name: str) -> str:
-        """Put zeros around maps."""
+        """Puts zeros around maps."""
         top, left, bottom, right = pads
         sides = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
         # Next to zero: ONNX Runtime 1.31 moves a padding with zeros into a MaxPool behind it,
@@ -140,7 +145,7 @@ class Graph:
         return self.emit("Pad", [tensor, self.constant(f"{name}.pads", sides), zero], name)
 
     def walk(self, model: Any, tensor: str) -> str:
-        """Add a model's layers behind `tensor`; returns the last one's output."""
+        """Adds a model's layers behind `tensor`, and returns the last one's output."""
         if not hasattr(model, "operations"):  # a chain
             for layer in model.layers:
                 tensor = self.add(layer, [tensor])
@@ -157,12 +162,12 @@ class Graph:
         return made[id(model.outputs[0])]
 
     def add(self, layer: Any, inputs: list[str]) -> str:
-        """Add one layer behind `inputs`; returns its output."""
+        """Adds one layer behind `inputs`, and returns its output."""
         kind = type(layer).__name__
         if kind not in self.layers:
             raise BackboneError(
                 f"cannot convert {layer.name}, a layer of kind {kind}; export the network with "
-                "Keras (model.export(file, format='onnx')) and give --backbone the file"
+                "Keras (model.export(file, format='onnx')) and use the file as the backbone"
             )
         return self.layers[kind](self, layer, inputs)
 
@@ -176,5 +181,5 @@ def _three(channels: Array) -> Channels:
 
 
 def per_channel(values: Array) -> Array:
-    """float32[channels, 1, 1]."""
+    """Returns numbers as float32[channels, 1, 1]."""
     return np.asarray(values, np.float32).reshape(-1, 1, 1)

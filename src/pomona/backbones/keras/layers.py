@@ -1,4 +1,7 @@
-"""Each kind of Keras's layers as ONNX operators; `LAYERS` has those of keras.applications."""
+"""Each kind of Keras layer as ONNX operators; `LAYERS` has those of keras.applications.
+
+To add a kind, write a function that adds it to the graph, and give it an entry in `LAYERS`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pomona.backbones.efficientnet_lite0 import same_padding
+from pomona.backbones.graphs import same_padding
 from pomona.backbones.keras.graph import AddLayer, Array, Graph, per_channel
 from pomona.errors import BackboneError
 

@@ -1,4 +1,4 @@
-"""Where a network is cut, and what of it is left then."""
+"""Where a network is cut, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from pomona.errors import UsageError
 
-# What may stand between a classifier and the output, or between the features and the classifier.
+# These may stand between a classifier and the output, or between the features and the classifier.
 _AFTER_CLASSIFIER = {
     "Add",
     "Cast",
@@ -35,21 +35,31 @@ _CLASSIFIERS = ("Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Cut:
-    """The tensor where a network ends, and how it was found."""
+    """The tensor where a network is cut, and why there, for people."""
 
     tensor: str
     reason: str
 
 
 def find_cut(graph: onnx.GraphProto, layer: str | None) -> Cut:
-    """The output of `layer`, a node or a tensor; without it, what enters the classifier.
+    """Finds where to cut a network.
 
-    The classifier is a Gemm or MatMul with weights of its own and nothing but activations between
-    it and the first output. A network that has none ends where it ends. Raises UsageError when
-    there is no such layer.
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+        The network.
+    layer : str, optional
+        The node whose output, or the tensor, to cut at. None: what enters the classifier, a Gemm or
+        MatMul with weights of its own and nothing but activations between it and the first output;
+        without one, the first output.
+
+    Raises
+    ------
+    UsageError
+        If there is no such layer.
     """
     if layer is not None:
-        return Cut(_find_layer(graph, layer), "as --layer says")
+        return Cut(_find_layer(graph, layer), "as `layer` says")
     makers = {output: node for node in graph.node for output in node.output}
     constants = {each.name for each in graph.initializer}
     end = graph.output[0].name
@@ -69,7 +79,7 @@ def find_cut(graph: onnx.GraphProto, layer: str | None) -> Cut:
 
 
 def _before_reshaping(tensor: str, makers: dict[str, onnx.NodeProto]) -> str:
-    """Dropout does nothing outside of training; the tensor before it is the same."""
+    """Returns the tensor before Dropout, which does nothing outside of training."""
     node = makers.pop(tensor, None)
     while node is not None and node.op_type in ("Dropout", "Identity"):
         tensor = node.input[0]
@@ -102,11 +112,11 @@ def _find_layer(graph: onnx.GraphProto, layer: str) -> str:
     hint = f"its last are {known[-3:]}"
     if close:
         hint = f"did you mean {' or '.join(map(shown, close))}?"
-    raise UsageError(f"--layer {layer}: the network has no such node or tensor; {hint}")
+    raise UsageError(f"`layer` {layer}: the network has no such node or tensor; {hint}")
 
 
 def keep_until(graph: onnx.GraphProto, tensor: str) -> None:
-    """Drop from the graph all that `tensor` does not need; outputs and shapes go too."""
+    """Drops from a graph all that a tensor does not need, and its outputs and shapes."""
     makers = {output: node for node in graph.node for output in node.output}
     needed: set[str] = set()
     waiting = [tensor]
@@ -124,7 +134,7 @@ def keep_until(graph: onnx.GraphProto, tensor: str) -> None:
 
 
 def _inputs(node: onnx.NodeProto) -> Iterator[str]:
-    """What a node takes, in its branches and loops too."""
+    """Returns a node's inputs, in its branches and loops too."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
@@ -133,7 +143,7 @@ def _inputs(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def free_batch(graph: onnx.GraphProto, fixed: int) -> None:
-    """Let what reshapes to a batch of `fixed` images keep whatever batch it gets."""
+    """Lets what reshapes to a batch of `fixed` images keep whatever batch it gets."""
     makers = {output: node for node in graph.node for output in node.output}
     constants = {each.name for each in graph.initializer}
     reshapes = [node.input for node in graph.node if node.op_type == "Reshape"]
@@ -162,9 +172,11 @@ def _free(target: onnx.TensorProto, fixed: int) -> None:
 
 
 def external_files(model: onnx.ModelProto) -> set[str]:
-    """The names of the files that hold tensors' numbers instead of the model itself; wherever in
-    it the tensors are: constants, branches, loops, functions, sparse ones."""
-    found: set[str] = set()
+    """Returns the names of other files that hold the numbers of a model's tensors.
+
+    Wherever in it the tensors are: constants, branches, loops, functions, sparse ones.
+    """
+    names: set[str] = set()
     waiting: list[Any] = [model]
     while waiting:
         message = waiting.pop()
@@ -174,12 +186,12 @@ def external_files(model: onnx.ModelProto) -> set[str]:
                     waiting.extend([value] if hasattr(value, "ListFields") else value)
         elif message.data_location == onnx.TensorProto.EXTERNAL:
             places = [each.value for each in message.external_data if each.key == "location"]
-            found.update(map(shown, places or ["another file"]))
-    return found
+            names.update(map(shown, places or ["another file"]))
+    return names
 
 
 def inlined_nodes(model: onnx.ModelProto) -> int:
-    """How many nodes there are once every function's are in its callers' place.
+    """Counts a model's nodes as if its functions were inlined.
 
     Raises ValueError for functions that call themselves.
     """
@@ -206,12 +218,12 @@ def inlined_nodes(model: onnx.ModelProto) -> int:
 
 
 def shown(name: str) -> str:
-    """A name of the file's as one line shows it."""
+    """Returns a name from a file in one printable line."""
     return name if name.isprintable() else ascii(name)
 
 
 def dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
-    """A tensor's shape; a size that is not fixed, as −1 is not, by its name, or "?"."""
+    """Returns a tensor's shape; a size that is not fixed, such as −1, by its name, or "?"."""
     return [
         each.dim_value if each.dim_value > 0 else shown(each.dim_param) or "?"
         for each in value.type.tensor_type.shape.dim
@@ -219,7 +231,7 @@ def dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
 
 
 def in_words(value: onnx.ValueInfoProto) -> str:
-    """As float32[batch, 3, 224, 224]."""
+    """Returns a tensor's type for people, such as float32[batch, 3, 224, 224]."""
     tensor = value.type.tensor_type
     if not tensor.elem_type:
         return "no tensor"

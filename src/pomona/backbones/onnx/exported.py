@@ -1,4 +1,4 @@
-"""A backbone as one ONNX file that carries its spec: made here, used where there is no cache."""
+"""A backbone as one ONNX file that carries its facts: made here, used where there is no cache."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import onnx
 
 from pomona.backbones.cache import sha256
-from pomona.backbones.overrides import LARGEST
-from pomona.backbones.runtime import Network
+from pomona.backbones.network import Network
+from pomona.backbones.overrides import LARGEST_SIDE
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError
 
@@ -20,8 +20,13 @@ KEY = "pomona"
 
 @dataclass(frozen=True)
 class Spec:
-    """What the file says of its network: `Backbone`'s facts, and the SHA-256 of the ONNX bytes
-    without this text, which are the network's as every run knows it."""
+    """What the file says of its network: the facts of `Backbone`, and one more.
+
+    Parameters
+    ----------
+    model_sha256 : str
+        SHA-256 of the ONNX bytes without this text: the digest of the network in any run.
+    """
 
     name: str
     width: int
@@ -38,7 +43,7 @@ class Spec:
 
 
 def write(backbone: Backbone, network: Network) -> bytes:
-    """The file's content: any ONNX tool opens it."""
+    """Returns the file's content, which any ONNX tool opens."""
     facts = {**backbone.facts(), "width": network.width, "model_sha256": network.digest}
     model = onnx.load_model_from_string(network.model)
     model.metadata_props.add(key=KEY, value=json.dumps(facts, sort_keys=True, ensure_ascii=False))
@@ -46,7 +51,7 @@ def write(backbone: Backbone, network: Network) -> bytes:
 
 
 def _can_be(facts: dict[str, Any]) -> bool:
-    """Whether everything is of its type and in its range."""
+    """Returns whether all facts are of their type and in their range."""
     texts = ("name", "preprocessing", "licence", "origin")
     digests = ("weights_sha256", "model_sha256")
     share, top1, source = facts["crop_fraction"], facts["top1"], facts["top1_source"]
@@ -55,29 +60,32 @@ def _can_be(facts: dict[str, Any]) -> bool:
         and (source is None or (isinstance(source, str) and source.isprintable()))
         and all(re.fullmatch("[0-9a-f]{64}", facts[key]) for key in digests)
         and all(type(facts[key]) is int and facts[key] > 0 for key in ("width", "revision"))
-        and (type(facts["input_size"]) is int and 0 < facts["input_size"] <= LARGEST)
+        and (type(facts["input_size"]) is int and 0 < facts["input_size"] <= LARGEST_SIDE)
         and (type(share) in (int, float) and 0 < share <= 1)
         and (top1 is None or (type(top1) in (int, float) and 0 <= top1 <= 100))
     )
 
 
 def read(model: onnx.ModelProto) -> tuple[Spec, bytes] | None:
-    """The spec and the network's own bytes; None of a file that pomona did not write.
+    """Returns the spec and the network's own bytes, or None if pomona did not write the file.
 
-    Raises BackboneError when the file is not as it was written.
+    Raises
+    ------
+    BackboneError
+        If the file is not as it was written.
     """
-    told = [each for each in model.metadata_props if each.key == KEY]
-    if not told:
+    entries = [each for each in model.metadata_props if each.key == KEY]
+    if not entries:
         return None
     try:
-        facts: dict[str, Any] = json.loads(told[0].value)
+        facts: dict[str, Any] = json.loads(entries[0].value)
         spec = Spec(**{each.name: facts[each.name] for each in fields(Spec)})
         if not _can_be(facts):
             raise ValueError("facts that cannot be")
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise BackboneError("it was made by another version of pomona: export it anew") from exc
-    model.metadata_props.remove(told[0])
+        raise BackboneError("it was made by another version of pomona: export it again") from exc
+    model.metadata_props.remove(entries[0])
     content = bytes(model.SerializeToString(deterministic=True))
     if sha256(content) != spec.model_sha256:
-        raise BackboneError("it is damaged, or was changed since: copy or export it anew")
+        raise BackboneError("it is damaged, or was changed since: copy or export it again")
     return spec, content

@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, compose, helper, inliner, numpy_helper
 
 from pomona.backbones.cache import sha256
+from pomona.backbones.network import Network
 from pomona.backbones.onnx import exported
 from pomona.backbones.onnx import trial as onnx_trial
 from pomona.backbones.onnx.cut import (
@@ -25,13 +26,12 @@ from pomona.backbones.onnx.cut import (
     keep_until,
     shown,
 )
-from pomona.backbones.overrides import LARGEST, ModelOverrides
+from pomona.backbones.overrides import LARGEST_SIDE, ModelOverrides
 from pomona.backbones.preprocessing import NAMED, Preprocessing
-from pomona.backbones.runtime import Network
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, PomonaError, UsageError
 
-MAX_BYTES = 2**31 - 1  # what one protobuf message may have
+MAX_BYTES = 2**31 - 1  # of a protobuf message
 OLDEST_OPSET = 7  # from which on operators broadcast
 MOST_NODES = 1_000_000
 _PIXELS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8)
@@ -39,21 +39,32 @@ _RAW = "pomona/raw"
 
 
 def read(path: Path, overrides: ModelOverrides) -> Backbone:
-    """The network in a file, ready to run.
+    """Returns the network in a file, as a backbone.
 
-    Raises BackboneError for a file that is no ONNX model of images, or not the one of
-    `overrides.sha256`; UsageError for settings that are missing or cannot be.
+    Parameters
+    ----------
+    path : Path
+        The file: any ONNX model of images, or one that pomona exported.
+    overrides : ModelOverrides
+        How to read it.
+
+    Raises
+    ------
+    BackboneError
+        If the file is not an ONNX model of images, or not the one of `overrides.sha256`.
+    UsageError
+        For settings that are missing or cannot be.
     """
     content = _content(path)
     digest = sha256(content)
     if overrides.sha256 is not None and digest != overrides.sha256.lower():
         raise BackboneError(
-            f"{path} has the SHA-256 {digest}, not {overrides.sha256}: get the file anew"
+            f"{path} has the SHA-256 {digest}, not {overrides.sha256}: get the file again"
         )
     try:
         model = onnx.load_model_from_string(content)
     except Exception as exc:  # protobuf's own, of no common base
-        raise BackboneError(f"{path} is no whole ONNX file: get it anew") from exc
+        raise BackboneError(f"{path} is not a complete ONNX file: get it again") from exc
     try:
         return _read(path, model, digest, overrides)
     except PomonaError:
@@ -62,7 +73,7 @@ def read(path: Path, overrides: ModelOverrides) -> Backbone:
         raise BackboneError(
             f"cannot make a network of {path} ({type(exc).__name__}: "
             f"{shown(' '.join(str(exc).split())[:300])}); onnx.checker may say what is not valid "
-            "in it: export it anew"
+            "in it: export it again"
         ) from exc
 
 
@@ -84,7 +95,7 @@ def _read(path: Path, model: onnx.ModelProto, digest: str, overrides: ModelOverr
     if given or overrides.input_size not in (None, spec.input_size):
         raise UsageError(
             f"{path} is {spec.name}, exported by pomona for {spec.input_size} × {spec.input_size} "
-            "pixels: give no --input-size, --layer, --preprocessing or --layout"
+            "pixels: leave out `input_size`, `layer`, `preprocessing` and `layout`"
         )
     onnx_trial.try_out(path, Network(spec.name, network, "", spec.input_size, spec.width))
     facts = {key: value for key, value in vars(spec).items() if key != "model_sha256"}
@@ -92,13 +103,13 @@ def _read(path: Path, model: onnx.ModelProto, digest: str, overrides: ModelOverr
 
 
 def _ready(path: Path, network: bytes, **facts: Any) -> Backbone:
-    """A backbone whose bytes are here already."""
+    """Returns a backbone whose bytes are here already."""
     return Backbone(
         **facts,
-        remedy=f"get {path.name} anew",
+        remedy=f"get {path.name} again",
         find_weights=partial(Path, path),
         build=partial(_give, network),
-        kept=False,
+        cacheable=False,
     )
 
 
@@ -115,7 +126,7 @@ def _content(path: Path) -> bytes:
             )
         return path.read_bytes()
     except OSError as exc:
-        raise BackboneError(f"cannot read {path}: {exc.strerror}; check --backbone") from exc
+        raise BackboneError(f"cannot read {path}: {exc.strerror}; check `backbone`") from exc
 
 
 def _foreign(
@@ -157,7 +168,7 @@ def _foreign(
 
 def _refuse_old_or_endless(path: Path, model: onnx.ModelProto) -> None:
     if not model.graph.node or not model.graph.output:
-        raise BackboneError(f"{path} is no ONNX model: it has no nodes")
+        raise BackboneError(f"{path} is not an ONNX model: it has no nodes")
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if not versions or versions[0] < OLDEST_OPSET:
         raise BackboneError(
@@ -166,7 +177,7 @@ def _refuse_old_or_endless(path: Path, model: onnx.ModelProto) -> None:
         )
     constants = [each.name for each in model.graph.initializer]
     if len(constants) > len(set(constants)):
-        raise BackboneError(f"{path} has two constants of one name: export it anew")
+        raise BackboneError(f"{path} has two constants of one name: export it again")
     if model.functions:
         if inlined_nodes(model) > MOST_NODES:
             raise BackboneError(f"{path} has more than {MOST_NODES:,} nodes in its functions")
@@ -177,7 +188,7 @@ def _refuse_old_or_endless(path: Path, model: onnx.ModelProto) -> None:
 
 @dataclass(frozen=True)
 class _Images:
-    """The network's input. batch: the number of images it is fixed to, or 0."""
+    """A network's input. batch: the number of images it is fixed to, or 0."""
 
     name: str
     dtype: int
@@ -190,7 +201,7 @@ def _find_images(path: Path, model: onnx.ModelProto, overrides: ModelOverrides) 
     constants = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constants]
     found = ", ".join(f"{shown(each.name)} {in_words(each)}" for each in inputs) or "nothing"
-    refusal = f"{path} takes {found}: no batch of RGB images"
+    refusal = f"{path} takes {found}: not a batch of RGB images"
     if len(inputs) != 1:
         raise BackboneError(refusal)
     [value] = inputs
@@ -201,7 +212,7 @@ def _find_images(path: Path, model: onnx.ModelProto, overrides: ModelOverrides) 
     if layout is None:
         if all(isinstance(size, int) for size in shape[1:]):
             raise BackboneError(refusal)
-        raise UsageError(f"{path} takes {found}: say --layout nchw or nhwc")
+        raise UsageError(f"{path} takes {found}: say `layout` nchw or nhwc")
     channels = shape[1] if layout == "nchw" else shape[3]
     if isinstance(channels, int) and channels != 3:
         raise BackboneError(refusal)
@@ -211,19 +222,19 @@ def _find_images(path: Path, model: onnx.ModelProto, overrides: ModelOverrides) 
         raise BackboneError(f"{path} takes {found}: pomona makes squares of images")
     side = sides.pop() if sides else overrides.input_size
     if side is None:
-        raise UsageError(f"{path} takes images of any size ({found}): say --input-size, as 224")
+        raise UsageError(f"{path} takes images of any size ({found}): say `input_size`, as 224")
     if overrides.input_size not in (None, side):
         raise UsageError(
-            f"--input-size {overrides.input_size}: {path} takes {side} alone ({found})"
+            f"`input_size` {overrides.input_size}: {path} takes {side} alone ({found})"
         )
-    if side > LARGEST:
-        raise BackboneError(f"{path} takes {found}: images of {LARGEST} pixels a side at most")
+    if side > LARGEST_SIDE:
+        raise BackboneError(f"{path} takes {found}: images of {LARGEST_SIDE} pixels a side at most")
     batch = shape[0] if isinstance(shape[0], int) else 0
     return _Images(value.name, value.type.tensor_type.elem_type, layout, side, batch)
 
 
 def _guess_layout(shape: list[int | str]) -> str | None:
-    """By where the three channels are."""
+    """Returns the layout by where the three channels are."""
     if shape[1] == 3 and shape[3] != 3:
         return "nchw"
     return "nhwc" if shape[3] == 3 and shape[1] != 3 else None
@@ -235,13 +246,13 @@ def _find_preprocessing(path: Path, images: _Images, overrides: ModelOverrides) 
     if images.dtype == TensorProto.UINT8:
         return Preprocessing()
     raise UsageError(
-        f"{path} does not say how it wants pixels: say --preprocessing {', '.join(NAMED)}, "
+        f"{path} does not say how it wants pixels: say `preprocessing` {', '.join(NAMED)}, "
         "or means/deviations in 0…255"
     )
 
 
 def _put_in_front(model: onnx.ModelProto, images: _Images, preprocessing: Preprocessing) -> None:
-    """Make uint8[batch, side, side, 3] "images" the input, and what the network took of it."""
+    """Makes uint8[batch, side, side, 3] "images" the input, and the network's own input of it."""
     nodes: list[onnx.NodeProto] = []
     constants = model.graph.initializer
     axis = 1 if images.layout == "nchw" else 3
@@ -281,7 +292,7 @@ def _put_in_front(model: onnx.ModelProto, images: _Images, preprocessing: Prepro
 
 
 def _end(path: Path, model: onnx.ModelProto, images: _Images, cut: Cut) -> tuple[str, int]:
-    """Make rows of float32 "features" of the tensor at the cut; what was done, and their width."""
+    """Makes "features", float32 rows, of the tensor at the cut; returns how, and their width."""
     graph = model.graph
     graph.node.append(helper.make_node("Cast", [cut.tensor], [_RAW], _RAW, to=TensorProto.FLOAT))
     graph.output.append(helper.make_tensor_value_info(_RAW, TensorProto.FLOAT, None))
@@ -312,7 +323,7 @@ def _end(path: Path, model: onnx.ModelProto, images: _Images, cut: Cut) -> tuple
     else:
         raise BackboneError(
             f"{path} has float32{shape} at {shown(cut.tensor)} ({cut.reason}), "
-            "no row or map of features an image: say another --layer"
+            "not a row or map of features per image: say another `layer`"
         )
     width = shape[1] if len(shape) == 2 or two == three else three
     graph.output.append(

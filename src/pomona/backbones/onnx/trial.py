@@ -1,41 +1,63 @@
-"""What a network of an ONNX file really does, found by running it on a few images."""
+"""Tries out a network of an ONNX file: runs it on a few images to see what it really does."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from pomona.backbones.network import Network
 from pomona.backbones.onnx.cut import shown
-from pomona.backbones.runtime import Network
+from pomona.backbones.runtimes.onnxruntime import run_unoptimized
 from pomona.errors import BackboneError
 
-# Of the features' scale; float16 inside a network is rounded otherwise when it is optimised.
+# Of the features' scale; float16 inside a network is rounded otherwise when it is optimized.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 3e-2
 
 
 def shape_of(path: Path, model: onnx.ModelProto, tensor: str, side: int, at: str) -> list[int]:
-    """The shape that `tensor`, an output of the model, has for two images.
+    """Returns the shape that an output of a model has for two images.
 
-    Raises BackboneError when it cannot be run on two images, or has not a row for each.
+    Parameters
+    ----------
+    path : Path
+        The model's file, for messages.
+    model : onnx.ModelProto
+        The model.
+    tensor : str
+        The output.
+    side : int
+        Side of the images, in pixels.
+    at : str
+        Where the output is, for messages.
+
+    Raises
+    ------
+    BackboneError
+        If the model cannot be run on two images, or the output lacks a row for each.
     """
     images = np.zeros((2, side, side, 3), np.uint8)
-    shape = list(_run_plainly(path, model.SerializeToString(), tensor, images).shape)
+    shape = list(_run_unoptimized(path, model.SerializeToString(), tensor, images).shape)
     if not shape or shape[0] != 2:
         raise BackboneError(
             f"{path} gives float32{shape} {at} for 2 images: "
-            "export it with a free batch, or say another --layer"
+            "export it with a free batch, or say another `layer`"
         )
     return shape
 
 
 def try_out(path: Path, network: Network) -> None:
-    """Raises BackboneError unless an image's features are finite numbers, the same whatever the
-    others of its batch, as many as it says, and those that the network gives without a runtime's
-    optimisations.
+    """Checks a network's features on three images.
+
+    They must be finite numbers, as many as the network says, the same whatever else is in the
+    batch, and the same without a runtime's optimizations.
+
+    Raises
+    ------
+    BackboneError
+        If they are not. It names the file at `path`.
     """
     side = network.input_size
     images = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
@@ -43,10 +65,10 @@ def try_out(path: Path, network: Network) -> None:
     if features.shape != (len(images), network.width):
         raise BackboneError(
             f"{path} gives float32{list(features.shape)} for {len(images)} images, "
-            f"not {network.width} numbers each: export it anew"
+            f"not {network.width} numbers each: export it again"
         )
     if not np.isfinite(features).all():
-        raise BackboneError(f"{path} gives features that are no finite numbers: check its input")
+        raise BackboneError(f"{path} gives features that are not finite numbers: check its input")
     tolerance = HALF_TOLERANCE if b"pomona/cast" in network.model else TOLERANCE
     tolerance *= float(np.abs(features).max())
     alone = np.concatenate([network.features(image[None]) for image in images])
@@ -54,32 +76,23 @@ def try_out(path: Path, network: Network) -> None:
         raise BackboneError(
             f"{path} gives an image other features in another batch: export it for inference"
         )
-    plain = _run_plainly(path, network.model, "features", images)
+    plain = _run_unoptimized(path, network.model, "features", images)
     if np.abs(features - plain).max() > tolerance:
         raise BackboneError(
-            f"the optimisations of ONNX Runtime change what {path} gives by "
+            f"the optimizations of ONNX Runtime change what {path} gives by "
             f"{np.abs(features - plain).max() / np.abs(plain).max():.1e} of its scale, which is a "
             "bug there: another version of onnxruntime, or of the exporter, may avoid it"
         )
 
 
-def _run_plainly(
+def _run_unoptimized(
     path: Path, model: bytes, tensor: str, images: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        found: NDArray[np.float32]
-        (found,) = session.run([tensor], {"images": images})
-    except Exception as exc:  # its exceptions share no other base
+        return run_unoptimized(model, tensor, images)
+    except Exception as exc:  # ONNX Runtime's exceptions share no other base
         raise BackboneError(
             f"ONNX Runtime cannot run {path} on images of {images.shape[1]} × {images.shape[2]} "
             f"({shown(' '.join(str(exc).split())[:300])}); "
             "export it with a free batch, for this size"
         ) from exc
-    return found

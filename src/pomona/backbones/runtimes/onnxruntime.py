@@ -1,0 +1,55 @@
+"""Drives ONNX Runtime, on the processor."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pomona.backbones.runtimes.base import Session, SessionSettings
+
+# From 1.29 on it reports to its makers unless this stands before its import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
+
+_LOG_ERRORS, _LOG_FATAL = 3, 4
+
+
+def open_session(model: bytes, settings: SessionSettings) -> Session:
+    """Opens an ONNX graph, of input "images" and output "features"."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _LOG_ERRORS
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # On ARM it would else be its own choice.
+    options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "0")
+    session = _session(model, options)
+    return lambda batch: session.run(["features"], {"images": batch})[0]
+
+
+def run_unoptimized(model: bytes, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Returns one output of an ONNX graph as it stands, without the runtime's optimizations.
+
+    Parameters
+    ----------
+    model : bytes
+        The graph; its input is "images".
+    output : str
+        The output's name.
+    images : ndarray of uint8[n, side, side, 3]
+        The input.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = _LOG_FATAL
+    [result] = _session(model, options).run([output], {"images": images})
+    return result  # type: ignore[no-any-return]
+
+
+def _session(model: bytes, options: Any) -> Any:
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
