@@ -9,6 +9,9 @@ PARALLEL := -n logical --dist loadfile
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 TOOLS := .tools/versitygw .tools/s3proxy
 
+# Hundreds of processes start: each would compile anew what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-spark35 test-keras faults fuzz mutants bench bench-backbones bench-s3 docs check \
 	format lock hooks clean
@@ -72,17 +75,18 @@ format: .venv/dev  ## Format the code
 	$(BIN)/ruff format
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-	--no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: to the newest)
-	$(LOCK) $(UPGRADE) --group build --output-file requirements/demo.txt
-	$(LOCK) $(UPGRADE) --group build --group spark --output-file requirements/spark.txt
-	$(LOCK) $(UPGRADE) --group build --group test --group spark --group check --group docs --output-file requirements/dev.txt
-	$(LOCK) $(UPGRADE) --group build --group docs --constraint requirements/dev.txt --output-file requirements/docs.txt
-	$(LOCK) $(UPGRADE) --group build --group mutation --constraint requirements/dev.txt --output-file requirements/mutation.txt
-	$(LOCK) $(UPGRADE) --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
-	$(LOCK) $(UPGRADE) --group build --group test-keras --group spark --extra keras --extra openvino --output-file requirements/keras.txt
-	$(LOCK) $(UPGRADE) --group build --group bench --extra openvino --output-file requirements/bench.txt
+	$(LOCK) $(UPGRADE) --group uv --output-file requirements/uv.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --output-file requirements/demo.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --group spark --output-file requirements/spark.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --group test --group spark --group check --group docs --output-file requirements/dev.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --group docs --constraint requirements/dev.txt --output-file requirements/docs.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --group mutation --constraint requirements/dev.txt --output-file requirements/mutation.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --group test-keras --group spark --extra keras --extra openvino --output-file requirements/keras.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --group bench --extra openvino --output-file requirements/bench.txt
 
 .tools/versitygw:
 	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/.tools go install $(VERSITYGW); \
@@ -112,8 +116,13 @@ clean:  ## Remove what the other targets made
 .venv-bench/%: requirements/%.txt pyproject.toml | .venv-bench/bin/python
 	$(call install,.venv-bench)
 
+PIP := -m pip --disable-pip-version-check --quiet install
+
+# uv takes packages that it has unpacked before from its cache; where it cannot, pip installs them.
 define install
-	$(1)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
-	$(1)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
+	$(1)/bin/python $(PIP) --require-hashes -r requirements/uv.txt \
+		&& VIRTUAL_ENV=$(1) $(1)/bin/uv pip install --quiet --require-hashes -r $< \
+		|| $(1)/bin/python $(PIP) --require-hashes -r $<
+	$(1)/bin/python $(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 endef
