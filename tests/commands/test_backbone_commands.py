@@ -43,16 +43,16 @@ def test_an_exported_network_makes_the_same_store(
 ) -> None:
     file = tmp_path / "small.onnx"
     export = ("backbones", "export", "efficientnet_lite0", file, "--input-size", "32", "--json")
-    told = json.loads(pomona.done(*export).stdout)
-    assert json.loads(pomona.done(*export).stdout) == told
+    result = json.loads(pomona.done(*export).stdout)
+    assert json.loads(pomona.done(*export).stdout) == result
     named, carried = tmp_path / "named", tmp_path / "carried"
     pomona.done("extract", photos, named, "--input-size", "32", *FEW)
-    digest = ("--backbone-sha256", told["sha256"])
+    digest = ("--backbone-sha256", result["sha256"])
     pomona.done("extract", photos, carried, "--backbone", file, *digest, *FEW)
     assert tables(named) == tables(carried)
     recipes = [api.open(store).recipe for store in (named, carried)]
     assert recipes[0] == recipes[1]
-    assert (recipes[0].input_size, recipes[0].model_sha256) == (32, told["model_sha256"])
+    assert (recipes[0].input_size, recipes[0].model_sha256) == (32, result["model_sha256"])
     ended = pomona("extract", photos, named, *FEW)
     assert ended.status == 1
     assert "input_size: 32, not 224" in ended.complaint
@@ -60,7 +60,7 @@ def test_an_exported_network_makes_the_same_store(
     assert (other.status, "exists and is another file" in other.complaint) == (2, True)
 
 
-def test_any_file_is_run_and_its_cut_is_told(
+def test_any_file_is_run_and_its_cut_is_reported(
     pomona: Pomona, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "other.onnx"
@@ -93,15 +93,25 @@ def test_a_damaged_entry_is_rebuilt_and_the_run_goes_on(
     whole = entry.read_bytes()
     entry.write_bytes(whole[: len(whole) // 2])
     ended = own.done("extract", photos, tmp_path / "out", *FEW)
-    assert f"{entry} is damaged and is built anew" in ended.stderr
+    assert f"{entry} is damaged and is built again" in ended.stderr
     assert entry.read_bytes() == whole
     assert api.open(tmp_path / "out").recipe == api.open(finished).recipe
 
 
-def test_the_list_says_what_there_is_and_how_fast(own: Pomona, finished: Path) -> None:
+def test_the_list_of_networks(pomona: Pomona, finished: Path) -> None:
+    known, *others = json.loads(pomona.done("backbones", "--json").stdout)
+    assert [one["name"] for one in others] == ["mobilenet_v2", "resnet50", "efficientnet_b0"]
+    assert {one["state"] for one in others} == {"to be added"}
+    assert (known["name"], known["width"], known["cached"]) == ("efficientnet_lite0", 1280, True)
+    listed = pomona.done("backbones").stdout
+    assert "efficientnet_lite0" in listed
+    assert "75.1 %" in listed
+
+
+def test_the_list_has_states_and_speeds(own: Pomona, finished: Path) -> None:
     def listed(*flags: str) -> dict[str, Any]:
-        told = own.done("backbones", "--json", *flags).stdout
-        return {one["name"]: one for one in json.loads(told)}
+        result = own.done("backbones", "--json", *flags).stdout
+        return {one["name"]: one for one in json.loads(result)}
 
     before, after = listed(), listed("--measure")
     assert before["efficientnet_lite0"]["images_per_second"] is None
@@ -112,7 +122,7 @@ def test_the_list_says_what_there_is_and_how_fast(own: Pomona, finished: Path) -
     assert "keras:NAME" in own("backbones", "add", "resnet").complaint
 
 
-def test_the_list_has_every_name_whole(own: Pomona) -> None:
+def test_the_list_cuts_no_name(own: Pomona) -> None:
     folder = Path(own.env["POMONA_CACHE"])
     name = "A" * 70
     record = {"width": 8, "preprocessing": "x", "weights_sha256": "0" * 64, "origin": "a file"}
@@ -123,25 +133,25 @@ def test_the_list_has_every_name_whole(own: Pomona) -> None:
     assert "\nefficientnet_lite0 (default) " in narrow
     assert name in narrow.replace("\n", "").replace(" ", "")
     assert "\x1b" not in narrow
-    told = {one["name"]: one for one in json.loads(own.done("backbones", "--json").stdout)}
-    assert [one for one in told if one.startswith("keras:")] == [f"keras:{name}"]
-    assert told[f"keras:{name}"]["licence"] == "that of your file"
+    listed = {one["name"]: one for one in json.loads(own.done("backbones", "--json").stdout)}
+    assert [one for one in listed if one.startswith("keras:")] == [f"keras:{name}"]
+    assert listed[f"keras:{name}"]["licence"] == "that of your file"
 
 
-def test_what_keras_measured_is_not_said_of_a_file(own: Pomona) -> None:
-    def told() -> tuple[object, object, object]:
+def test_facts_of_keras_are_not_claimed_for_a_file(own: Pomona) -> None:
+    def licence_and_accuracy() -> tuple[object, object, object]:
         listed = json.loads(own.done("backbones", "--json").stdout)
         [one] = [each for each in listed if each["name"] == "mobilenet_v2"]
         return one["licence"], one["top1"], one["top1_source"] is None
 
-    assert told() == ("not stated by Keras (its code: Apache-2.0)", 71.3, False)
+    assert licence_and_accuracy() == ("not stated by Keras (its code: Apache-2.0)", 71.3, False)
     record = {"width": 1280, "preprocessing": "x", "weights_sha256": "0" * 64}
     path = Path(own.env["POMONA_CACHE"]) / "mobilenet_v2.record"
     origin = "Keras's download of keras.applications.MobileNetV2"
     path.write_text(json.dumps({**record, "origin": origin}))
-    assert told() == ("not stated by Keras (its code: Apache-2.0)", 71.3, False)
+    assert licence_and_accuracy() == ("not stated by Keras (its code: Apache-2.0)", 71.3, False)
     path.write_text(json.dumps({**record, "origin": "the file mine.h5, given as another"}))
-    assert told() == ("that of your file", None, True)
+    assert licence_and_accuracy() == ("that of your file", None, True)
 
 
 def test_a_cache_that_is_a_file_is_refused_before_the_work(own: Pomona, tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_a_stopped_run_goes_on_when_it_is_given_again(
     process.send_signal(number)
     ended = pomona.end(process)
     assert ended.status == status, ended
-    assert "go on with: pomona run" in ended.stderr
+    assert "continue with: pomona run" in ended.stderr
     assert "Traceback" not in ended.stderr
     secret = ("--spark-conf", "spark.authenticate.secret=hush")
     pomona.done("run", photos, out, *SPARK, "--workers", "2", *secret)

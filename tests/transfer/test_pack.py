@@ -463,7 +463,7 @@ def test_the_command(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "status", "said"),
     [
-        (("--size", "large"), 2, "'large' is no size: give bytes, or 128MB or 1GB"),
+        (("--size", "large"), 2, "'large' is not a size: give bytes, or 128MB or 1GB"),
         (("--size", "0"), 2, "--size 0: at least 1 byte is needed"),
         (("--include", "*.none"), 1, "no images in"),
     ],

@@ -237,7 +237,7 @@ def test_keys_that_cannot_be_files_are_refused(
     (folder / "b").write_text("a file in the way")
     ended = pomona("download", bucket.at("keys"), folder)
     assert ended.status == 1
-    assert "2 keys can be no file in" in ended.complaint
+    assert "2 keys cannot be files in" in ended.complaint
     assert not list((tmp_path / "elsewhere").iterdir())
     assert (folder / "a.txt").read_text() == "x"
 
