@@ -248,7 +248,7 @@ def test_findings_are_printed_line_by_line_with_status_1(pomona: Pomona, store: 
     assert failed.status == 1
     assert failed.complaint == f"pomona: {store} is not whole: 2 findings"
     first, second = failed.stdout.splitlines()
-    assert first == f"{FEATURES}: is missing; give the store's `pomona run` again"
+    assert first == f"{FEATURES}: is missing; repeat the store's `pomona run`"
     assert second.startswith("pomona.json: its totals")
     told = json.loads(pomona("verify", store, "--json").stdout)
     assert [finding["where"] for finding in told["findings"]] == [FEATURES, "pomona.json"]

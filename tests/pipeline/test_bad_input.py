@@ -435,7 +435,7 @@ def test_an_unreadable_store_is_not_reported_as_lost_or_damaged(
     for command in (["run", "photos", out], ["reduce", out], ["verify", out]):
         ended = nobody(*command)
         assert ended.status == 1
-        assert f"cannot read {closed}: Permission denied; ask for the right" in ended.complaint
+        assert f"cannot read {closed}: Permission denied; ask for permission" in ended.complaint
     closed.chmod(0o644)
     assert tables(out) == before
 

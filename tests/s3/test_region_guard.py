@@ -29,7 +29,7 @@ def test_a_bucket_elsewhere_is_refused_unless_it_is_named(region: str) -> None:
 
 
 def test_a_region_that_is_not_known_is_refused() -> None:
-    assert "cannot be found out" in (refuse_region("b", None, AWS, ("us-east-1",)) or "")
+    assert "cannot be determined" in (refuse_region("b", None, AWS, ("us-east-1",)) or "")
 
 
 @pytest.mark.parametrize(

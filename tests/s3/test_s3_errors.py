@@ -29,7 +29,7 @@ CASES: dict[str, tuple[dict[str, str], str]] = {
     "endpoint down": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached"),
     "endpoint in the clear": (
         {"AWS_ENDPOINT_URL": "http://192.0.2.1"},
-        "would be reached in the clear",
+        "is not encrypted",
     ),
     "no endpoint": ({"AWS_ENDPOINT_URL": "nowhere"}, "no http:// or https:// URL"),
 }
@@ -110,7 +110,7 @@ def refusing() -> Iterator[str]:
     ("code", "complaint"),
     [
         ("ExpiredToken", "have expired: renew them"),
-        ("AccessDenied", "no access to s3://any: ask for the right"),
+        ("AccessDenied", "no access to s3://any: ask for permission"),
         ("RequestTimeTooSkewed", "clock is wrong"),
         ("AuthorizationHeaderMalformed", "another region"),
     ],

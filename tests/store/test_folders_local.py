@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_written_is_reported_with_a_remedy(commons: Path
     folder.write("a/b", b"as it was")
     for path in (folder.root, folder.path("a"), folder.path(TEMPORARIES)):
         path.chmod(0o555)
-    words = "Permission denied; choose a folder that you may write to"
+    words = "Permission denied; choose a folder that you can write to"
     with unprivileged():
         for name in ("a/b", "a/c", "new/d"):
             with pytest.raises(StoreWriteError, match=f"cannot write .*{name}: {words}"):

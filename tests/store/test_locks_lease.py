@@ -71,7 +71,7 @@ def test_a_lock_of_another_machine_without_signs_of_life_runs_out(
     for args in (("run", photos, store), ("verify", store)):
         refused = pomona(*args)
         assert refused.status == 1
-        assert "is in use by pomona run photos out (process 42 on node-7), last heard of" in (
+        assert "is in use by pomona run photos out (process 42 on node-7), last heard from" in (
             refused.complaint
         )
         assert f"whose lock ends {LEASE_S:.0f} s after its last sign of life" in refused.complaint
@@ -79,7 +79,7 @@ def test_a_lock_of_another_machine_without_signs_of_life_runs_out(
     plant(store, ELSEWHERE, silent_s=LEASE_S + 1)
     assert "whole: 40 images" in pomona.done("verify", store).stdout
     ended = pomona.done("run", photos, store)
-    assert "the lock of pomona run photos out (process 42 on node-7) had run out" in ended.stderr
+    assert "the lock of pomona run photos out (process 42 on node-7) had expired" in ended.stderr
     assert find_holder(lock) is None
 
 
@@ -98,7 +98,7 @@ def test_a_holder_renews_its_lock(store: Path) -> None:
     with elsewhere(store, beat_s=0.01):
         os.utime(lock, (1, 1))
         wait_for(lambda: lock.stat().st_mtime > 1)
-        with pytest.raises(StoreBusyError, match="last heard of"), Store(store).lock("mine"):
+        with pytest.raises(StoreBusyError, match="last heard from"), Store(store).lock("mine"):
             pass
 
 

@@ -93,10 +93,10 @@ def test_a_lock_without_signs_of_life_runs_out(bucket: Place, photos: Path, pomo
     for args in (("run", photos, out), ("verify", out)):
         refused = pomona(*args)
         assert refused.status == 1
-        assert "pomona run photos out (process 42 on node-7), last heard of" in refused.complaint
+        assert "pomona run photos out (process 42 on node-7), last heard from" in refused.complaint
     put(bucket, key, ELSEWHERE.to_bytes(), age_s=LEASE_S + 2)
     ended = pomona.done("run", photos, out)
-    assert "the lock of pomona run photos out (process 42 on node-7) had run out" in ended.stderr
+    assert "the lock of pomona run photos out (process 42 on node-7) had expired" in ended.stderr
     assert bucket.contents("stale")[LOCK] == b""
 
 

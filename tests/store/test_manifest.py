@@ -42,7 +42,7 @@ def test_a_damaged_manifest_is_reported(empty: Store, content: bytes) -> None:
 def test_a_manifest_of_another_version_is_reported(empty: Store, version: Any) -> None:
     empty.begin("/data", RECIPE)
     empty.write_json(MANIFEST, {**empty.manifest, "format_version": version})
-    with pytest.raises(StoreError, match=rf"has format {version}, this pomona reads 1: use"):
+    with pytest.raises(StoreError, match=rf"has format {version}, but this pomona reads format 1"):
         _ = empty.manifest
 
 

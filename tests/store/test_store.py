@@ -69,7 +69,7 @@ def test_an_open_store_gives_what_was_written(empty: Store) -> None:
 def test_a_store_without_pca_says_how_to_make_it(empty: Store) -> None:
     empty.begin("/data", RECIPE)
     assert empty.find_projection() is None
-    with pytest.raises(StoreError, match=r"holds no PCA: .*`pomona reduce"):
+    with pytest.raises(StoreError, match=r"has no PCA: .*`pomona reduce"):
         _ = empty.projection
 
 

@@ -26,7 +26,7 @@ from pomona.store.recipe import Recipe
 from pomona.store.store import Store
 from pomona.store.tables import PREFIXES, matrix, spread
 
-RUN = "give the store's `pomona run` again"
+RUN = "repeat the store's `pomona run`"
 REDO = f"delete it and {RUN}"
 REDUCE = "delete it and `pomona reduce` the store"
 TOUCH = f"touch them and {RUN}"

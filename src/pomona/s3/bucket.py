@@ -227,7 +227,7 @@ class Bucket:
             for error in reply.get("Errors", []):
                 raise ObjectStoreError(
                     f"cannot remove {self}/{error['Key']} ({error.get('Code')}): "
-                    "ask for the right to, then run the same command again",
+                    "ask for permission, then run the same command again",
                     "denied",
                 )
 

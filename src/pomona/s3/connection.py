@@ -67,12 +67,10 @@ class Connection:
         with self.translate():
             self.client = _client(session, bucket.region, bucket.endpoint)
             credentials = session.get_credentials()
-        if credentials is None:
-            raise ObjectStoreError(
-                f"no credentials for s3://{bucket.name} are found: set them as for AWS's own tools "
-                "(AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role)",
-                "credentials",
-            )
+            if credentials is None:
+                from botocore.exceptions import NoCredentialsError
+
+                raise NoCredentialsError
         self.signed_get = SignedGetClient(bucket.name, bucket.region, bucket.endpoint, credentials)
 
     def close(self) -> None:

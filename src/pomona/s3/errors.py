@@ -98,7 +98,7 @@ def translate(bucket: str, endpoint: str, key: str | None = None) -> Iterator[No
         ) from None
     except _NO_CREDENTIALS:
         raise ObjectStoreError(
-            f"no credentials for s3://{bucket} are found: set them as for AWS's own tools "
+            f"no credentials for s3://{bucket} were found: set them as for AWS's own tools "
             "(AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role)",
             "credentials",
         ) from None
@@ -153,20 +153,20 @@ def from_response(
     if code in _NOT_ACCEPTED:
         return ObjectStoreError(
             f"{endpoint} does not accept the credentials for s3://{bucket} ({code}): "
-            "check that they are of this server and whole",
+            "check that they belong to this server and are complete",
             "credentials",
         )
     if code in _ELSEWHERE:
         return ObjectStoreError(
-            f"s3://{bucket} is in another region than the one asked: "
-            "set AWS_REGION to the bucket's",
+            f"s3://{bucket} is in another region than the one asked for: "
+            "set AWS_REGION to the bucket's region",
             "region",
         )
     if code == "RequestTimeTooSkewed":
         return ObjectStoreError("this machine's clock is wrong: set it, then try again", "clock")
     if code in _DENIED or status in (401, 403):
         return ObjectStoreError(
-            f"no access to {what}: ask for the right to list, read and, for a store, write it",
+            f"no access to {what}: ask for permission to list, read and, for a store, write it",
             "denied",
         )
     return ObjectStoreError(

@@ -52,8 +52,8 @@ def refuse_region(
         return None
     if region is None:
         return (
-            f"the region of s3://{bucket} cannot be found out: "
-            "ask for the right s3:ListBucket, or see that its name is right"
+            f"the region of s3://{bucket} cannot be determined: "
+            "ask for the permission s3:ListBucket, or check its name"
         )
     return (
         f"s3://{bucket} is in {region}, which is not in the European Economic Area "
@@ -82,7 +82,7 @@ def refuse_endpoint(endpoint: str, *, insecure: bool = False) -> str | None:
     if parts.scheme == "https" or insecure or _is_loopback(parts.hostname):
         return None
     return (
-        f"the endpoint http://{parts.hostname} would be reached in the clear: "
+        f"the endpoint http://{parts.hostname} is not encrypted: "
         "give an https:// one, or `insecure_endpoint`"
     )
 

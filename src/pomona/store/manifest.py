@@ -47,8 +47,8 @@ def read_manifest(files: Folder) -> dict[str, Any]:
         raise StoreError(f"cannot read {files}/{MANIFEST}: {exc.strerror}") from exc
     if version != FORMAT_VERSION:
         raise StoreError(
-            f"{files} has format {version}, this pomona reads {FORMAT_VERSION}: "
-            "use the pomona that made it, or a later one"
+            f"{files} has format {version}, but this pomona reads format {FORMAT_VERSION}: "
+            "use the version of pomona that made it, or a later one"
         )
     return manifest  # type: ignore[no-any-return]
 

@@ -80,8 +80,8 @@ class Store:
         projection = self.find_projection()
         if projection is None:
             raise StoreError(
-                f"{self.files} holds no PCA: give its `pomona run` again if that was stopped, "
-                f"else `pomona reduce {self.files}`"
+                f"{self.files} has no PCA: repeat its `pomona run` if that was stopped, "
+                f"or else run `pomona reduce {self.files}`"
             )
         return projection
 

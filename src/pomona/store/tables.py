@@ -57,7 +57,7 @@ def read_with_footer(
         raise
     except _DAMAGED as exc:
         raise StoreDamagedError(
-            f"{files}/{name} is damaged: delete it and give the store's `pomona run` again"
+            f"{files}/{name} is damaged: delete it and repeat the store's `pomona run`"
         ) from exc
 
 

@@ -169,8 +169,8 @@ def check_holder(folder: Folder, token: str, holder: Holder | None) -> None:
     """
     if holder is None or holder.token != token:
         raise StoreBusyError(
-            f"{folder} was taken over by {holder or 'another command'}: this one writes nothing "
-            "more; wait until that has ended, then run the same command again"
+            f"{folder} was taken over by {holder or 'another command'}: this command writes "
+            "nothing more; wait until the other has ended, then run the same command again"
         )
 
 
@@ -180,6 +180,6 @@ def takeover_notice(expired: Holder | None) -> str | None:
     Parameters
     ----------
     expired : Holder, optional
-        Whose lock had run out; None: nobody's.
+        Whose lock had expired; None: nobody's.
     """
-    return f"the lock of {expired} had run out: it is taken over" if expired else None
+    return f"the lock of {expired} had expired and was taken over" if expired else None

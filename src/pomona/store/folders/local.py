@@ -205,7 +205,7 @@ class LocalFolder:
                 raise busy_error(self, exc) from exc
             except OSError as exc:
                 raise StoreError(
-                    f"cannot read {path}: {exc.strerror}; ask for the right to read it"
+                    f"cannot read {path}: {exc.strerror}; ask for permission to read it"
                 ) from exc
             yield
 
@@ -276,7 +276,7 @@ def _read_errors(path: Path) -> Iterator[None]:
             raise
         raise StoreError(
             f"cannot read {path}: {os.strerror(exc.errno)}; "
-            "ask for the right to read it, or check the disk, then run the same command again"
+            "ask for permission to read it, or check the disk, then run the same command again"
         ) from exc
 
 
@@ -284,8 +284,8 @@ _REMEDIES = {
     errno.ENOSPC: "free some space, then run the same command again: what is done is kept",
     errno.EDQUOT: "free some of your quota, then run the same command again: what is done is kept",
     errno.EROFS: "make it writable, or choose another folder",
-    errno.EACCES: "choose a folder that you may write to",
-    errno.EPERM: "choose a folder that you may write to",
+    errno.EACCES: "choose a folder that you can write to",
+    errno.EPERM: "choose a folder that you can write to",
     errno.ENOTDIR: "a file is in the way: choose another folder",
     errno.EEXIST: "a file is in the way: choose another folder",
 }

@@ -166,7 +166,7 @@ class S3Folder:
             )
         except ObjectChangedError as exc:
             raise StoreBusyError(
-                f"{self.path(name)} was changed by another command meanwhile: "
+                f"{self.path(name)} was changed by another command in the meantime: "
                 "wait until that has ended, then run the same command again"
             ) from exc
 

@@ -175,7 +175,7 @@ def check_silence(holder: Holder, silent_s: float) -> None:
     """
     if silent_s < LEASE_S:
         raise HeldError(
-            f"{holder}, last heard of {max(0, silent_s):.0f} s ago, "
+            f"{holder}, last heard from {max(0, silent_s):.0f} s ago, "
             f"whose lock ends {LEASE_S:.0f} s after its last sign of life"
         )
 
