@@ -177,10 +177,14 @@ def provide(
     if not images:
         store.files.delete(THUMBNAILS)
     elif len(images) > kept or _rows(store) != kept:
-        paths = sorted(images)
-        columns = [paths, [wanted[path] for path in paths], [images[path] for path in paths]]
-        store.write_table(THUMBNAILS, pa.table(columns, schema=SCHEMA))
+        _save(store, images, wanted)
     return images
+
+
+def _save(store: Store, images: Mapping[str, bytes], wanted: Mapping[str, str]) -> None:
+    paths = sorted(images)
+    columns = [paths, [wanted[path] for path in paths], [images[path] for path in paths]]
+    store.write_table(THUMBNAILS, pa.table(columns, schema=SCHEMA))
 
 
 def _kept(store: Store, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
