@@ -89,3 +89,8 @@ def die_at_first(item: int, payload: object, attempt: int) -> int:
     if attempt < 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return attempt
+
+
+def hang(item: int, payload: object, attempt: int) -> int:
+    signal.pause()
+    return item

@@ -12,11 +12,11 @@ import pytest
 import engine_tasks as tasks
 from conftest import wait_for
 from pomona.engines.base import Engine, Failure, usable_cores
-from pomona.engines.registry import NAMES, open_engine
+from pomona.engines.registry import ENGINES, open_engine
 from pomona.errors import UsageError
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with open_engine(request.param, workers=2) as opened:
         yield opened
@@ -93,7 +93,7 @@ def test_an_attempt_knows_its_number(engine: Engine, tmp_path: Path) -> None:
     assert engine.facts["retries"] == 2
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENGINES)
 def test_leaving_an_engine_ends_its_workers(name: str) -> None:
     with open_engine(name, workers=2) as left:
         processes = {result for _, result in left.map(tasks.process, range(8), None)}
@@ -129,13 +129,18 @@ def test_the_peak_memory_of_the_workers_is_known(engine: Engine) -> None:
 
 @pytest.mark.parametrize("workers", [0, -1])
 def test_an_engine_needs_a_worker(workers: int) -> None:
-    with pytest.raises(UsageError, match="--workers"):
+    with pytest.raises(UsageError, match="`workers`"):
         open_engine("local", workers)
 
 
 def test_an_unknown_engine_is_named() -> None:
-    with pytest.raises(UsageError, match="cloud"):
+    with pytest.raises(UsageError, match="unknown engine 'cloud': choose local or spark"):
         open_engine("cloud")
+
+
+def test_settings_of_spark_are_refused_elsewhere() -> None:
+    with pytest.raises(UsageError, match="`master` and `spark_conf` are Spark's: add `engine`"):
+        open_engine("local", master="local[2]")
 
 
 def test_the_default_is_one_worker_a_usable_core() -> None:

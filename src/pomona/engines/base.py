@@ -23,7 +23,17 @@ MAX_ATTEMPTS = 4
 
 
 class Task(Protocol[TaskItem, TaskResult]):
-    """attempt: 1 at first, one more after each worker that died of the item."""
+    """A module-level function, for one item.
+
+    Parameters
+    ----------
+    item
+        What to do; small.
+    payload
+        What all items share.
+    attempt : int
+        1 at first, one more after each worker that died of the item.
+    """
 
     __name__: str
 
@@ -32,9 +42,14 @@ class Task(Protocol[TaskItem, TaskResult]):
 
 @dataclass(frozen=True)
 class Failure:
-    """What became of an item that no attempt could finish.
+    """The result of an item that no attempt could finish.
 
-    error: the exception that the task raised, or None where its worker died.
+    Parameters
+    ----------
+    message : str
+        Why.
+    error : BaseException, optional
+        The exception that the task raised. None: its workers died.
     """
 
     message: str
@@ -44,9 +59,14 @@ class Failure:
 class Engine(Protocol):
     """Runs tasks. Use it as a context manager: leaving it ends its workers at once.
 
-    workers: how many tasks run at a time, known once it is entered; threads: how many each may use;
-    remote: whether workers may be on other machines, which may not see this one's files;
-    max_payload_bytes: what it can send to them, None where there is no limit.
+    Attributes
+    ----------
+    name : str
+        As users choose it.
+    runs_here : bool
+        Whether its workers are processes that this one starts. Known before it is entered.
+    max_payload_bytes : int or None
+        The largest payload that it can send to workers. None: there is no limit.
     """
 
     name: str
@@ -54,19 +74,27 @@ class Engine(Protocol):
     max_payload_bytes: int | None
 
     @property
-    def workers(self) -> int: ...
+    def workers(self) -> int:
+        """How many tasks run at a time. Known once it is entered."""
+        ...
 
     @property
-    def threads(self) -> int: ...
+    def threads(self) -> int:
+        """How many threads each task may use."""
+        ...
 
     @property
-    def remote(self) -> bool: ...
+    def remote(self) -> bool:
+        """Whether workers may be on other machines, which may not see this one's files."""
+        ...
 
     @property
-    def peak_memory_mb(self) -> float: ...
+    def peak_memory_mb(self) -> float:
+        """The most memory that a worker has had, in MB (10⁶ bytes)."""
+        ...
 
     def start(self, modules: Sequence[str]) -> None:
-        """Gets workers ready ahead where that can be done: they import these modules, no more."""
+        """Starts workers ahead, where that can be done; they import these modules."""
         ...
 
     def map(
@@ -77,12 +105,12 @@ class Engine(Protocol):
 
     @property
     def notice(self) -> str | None:
-        """What a user may want to know of it while it runs."""
+        """A line that users should read while it runs."""
         ...
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the manifest tells of its work: `retries`, how many attempts were lost, and more."""
+        """What a run's entry in the manifest says of it: `retries`, the attempts lost, and more."""
         ...
 
     def __enter__(self) -> Engine: ...
@@ -91,7 +119,7 @@ class Engine(Protocol):
 
 
 def usable_cores() -> int:
-    """The cores that this process may use: its affinity, and its container's quota on Linux."""
+    """Counts the cores that this process may use, by its affinity and its container's quota."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from pomona.engines.base import MAX_ATTEMPTS, Failure, Task
-from pomona.engines.workers import Reply, Worker, ending
+from pomona.engines.workers import Reply, Worker, describe_exit
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,7 +22,13 @@ Result = TypeVar("Result")
 
 @dataclass
 class LocalEngine:
-    """Processes on this machine, kept from one map to the next."""
+    """Processes on this machine, kept from one map to the next.
+
+    Parameters
+    ----------
+    workers : int
+        How many.
+    """
 
     workers: int
     name: str = "local"
@@ -55,8 +61,8 @@ class LocalEngine:
     ) -> Iterator[tuple[Item, Result | Failure]]:
         """Yields each item with its result as they complete.
 
-        An item whose worker dies is given to another one, `MAX_ATTEMPTS` times in all. Leaving
-        the iteration early leaves no worker busy.
+        An item whose worker dies goes to another one, `MAX_ATTEMPTS` times in all. Leaving the
+        iteration early leaves no worker busy.
         """
         pickled = pickle.dumps((task, payload), protocol=5)
         waiting: Iterator[Item] = iter(items)
@@ -81,20 +87,22 @@ class LocalEngine:
                 for worker in [worker for worker in busy if worker.connection in ready]:
                     busy.remove(worker)
                     try:
-                        reply: Reply = worker.connection.recv()
+                        result = self._receive(worker)
                     except (EOFError, ConnectionResetError):
-                        how = ending(worker.end())
+                        death = describe_exit(worker.end())
                         if worker.attempt < MAX_ATTEMPTS:
                             self._retries += 1
                             again.append((worker.item, worker.attempt + 1))
-                        else:
-                            message = f"its worker died {worker.attempt} times: {how}"
-                            finished.append((worker.item, Failure(message)))
-                        continue
-                    self._pool.append(worker)
-                    self.peak_memory_mb = max(self.peak_memory_mb, reply.peak_memory_mb)
-                    failure = reply.error and Failure(str(reply.error), reply.error)
-                    finished.append((worker.item, failure or reply.result))
+                            continue
+                        result = Failure(f"its worker died {worker.attempt} times: {death}")
+                    finished.append((worker.item, result))
         finally:
             for worker in busy:
                 worker.end()
+
+    def _receive(self, worker: Worker) -> Any:
+        """Returns a worker's result, and puts the worker back; raises if it has died."""
+        reply: Reply = worker.connection.recv()
+        self._pool.append(worker)
+        self.peak_memory_mb = max(self.peak_memory_mb, reply.peak_memory_mb)
+        return Failure(str(reply.error), reply.error) if reply.error else reply.result

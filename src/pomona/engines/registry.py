@@ -18,7 +18,7 @@ from pomona.errors import EngineError, UsageError
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What a user says of an engine.
+    """The settings that a user gave for an engine.
 
     Parameters
     ----------

@@ -37,20 +37,29 @@ ONE_THREAD = dict.fromkeys(
 )
 # Arrow's own allocators keep what was freed: 20 MB in a worker, in the driver 1 kB an image.
 ARROW_MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
-# onnxruntime, which may be imported ahead, asks the last when it is imported.
-ENVIRONMENT = {**ONE_THREAD, **ARROW_MEMORY, "ORT_DISABLE_TELEMETRY": "1"}
+ENVIRONMENT = {**ONE_THREAD, **ARROW_MEMORY}
 
 
 @dataclass(frozen=True)
 class Load:
-    """The task and its payload, pickled: what the items to come are for."""
+    """A message: the task and the payload of the items to come, pickled."""
 
     pickled: bytes
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A result, or what the task raised (a picklable exception), and the worker's peak memory."""
+    """The outcome of an item.
+
+    Parameters
+    ----------
+    result
+        What the task returned.
+    error : BaseException, optional
+        What it raised, picklable.
+    peak_memory_mb : float
+        The most memory that the worker has had so far, in MB (10⁶ bytes).
+    """
 
     result: Any
     error: BaseException | None
@@ -59,7 +68,7 @@ class Reply:
 
 @dataclass
 class Worker:
-    """A worker process and what it is at. Ending the connection ends the process."""
+    """A worker process, and the item that it has. Ending the connection ends the process."""
 
     process: subprocess.Popen[bytes]
     connection: Connection[Any, Any]
@@ -69,9 +78,19 @@ class Worker:
 
     @classmethod
     def start(cls, stderr: int | None = None, modules: Sequence[str] = ()) -> Worker:
-        """modules: what it imports before its first item comes.
+        """Starts a worker.
 
-        stderr: a descriptor for its standard error; None: this process's, if it has one.
+        Parameters
+        ----------
+        stderr : int, optional
+            A descriptor for its standard error. None: this process's, if it has one.
+        modules : sequence of str
+            What it imports before its first item comes.
+
+        Raises
+        ------
+        EngineError
+            If it cannot be started.
         """
         if stderr is None and sys.stderr is None:
             stderr = subprocess.DEVNULL
@@ -89,6 +108,7 @@ class Worker:
                     start_new_session=True,  # Ctrl-C is the driver's, which ends its workers
                 )
             except OSError as exc:
+                ours.close()
                 raise EngineError(
                     f"cannot start a worker with {sys.executable}: {exc.strerror}; "
                     "check that Python may be run"
@@ -96,9 +116,16 @@ class Worker:
         return cls(process, Connection(ours.detach()))
 
     def give(self, pickled: bytes, item: Any, attempt: int = 1) -> None:
-        """Sends an item, and the task first if it is another one. A dead worker shows later.
+        """Sends an item, after the task if that is another one. A dead worker shows later.
 
-        pickled: `(task, payload)`, of which the worker makes `task(item, payload, attempt)`.
+        Parameters
+        ----------
+        pickled : bytes
+            `(task, payload)`, with which the worker calls `task(item, payload, attempt)`.
+        item
+            The item.
+        attempt : int
+            Its attempt.
         """
         self.item, self.attempt = item, attempt
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -108,14 +135,14 @@ class Worker:
             self.connection.send((item, attempt))
 
     def end(self) -> int:
-        """Ends the process if it still runs; how it ended: its status, or a signal's −number."""
+        """Ends the process if it still runs; returns its exit status, or a signal's −number."""
         self.connection.close()
         self.process.kill()
         return self.process.wait()
 
 
-def ending(status: int) -> str:
-    """What `Worker.end` returned, in words."""
+def describe_exit(status: int) -> str:
+    """Returns in words what `Worker.end` returned."""
     if status < 0:
         return f"killed by signal {-status} ({signal.strsignal(-status)})"
     return f"exit status {status}"
@@ -129,7 +156,7 @@ def main(descriptor: int, modules: Sequence[str]) -> None:
     threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
     forgo_pandas()
     for module in modules:
-        # One that fails says so where it is needed, in the task.
+        # A module that fails says so where it is needed, in the task.
         with contextlib.suppress(Exception):
             importlib.import_module(module)
     task: Any = None
@@ -145,7 +172,7 @@ def main(descriptor: int, modules: Sequence[str]) -> None:
 
 
 def perform(task: Any, item: Any, payload: Any, attempt: int) -> Reply:
-    """What `task(item, payload, attempt)` returned or raised."""
+    """Calls `task(item, payload, attempt)`, and returns what it returned or raised."""
     result, error = None, None
     try:
         result = task(item, payload, attempt)

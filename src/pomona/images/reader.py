@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from pomona.engines.workers import Worker, ending
+from pomona.engines.workers import Worker, describe_exit
 from pomona.errors import ImageError
 from pomona.images.decode import Decoded, decode, decode_plain_jpeg, to_detail
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
@@ -231,7 +231,7 @@ class CarefulReader:
             if status == -signal.SIGALRM:
                 detail = f"more than {self._reader.timeout_s:g} s"
                 raise ImageError(stage, "timed_out", detail) from exc
-            crash = ImageError(stage, "crashed", ending(status))
+            crash = ImageError(stage, "crashed", describe_exit(status))
             raise _with_output(crash, self._captured) from exc
         if isinstance(reply.error, ImageError):
             raise _with_output(reply.error, self._captured)

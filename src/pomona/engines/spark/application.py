@@ -1,4 +1,4 @@
-"""A Spark application: checked before anything starts, then started, or joined if one is active."""
+"""A Spark application: checked before anything starts, then started, or joined if it is active."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pomona.errors import EngineError, UsageError
 
 JAVA = 17
 CONNECT_TIMEOUT_S = 5.0
-# What a Python worker takes at most, and what a JVM takes beside its heap: docs/spark.md.
+# The most that a Python worker takes, and what a JVM takes beside its heap: docs/how-to/spark.md
 WORKER_MB, JVM_MB = 1024, 384
 GET_JAVA = (
     "install one (Debian: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17; "
@@ -35,29 +35,39 @@ _SPARK_ERRORS = (Py4JError, PySparkException, RuntimeError, OSError)
 
 
 def active() -> SparkContext | None:
-    """The application of this process, if one runs."""
+    """Returns the application of this process, if one runs."""
     return SparkContext._active_spark_context
 
 
 def is_local(master: str) -> bool:
-    """Whether executors are threads of the driver's JVM, on its machine."""
+    """Returns whether executors are threads of the driver's JVM, on its machine."""
     return _LOCAL.fullmatch(master) is not None
 
 
 def check(master: str | None, workers: int | None) -> None:
     """Refuses what cannot become an application, before anything is read or started.
 
-    Raises UsageError or EngineError.
+    Parameters
+    ----------
+    master, workers
+        As `start` takes them.
+
+    Raises
+    ------
+    UsageError
+        If they contradict each other or Spark's settings.
+    EngineError
+        If Java is missing, or no master answers.
     """
     if (master or "").startswith("sc://") or "SPARK_CONNECT_MODE_ENABLED" in os.environ:
         raise UsageError(
-            "Spark Connect has no broadcasts, which pomona needs: give a classic --master, "
+            "Spark Connect has no broadcasts, which pomona needs: give a classic `master`, "
             "or use spark-submit"
         )
     if master is not None and not is_local(master):
         _check_workers(workers)
     if master is not None and active():
-        raise UsageError(f"--master {master}: a Spark application is active already; leave it out")
+        raise UsageError(f"`master` {master}: a Spark application is active already; leave it out")
     if active() is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
         find_java()
     if master is not None:
@@ -65,7 +75,7 @@ def check(master: str | None, workers: int | None) -> None:
 
 
 def find_java() -> str:
-    """The version of the Java that Spark will start, and where. Raises EngineError."""
+    """Returns the version of the Java that Spark will start, and where. Raises EngineError."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=str(Path(home, "bin")) if home else None)
     where = f"in JAVA_HOME ({home})" if home else "in PATH"
@@ -75,19 +85,19 @@ def find_java() -> str:
         done = subprocess.run(  # noqa: S603 - the program that Spark itself will start
             [java, "-version"], capture_output=True, text=True, timeout=60, check=False
         )
-        told = done.stderr + done.stdout
+        answer = done.stderr + done.stdout
     except (OSError, subprocess.SubprocessError) as exc:
         raise EngineError(f"cannot run {java} ({exc}): {GET_JAVA}") from exc
-    found = re.search(r'version "((?:1\.)?(\d+)[^"]*)', told)
-    if found is None:
+    version = re.search(r'version "((?:1\.)?(\d+)[^"]*)', answer)
+    if version is None:
         raise EngineError(f"{java} does not tell its version: {GET_JAVA}")
-    if int(found[2]) < JAVA:
-        raise EngineError(f"Spark needs Java {JAVA} or newer, {java} is {found[1]}: {GET_JAVA}")
-    return f"{found[1]} at {java}"
+    if int(version[2]) < JAVA:
+        raise EngineError(f"Spark needs Java {JAVA} or newer, {java} is {version[1]}: {GET_JAVA}")
+    return f"{version[1]} at {java}"
 
 
 def _check_master(master: str) -> None:
-    """A standalone master that does not answer would be tried for minutes."""
+    """Refuses a wrong address, and a standalone master that Spark would try for minutes."""
     if master.startswith("spark://"):
         addresses = master.removeprefix("spark://").split(",")
         if not any(_answers(address) for address in addresses):
@@ -97,7 +107,7 @@ def _check_master(master: str) -> None:
             )
     elif not (is_local(master) or re.match(r"yarn$|k8s://|local-cluster\[", master)):
         raise UsageError(
-            f"--master {master}: give local[N], spark://HOST:PORT, yarn or k8s://HOST:PORT"
+            f"`master` {master}: give local[N], spark://HOST:PORT, yarn or k8s://HOST:PORT"
         )
 
 
@@ -111,7 +121,22 @@ def _answers(address: str) -> bool:
 
 
 def start(master: str | None, workers: int | None, given: Mapping[str, str]) -> SparkContext:
-    """Starts an application; given: settings that win over pomona's. Raises EngineError."""
+    """Starts an application.
+
+    Parameters
+    ----------
+    master : str, optional
+        Its address. None: what spark-submit or Spark's settings say, else this machine.
+    workers : int, optional
+        How many tasks at a time; on this machine only.
+    given : mapping of str to str
+        Settings of Spark that win over pomona's.
+
+    Raises
+    ------
+    EngineError
+        If it does not start.
+    """
     explicit = {**given, **({"spark.master": master} if master else {})}
     with tempfile.TemporaryFile() as log:  # the JVM writes on into it after it is closed here
         try:
@@ -141,13 +166,13 @@ def _reason(exc: BaseException, log: IO[bytes]) -> str:
         return _first_line(str(exc))
     log.seek(0)
     lines = log.read().decode(errors="replace").splitlines()
-    told = [line for line in lines if re.search("error|exception|cannot", line, re.IGNORECASE)]
-    told = [re.sub(r'^Exception in thread "\w+" [\w.]+: ', "", line) for line in told]
-    return _first_line((told or ["Java ended at once and said nothing: try `java -version`"])[0])
+    bad = [line for line in lines if re.search("error|exception|cannot", line, re.IGNORECASE)]
+    bad = [re.sub(r'^Exception in thread "\w+" [\w.]+: ', "", line) for line in bad]
+    return _first_line((bad or ["Java ended at once and said nothing: try `java -version`"])[0])
 
 
 def _settings(conf: SparkConf, workers: int | None) -> SparkConf:
-    """pomona's settings, where neither the user nor the cluster has said otherwise."""
+    """Adds pomona's settings, where neither the user nor the cluster has said otherwise."""
     conf.setMaster(_with_retries(conf.get("spark.master", "local[*]"), workers))
     slots = int(conf.get("spark.executor.cores", "1")) // int(conf.get("spark.task.cpus", "1"))
     defaults = {
@@ -172,7 +197,7 @@ def _settings(conf: SparkConf, workers: int | None) -> SparkConf:
 
 
 def _with_retries(master: str, workers: int | None) -> str:
-    """local[N] as local[N,F]: without F a task that fails once is never tried again."""
+    """Returns local[N] as local[N,F]: without F a task that fails once is never tried again."""
     local = _LOCAL.fullmatch(master)
     if local is None:
         _check_workers(workers)
@@ -185,27 +210,27 @@ def _with_retries(master: str, workers: int | None) -> str:
 def _check_workers(workers: int | None) -> None:
     if workers is not None:
         raise UsageError(
-            f"--workers {workers}: on a cluster its executors decide; "
-            "say how many with --spark-conf, as spark.executor.instances=4"
+            f"`workers` {workers}: on a cluster its executors decide; "
+            "say how many with `spark_conf`, as spark.executor.instances=4"
         )
 
 
 def in_one_line(exc: BaseException) -> str:
-    """What went wrong in Spark, without its stacks, and the way out where it is known."""
-    told = str(exc)
+    """Returns what went wrong in Spark, without its stacks, and the remedy if it is known."""
+    message = str(exc)
     if isinstance(exc, Py4JJavaError):
-        told = str(exc.java_exception.getMessage() or exc.java_exception.toString())
-    missing = re.search(r"No module named '([\w.]+)'", told)
+        message = str(exc.java_exception.getMessage() or exc.java_exception.toString())
+    missing = re.search(r"No module named '([\w.]+)'", message)
     if missing:
         return (
             f"the executors' Python has no {missing[1]}: send pomona's environment along, or "
-            "install it on every node (docs/spark.md says how)"
+            "install it on every node (docs/how-to/spark.md says how)"
         )
-    python = re.search(r'Cannot run program "([^"]+)"', told)
+    python = re.search(r'Cannot run program "([^"]+)"', message)
     if python:
         return f"the executors have no Python at {python[1]}: set PYSPARK_PYTHON to one they have"
     # Up to the JVM's stack: its own exception, or the last line of a Python traceback.
-    before_stack = told.partition("\n\tat ")[0]
+    before_stack = message.partition("\n\tat ")[0]
     raised = re.findall(r"(?:[\w.]+\.)?(\w+(?:Error|Exception)): (?!Traceback)(.+)", before_stack)
     if raised:
         return ": ".join(raised[-1])

@@ -1,8 +1,8 @@
 """The Spark engine: the tasks that `local` runs, on the executors of a Spark application.
 
 Each item is a task of Spark's. The payload is broadcast, once to an executor; the results, which
-are small, come back through an accumulator as the tasks end. What a lost worker or executor was at
-Spark gives to another one, and the number of the attempt tells it to be careful.
+are small, come back through an accumulator as the tasks end. Spark reschedules the items of a lost
+worker or executor; the number of the attempt tells the next one to be careful.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Result = TypeVar("Result")
 
 
 @dataclass
-class Broadcast:
-    """What sending a map's payload to the workers came to. size: bytes, once."""
+class Transfer:
+    """The sending of a map's payload to the workers. size: bytes, once."""
 
     size: int
     tasks: int
@@ -42,7 +42,7 @@ class Broadcast:
     executors: set[str] = field(default_factory=set)
 
     def count(self, outcome: Outcome) -> None:
-        """Takes note of where a task ran."""
+        """Counts where a task ran."""
         self.loads += outcome.loaded
         self.workers.add(outcome.worker)
         self.executors.add(outcome.executor)
@@ -61,14 +61,24 @@ class Broadcast:
 class SparkEngine:
     """The Spark application that is active, which is left as it is, or else one of its own.
 
-    master: its address (default: what spark-submit or Spark's settings say, else this machine);
-    workers: how many tasks at a time, on this machine only; conf: settings of Spark.
-    Raises UsageError or EngineError for what cannot work.
+    Parameters
+    ----------
+    master : str, optional
+        Its address. None: what spark-submit or Spark's settings say, else this machine.
+    workers : int, optional
+        How many tasks at a time; on this machine only.
+    conf : mapping of str to str, optional
+        Settings of Spark.
+
+    Raises
+    ------
+    UsageError, EngineError
+        For what cannot work.
     """
 
     name = "spark"
     runs_here = False
-    # An array of the JVM holds no more; nor does a file of ONNX.
+    # An array of the JVM holds no more; nor does an ONNX file.
     max_payload_bytes: int | None = 2**31 - 1
     peak_memory_mb = 0.0
 
@@ -79,17 +89,17 @@ class SparkEngine:
         conf: Mapping[str, str] | None = None,
     ) -> None:
         application.check(master, workers)
-        self._asked = master, workers, conf or {}
+        self._settings = master, workers, conf or {}
         self._own: SparkContext | None = None
         self._retries = 0
-        self._broadcasts: dict[str, Broadcast] = {}
+        self._transfers: dict[str, Transfer] = {}
 
     def start(self, modules: Sequence[str]) -> None:
         """Nothing: executors import what their first task needs."""
 
     def __enter__(self) -> SparkEngine:
         if application.active() is None:
-            self._own = application.start(*self._asked)
+            self._own = application.start(*self._settings)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -128,7 +138,7 @@ class SparkEngine:
         return {
             "retries": self._retries,
             "spark": {"version": context.version, "master": context.master},
-            "broadcasts": {name: sent.facts for name, sent in self._broadcasts.items()},
+            "broadcasts": {name: sent.facts for name, sent in self._transfers.items()},
         }
 
     def map(
@@ -136,21 +146,28 @@ class SparkEngine:
     ) -> Iterator[tuple[Item, Result | Failure]]:
         """Yields each item with its result as they complete.
 
-        Raises EngineError when Spark gives up. Leaving the iteration early cancels what is left.
+        Leaving the iteration early cancels what is left.
+
+        Raises
+        ------
+        EngineError
+            If Spark gives up.
         """
         given = list(items)
         if not given:
             return
         pickled = pickle.dumps((task, payload), protocol=5)
-        sent = self._broadcasts[task.__name__] = Broadcast(len(pickled), len(given))
+        transfer = self._transfers[task.__name__] = Transfer(len(pickled), len(given))
         missing = set(range(len(given)))
         for outcome in self._outcomes(pickled, given):
             missing.discard(outcome.index)
             self._retries += outcome.attempt - 1
-            sent.count(outcome)
+            transfer.count(outcome)
             yield given[outcome.index], self._result(outcome)
         if missing:
-            raise EngineError(f"{len(missing):,} tasks told nothing: run the same command again")
+            raise EngineError(
+                f"{len(missing):,} tasks returned nothing: run the same command again"
+            )
 
     def _result(self, outcome: Outcome) -> Any:
         reply = outcome.reply
@@ -160,7 +177,7 @@ class SparkEngine:
         return Failure(str(reply.error), reply.error) if reply.error else reply.result
 
     def _next(self, arrived: SimpleQueue[Any], group: str) -> Any:
-        """What arrives next; while nothing does, tells if it is because no executor has come."""
+        """Returns what arrives next; while nothing does, warns if no executor takes a task."""
         while True:
             try:
                 return arrived.get(timeout=PATIENCE_S)
@@ -177,7 +194,7 @@ class SparkEngine:
                     )
 
     def _outcomes(self, pickled: bytes, items: list[Any]) -> Iterator[Outcome]:
-        """Runs one job: a task for each item, whose outcome comes when it has ended."""
+        """Runs one job, with a task for each item, and yields each outcome when its task ends."""
         context, group = self._context, uuid.uuid4().hex
         arrived: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
         payload = context.broadcast(pickled)
