@@ -107,7 +107,7 @@ def test_executors_without_pomona_are_told_so(
     ended = bare("run", photos, tmp_path / "out", "--engine", "spark", "--master", cluster.master)
     assert ended.status == 1
     assert "the executors' Python has no pomona" in ended.complaint
-    assert "docs/spark.md" in ended.complaint
+    assert "docs/how-to/spark.md" in ended.complaint
 
 
 def test_executors_without_the_runtime_are_told_so(

@@ -124,7 +124,7 @@ def test_fail_names_the_image_and_the_way_out(spark: SparkSession, tmp_path: Pat
             stage.transform(table).count()
         lines = [line for line in str(failed.value).splitlines() if "ImageError: " in line]
         assert lines[-1].endswith(
-            f'ImageError: not_an_image: {named}: mend it, or set onError to "keep" or "drop"'
+            f'ImageError: not_an_image: {named}: repair it, or set onError to "keep" or "drop"'
         )
 
 

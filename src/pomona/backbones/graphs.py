@@ -1,4 +1,4 @@
-"""What the ONNX graphs that pomona builds have in common."""
+"""The common parts of the ONNX graphs that pomona builds."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ SMALLEST_SIDE, LARGEST_SIDE = 32, 4096  # input sizes, in pixels
 
 @dataclass(frozen=True)
 class ModelOverrides:
-    """What an ONNX file may not say itself. Of a network by name, only its input size.
+    """Facts that an ONNX file may not say itself. Of a network by name, only its input size.
 
     Parameters
     ----------

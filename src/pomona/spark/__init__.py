@@ -1,4 +1,4 @@
-"""Spark: the stages for `pyspark.ml` pipelines.
+"""The stages for `pyspark.ml` pipelines: images to features (embeddings), and their PCA.
 
 >>> from pyspark.ml import Pipeline
 >>> from pyspark.ml.classification import LogisticRegression

@@ -1,4 +1,4 @@
-"""What the stages do on the executors: Arrow batches in, Arrow batches out.
+"""The work of the stages on the executors: Arrow batches in, Arrow batches out.
 
 Nothing here imports `pyspark.ml`, which would cost each worker 0.7 s and 30 MB.
 """
@@ -32,7 +32,7 @@ from pomona.store.schemas import encode_path
 if TYPE_CHECKING:
     from pyspark import Broadcast
 
-# What leaves a task goes in small batches, whatever Spark's are: 64 images make 0.7 MB.
+# A task's results go in small batches, whatever Spark's are: 64 images make 0.7 MB.
 IMAGE_ROWS = 64
 VECTOR_ROWS = 2048
 
@@ -40,9 +40,21 @@ _networks: dict[tuple[str, int], Network] = {}
 
 
 def network_of(sent: Broadcast[Network], digest: str, threads: int) -> Network:
-    """The broadcast network; one for all tasks of this process, so that it has one session.
+    """Returns the broadcast network: one for all tasks of this process, so with one session.
 
-    Raises BackboneError when what arrived is not what was sent.
+    Parameters
+    ----------
+    sent : Broadcast
+        The network.
+    digest : str
+        SHA-256 of its model, in hexadecimal.
+    threads : int
+        How many it may use.
+
+    Raises
+    ------
+    BackboneError
+        If it arrived damaged.
     """
     key = digest, threads
     if key not in _networks:
@@ -57,9 +69,20 @@ def network_of(sent: Broadcast[Network], digest: str, threads: int) -> Network:
 
 @dataclass(frozen=True)
 class FeaturizeTask:
-    """What `featurize_batches` needs beside the batches.
+    """The payload of `featurize_batches`.
 
-    column: of paths or of bytes; on_error: "keep", "drop" or "fail"; threads: of the network.
+    Parameters
+    ----------
+    column : str
+        The column of paths or of bytes.
+    recipe : Recipe
+        Decides the features.
+    network : Broadcast
+        What computes them.
+    threads : int
+        How many the network may use.
+    on_error : {"keep", "drop", "fail"}
+        What becomes of an image that gives no features.
     """
 
     column: str
@@ -70,37 +93,50 @@ class FeaturizeTask:
 
 
 def featurize_batches(
-    batches: Iterable[pa.RecordBatch], work: FeaturizeTask
+    batches: Iterable[pa.RecordBatch], payload: FeaturizeTask
 ) -> Iterator[pa.RecordBatch]:
-    """The batches, in pieces, with a column of vectors and, to keep errors, one of reasons.
+    """Yields the batches in pieces, with a column of vectors and, to keep errors, one of reasons.
 
-    Where a worker died of a task (a codec crashed, or hung), its next attempt reads carefully.
-    Raises ImageError for the first image that gives no features if `on_error` is "fail".
+    If a worker died of a task (a codec crashed, or hung), its next attempt reads carefully.
+
+    Parameters
+    ----------
+    batches : iterable of pyarrow.RecordBatch
+        The rows of a partition.
+    payload : FeaturizeTask
+        What is done with them.
+
+    Raises
+    ------
+    ImageError
+        For the first image that gives no features, if `on_error` is "fail".
     """
-    cv2.setNumThreads(work.threads)
-    network = network_of(work.network, work.recipe.model_sha256 or "", work.threads)
-    reader, context = Reader("/", side=work.recipe.side), TaskContext.get()
+    cv2.setNumThreads(payload.threads)
+    network = network_of(payload.network, payload.recipe.model_sha256 or "", payload.threads)
+    reader, context = Reader("/", side=payload.recipe.side), TaskContext.get()
     with CarefulReader(reader) if context and context.attemptNumber() else reader as images:
         for batch in _pieces(batches, IMAGE_ROWS):
-            matrix, errors = _features(batch.column(work.column), images, network, work.recipe)
-            if errors and work.on_error == "fail":
+            matrix, errors = _features(
+                batch.column(payload.column), images, network, payload.recipe
+            )
+            if errors and payload.on_error == "fail":
                 row = min(errors)
-                raise _failure(errors[row], batch, row, work.column)
+                raise _failure(errors[row], batch, row, payload.column)
             present = np.array([row not in errors for row in range(batch.num_rows)])
             matrix = matrix[present]
             columns = []
-            if work.on_error == "drop":
+            if payload.on_error == "drop":
                 batch, present = batch.filter(pa.array(present)), present[present]
-            elif work.on_error == "keep":
-                found = (errors.get(row) for row in range(batch.num_rows))
-                columns = [pa.array([exc and exc.reason for exc in found], pa.string())]
+            elif payload.on_error == "keep":
+                of_rows = (errors.get(row) for row in range(batch.num_rows))
+                columns = [pa.array([exc and exc.reason for exc in of_rows], pa.string())]
             yield _appended(batch, [to_vectors(matrix, present), *columns])
 
 
 def _features(
     column: pa.Array, images: ReadsImages, network: Network, recipe: Recipe
 ) -> tuple[npt.NDArray[np.float32], dict[int, ImageError]]:
-    """float32[rows, width], and the errors of the rows that mean nothing in it."""
+    """Returns float32[rows, width], and the errors of the rows that mean nothing in it."""
     batches = Batches(len(column), network, recipe, Stopwatch())
     errors: dict[int, ImageError] = {}
     for row, image in enumerate(column):
@@ -131,17 +167,17 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _local(path: str) -> str:
-    """A path as Spark writes it, file:/a or file:///a, as the file system knows it."""
+    """Returns a path as the file system knows it, of Spark's file:/a or file:///a."""
     return path.removeprefix("file://").removeprefix("file:")
 
 
 def _failure(exc: ImageError, batch: pa.RecordBatch, row: int, column: str) -> ImageError:
-    """The error with the image's name in it, where the table has one, and the way out."""
+    """Returns the error with the image's name in it, if the table has one, and a remedy."""
     texts = [field.name for field in batch.schema if _is_text(field.type)]
     named = next((name for name in (column, "path") if name in texts), None)
     name = named and batch.column(named)[row].as_py()
     detail = f"{name or f'an image of column {column!r}'}{exc.detail and f' ({exc.detail})'}"
-    remedy = 'mend it, or set onError to "keep" or "drop"'
+    remedy = 'repair it, or set onError to "keep" or "drop"'
     return ImageError(exc.stage, exc.reason, f"{detail}: {remedy}")
 
 
@@ -160,9 +196,21 @@ def _appended(batch: pa.RecordBatch, columns: list[pa.Array]) -> pa.RecordBatch:
 def project_batches(
     batches: Iterable[pa.RecordBatch], column: str, sent: Broadcast[Projection]
 ) -> Iterator[pa.RecordBatch]:
-    """The batches, in pieces, with a column of their projected vectors; null stays null.
+    """Yields the batches in pieces, with a column of their projected vectors; null stays null.
 
-    Raises UsageError when the vectors are not of the projection's width.
+    Parameters
+    ----------
+    batches : iterable of pyarrow.RecordBatch
+        The rows of a partition.
+    column : str
+        The column of vectors.
+    sent : Broadcast
+        The projection.
+
+    Raises
+    ------
+    UsageError
+        If the vectors are not of the projection's width.
     """
     projection: Projection = sent.value
     for batch in _pieces(batches, VECTOR_ROWS):
@@ -182,30 +230,39 @@ def project_batches(
 
 
 def measure_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The vectors of a partition (the only column) → one row, `summary` of them, pickled."""
+    """Yields one row: the pickled `summary` of a partition's vectors, its only column."""
     matrices = (to_matrix(batch.column(0)) for batch in _pieces(batches, VECTOR_ROWS))
-    found = summary(matrix for matrix in matrices if len(matrix))
-    if found is not None:
-        pickled = pa.array([pickle.dumps(found, protocol=5)], pa.binary())
+    total = summary(matrix for matrix in matrices if len(matrix))
+    if total is not None:
+        pickled = pa.array([pickle.dumps(total, protocol=5)], pa.binary())
         yield pa.RecordBatch.from_arrays([pickled], ["summary"])
 
 
 def merge_summaries(
     group: int, numbered: Iterable[tuple[int, bytes]]
 ) -> Iterator[tuple[int, bytes]]:
-    """The pickled summaries of some partitions, by their numbers → one of all, in this order."""
+    """Yields one pickled summary of some partitions', merged in the order of their numbers."""
     ordered = sorted(numbered, key=itemgetter(0))
     # From this application's own tasks, through Spark's shuffle, which pickles as well.
-    found = summary(pickle.loads(part) for _, part in ordered)  # noqa: S301
-    if found is not None:
-        yield group, pickle.dumps(found, protocol=5)
+    total = summary(pickle.loads(part) for _, part in ordered)  # noqa: S301
+    if total is not None:
+        yield group, pickle.dumps(total, protocol=5)
 
 
 def summary(parts: Iterable[Matrix | Moments]) -> Matrix | Moments | None:
-    """The moments of all parts, merged in their order; None where there are no parts.
+    """Merges the moments of parts in their order.
 
-    While they are fewer than they are wide, the rows themselves: these are smaller. (A scatter
-    of 1,280 is 13 MB, and a partition of `binaryFile` holds as few as 32 images.)
+    Parameters
+    ----------
+    parts : iterable of float64[n, width] or Moments
+        Of one width.
+
+    Returns
+    -------
+    float64[n, width], Moments or None
+        The rows themselves while they are fewer than they are wide, for they are smaller: a
+        scatter of 1,280 is 13 MB, and a partition of `binaryFile` holds as few as 32 images. None
+        without parts.
     """
     total: Moments | None = None
     waiting: list[Matrix] = []
@@ -223,7 +280,7 @@ def summary(parts: Iterable[Matrix | Moments]) -> Matrix | Moments | None:
 
 
 def moments_of(rows: list[Matrix], total: Moments | None = None) -> Moments:
-    """The moments of `total` and of these rows."""
+    """Returns the moments of `total` and of these rows together."""
     moments = measure(_joined(rows))
     return moments if total is None else merge(total, moments)
 

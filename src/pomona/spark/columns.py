@@ -1,4 +1,4 @@
-"""The stages' columns: what is asked of a DataFrame, and how Arrow batches of it are mapped."""
+"""The stages' columns: checks of a DataFrame, and a map over its Arrow batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,26 @@ def refuse_connect(dataset: DataFrame) -> None:
 def require_column(
     dataset: DataFrame, param: str, name: str | None, wanted: str, types: tuple[DataType, ...]
 ) -> StructField:
-    """The column that a stage's `param` names. Raises UsageError: not there, or not of `types`."""
+    """Returns the column that a stage's parameter names.
+
+    Parameters
+    ----------
+    dataset : DataFrame
+        The stage's input.
+    param : str
+        The parameter's name, for messages.
+    name : str, optional
+        The column's name. None: the parameter is not set.
+    wanted : str
+        The column's content, for messages.
+    types : tuple of DataType
+        The types that it may have.
+
+    Raises
+    ------
+    UsageError
+        If there is no such column, or it is of another type.
+    """
     if name is None:
         raise UsageError(f"{param} is not set: name the column of {wanted}")
     if name not in dataset.columns:
@@ -51,18 +70,18 @@ def require_column(
 
 
 def require_new(dataset: DataFrame, param: str, name: str) -> None:
-    """Raises UsageError when there is such a column already."""
+    """Raises UsageError if there is such a column already."""
     if name in dataset.columns:
         raise UsageError(f"there is a column {name!r} already: give {param} another name")
 
 
 def vector_field(name: str, width: int) -> StructField:
-    """A column of vectors; the stages after learn their width without a job of its own."""
+    """Returns a column of vectors, of which later stages learn the width without a job."""
     return StructField(name, VectorUDT(), True, {"ml_attr": {"num_attrs": width}})
 
 
 def map_in_arrow(dataset: DataFrame, task: Task, schema: StructType) -> DataFrame:
-    """`DataFrame.mapInArrow`, also where there is no pandas."""
+    """Maps as `DataFrame.mapInArrow` does, also where there is no pandas."""
     try:
         return dataset.mapInArrow(task, schema)
     except ImportError:
@@ -70,7 +89,7 @@ def map_in_arrow(dataset: DataFrame, task: Task, schema: StructType) -> DataFram
 
 
 def _map_in_arrow(dataset: DataFrame, task: Task, schema: StructType) -> DataFrame:
-    # What pyspark's own does once it has asked for pandas, which neither it nor its workers use.
+    # As pyspark's own, which asks for pandas first, although neither it nor its workers use it.
     udf = UserDefinedFunction(task, schema, evalType=_MAP_ARROW_ITER_UDF)
     call: Any = udf(*(dataset[name] for name in dataset.columns))._jc
     java: Any = dataset._jdf
@@ -82,10 +101,10 @@ def _map_in_arrow(dataset: DataFrame, task: Task, schema: StructType) -> DataFra
 
 
 class VectorColumns(HasInputCol, HasOutputCol):
-    """What PCA and its model share: the two columns."""
+    """The two columns that PCA and its model share."""
 
     def _check_columns(self, dataset: DataFrame) -> str:
-        """The input column's name. Raises UsageError when the columns cannot be."""
+        """Returns the input column's name. Raises UsageError if the columns cannot be used."""
         refuse_connect(dataset)
         column = self.getInputCol() if self.isDefined("inputCol") else None
         field = require_column(

@@ -44,16 +44,30 @@ class ImageFeaturizer(
 ):
     """A transformer of images into features: a DenseVector[width] each.
 
-    The numbers are those of `pomona.featurize`, to the bit. All other columns stay.
+    The features (embeddings) are those of `pomona.featurize`, to the bit. All other columns stay.
 
-    inputCol: a column of bytes, each an image file (the `content` of format "binaryFile"), or of
-    absolute paths that every executor can read. outputCol: where the vectors go. backbone, fit:
-    as in `pomona.run`. onError: what becomes of an image that gives no features. "keep": its
-    vector is null and reasonCol holds one of `pomona.store.schemas.REASONS` (null for all others);
-    "drop": its row goes; "fail": the job fails with an ImageError that names it.
+    Parameters
+    ----------
+    inputCol : str
+        A column of bytes, each an image file (the `content` of format "binaryFile"), or of
+        absolute paths that every executor can read.
+    outputCol : str
+        The column of the vectors.
+    backbone, fit : str
+        As in `pomona.run`.
+    reasonCol : str
+        The column of the reasons for missing vectors, if onError is "keep".
+    onError : {"keep", "drop", "fail"}
+        What becomes of an image that gives no features. "keep": its vector is null, and reasonCol
+        holds one of `pomona.store.schemas.REASONS`, null for all others. "drop": its row is left
+        out. "fail": the job fails with an ImageError that names it.
 
-    `transform` raises UsageError for columns or settings that cannot be, and for Spark Connect;
-    BackboneError when the network is not to be had.
+    Raises
+    ------
+    UsageError
+        By `transform`, for columns or settings that cannot be, and for Spark Connect.
+    BackboneError
+        By `transform`, if the network is missing.
     """
 
     _input_kwargs: dict[str, Any]
@@ -96,7 +110,7 @@ class ImageFeaturizer(
         reasonCol: str = "reason",
         onError: str = "keep",
     ) -> ImageFeaturizer:
-        """Sets what is given; the rest stays."""
+        """Sets what is given; the rest stays as it is."""
         return self._set(**self._input_kwargs)
 
     def setInputCol(self, value: str) -> ImageFeaturizer:
@@ -138,13 +152,15 @@ class ImageFeaturizer(
         threads = int(context.getConf().get("spark.task.cpus", "1") or 1)
         network = dataclasses.replace(cache.load(backbone), threads=threads)
         recipe = make_recipe(backbone, network, self.getFit())
-        work = FeaturizeTask(
+        payload = FeaturizeTask(
             column, recipe, _broadcast(context, network), threads, self.getOnError()
         )
         fields = [*dataset.schema.fields, vector_field(self.getOutputCol(), network.width)]
         if self.getOnError() == "keep":
             fields.append(StructField(self.getReasonCol(), StringType()))
-        return map_in_arrow(dataset, partial(featurize_batches, work=work), StructType(fields))
+        return map_in_arrow(
+            dataset, partial(featurize_batches, payload=payload), StructType(fields)
+        )
 
     def _check(self, dataset: DataFrame) -> None:
         for name, choices in _CHOICES.items():

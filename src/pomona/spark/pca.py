@@ -21,20 +21,31 @@ from pomona.spark.columns import VectorColumns, map_in_arrow
 from pomona.spark.pca_model import PCAModel
 
 DEFAULT_VARIANCE = 0.9
-# So many moments are merged by one task: at a width of 1,280 they are 13 MB each.
+# How many moments a task merges: at a width of 1,280 they are 13 MB each.
 FAN_IN = 8
 
 
 class PCA(Estimator[PCAModel], VectorColumns, DefaultParamsReadable["PCA"], DefaultParamsWritable):
     """An estimator of the principal components of a column of vectors.
 
-    inputCol: vectors, or arrays of float or double, of one width; rows that are null are left out.
-    outputCol: where the model writes. k: how many components; or variance: the fewest that explain
-    this share of it (0.9 when neither is given). k is cut to what rows and width allow.
+    It takes the same moments, and solves them in the same way, as `pomona run`; in float64.
 
-    The same moments, solved in the same way, as `pomona run` has them; in float64.
-    `fit` raises UsageError for columns or settings that cannot be, for fewer than 2 vectors or
-    numbers that are not finite, and for Spark Connect.
+    Parameters
+    ----------
+    inputCol : str
+        A column of vectors, or of arrays of float or double, of one width. Nulls are left out.
+    outputCol : str
+        The column of the model's results.
+    k : int
+        How many components; no more than rows and width allow.
+    variance : float
+        Or: the fewest components that retain this share of the variance. 0.9 if neither is given.
+
+    Raises
+    ------
+    UsageError
+        By `fit`, for columns or settings that cannot be, for fewer than 2 vectors or numbers that
+        are not finite, and for Spark Connect.
     """
 
     _input_kwargs: dict[str, Any]
@@ -70,7 +81,7 @@ class PCA(Estimator[PCAModel], VectorColumns, DefaultParamsReadable["PCA"], Defa
         k: int | None = None,
         variance: float | None = None,
     ) -> PCA:
-        """Sets what is given; the rest stays."""
+        """Sets what is given; the rest stays as it is."""
         return self._set(**self._input_kwargs)
 
     def setInputCol(self, value: str) -> PCA:
@@ -119,7 +130,7 @@ class PCA(Estimator[PCAModel], VectorColumns, DefaultParamsReadable["PCA"], Defa
 
 
 def _measure(vectors: DataFrame) -> Moments | None:
-    """The moments of the only column, merged in the order of its partitions.
+    """Returns the moments of the only column, merged in the order of its partitions.
 
     Each level of the tree is a shuffle of the one before, so that neither the driver nor a task
     ever holds more than `FAN_IN` scatters.
@@ -134,9 +145,9 @@ def _measure(vectors: DataFrame) -> Moments | None:
         count = -(-count // FAN_IN)
         groups = parts.partitionBy(count, lambda index: index // FAN_IN)
         parts = groups.mapPartitionsWithIndex(merge_summaries)
-    found = parts.values().collect()
-    if not found:
+    merged = parts.values().collect()
+    if not merged:
         return None
     # From this application's own tasks.
-    summary: Any = pickle.loads(found[0])  # noqa: S301
+    summary: Any = pickle.loads(merged[0])  # noqa: S301
     return summary if isinstance(summary, Moments) else moments_of([summary])

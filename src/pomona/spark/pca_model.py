@@ -44,8 +44,17 @@ class PCAModel(Model, VectorColumns, MLReadable["PCAModel"], MLWritable):
     """A fitted PCA: transforms vectors, float64[width] → float32[k] as doubles; null stays null.
 
     It subtracts the mean first, as scikit-learn and `pomona run` do and MLlib's PCAModel does not.
-    `transform` raises UsageError for columns that cannot be and for Spark Connect; a task raises
-    it for vectors of another width.
+
+    Parameters
+    ----------
+    projection : Projection
+        The components.
+
+    Raises
+    ------
+    UsageError
+        By `transform`, for columns that cannot be, and for Spark Connect; by its tasks, for vectors
+        of another width.
     """
 
     def __init__(self, projection: Projection) -> None:
@@ -56,7 +65,7 @@ class PCAModel(Model, VectorColumns, MLReadable["PCAModel"], MLWritable):
 
     @property
     def k(self) -> int:
-        """How many components."""
+        """The number of components."""
         return self._projection.k
 
     @property
@@ -94,7 +103,7 @@ class PCAModel(Model, VectorColumns, MLReadable["PCAModel"], MLWritable):
         return self._sent[1]
 
     def write(self) -> MLWriter:
-        """A writer of metadata/ (JSON) and data/ (Parquet), wherever Spark can write."""
+        """Returns a writer of metadata/ (JSON) and data/ (Parquet), wherever Spark can write."""
         return _Writer(self)
 
     @classmethod

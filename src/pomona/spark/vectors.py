@@ -1,8 +1,8 @@
-"""Columns of `pyspark.ml` vectors as Arrow has them ↔ matrices.
+"""Matrices of columns of `pyspark.ml` vectors in Arrow, and back.
 
-Spark sends a vector column through Arrow as the struct that it is stored as, and takes one back
-for it: a dense vector is (type 1, null, null, its values), a sparse one (type 0, its size, where
-it is not 0, its values there). So neither way makes a Python object of a number.
+Spark sends a vector column through Arrow as the struct that it is stored as, and takes such a
+struct back: a dense vector is (type 1, null, null, its values), a sparse one (type 0, its size,
+where it is not 0, its values there). So neither way makes a Python object of a number.
 """
 
 from __future__ import annotations
@@ -22,9 +22,22 @@ _SPARSE, _DENSE = 0, 1
 
 
 def to_matrix(column: pa.Array) -> Matrix:
-    """Vectors, or lists of numbers, of one width → float64[n, width]; nulls are left out.
+    """Returns a column as a matrix; nulls are left out.
 
-    Raises UsageError when they are not of one width, or a list holds a null.
+    Parameters
+    ----------
+    column : pyarrow.Array
+        Vectors, or lists of numbers, of one width.
+
+    Returns
+    -------
+    ndarray of float64[n, width]
+        A row for each that is not null.
+
+    Raises
+    ------
+    UsageError
+        If they are not of one width, or a list holds a null.
     """
     column = column.drop_null()
     lists = _dense(column) if pa.types.is_struct(column.type) else column
@@ -55,7 +68,15 @@ def _dense(vectors: pa.StructArray) -> pa.Array:
 def to_vectors(
     matrix: npt.NDArray[np.floating[Any]], present: npt.NDArray[np.bool_]
 ) -> pa.StructArray:
-    """[n, width] → a dense vector for each row that is `present`, in order, else a null."""
+    """Returns a matrix as a column of dense vectors and nulls.
+
+    Parameters
+    ----------
+    matrix : ndarray of float[n, width]
+        The vectors, in order.
+    present : ndarray of bool[rows]
+        Which rows have a vector; n are True.
+    """
     rows = len(present)
     offsets = np.concatenate([[0], np.cumsum(present)]) * matrix.shape[1]
     values = pa.array(matrix.astype(np.float64, copy=False).ravel())

@@ -128,7 +128,7 @@ def get(name: str) -> Backbone:
 
 @dataclass(frozen=True)
 class Added:
-    """What `add` did.
+    """The result of `add`.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a conversion found.
+    """The facts that a conversion found.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def convert(request: Request) -> tuple[bytes, Facts]:
     model : bytes
         The network as ONNX.
     facts : Facts
-        What was found.
+        The facts that were found.
 
     Raises
     ------

@@ -18,8 +18,8 @@ _NO_PADS = (0, 0, 0, 0)
 
 
 def _weights(layer: Any, names: str) -> list[Array | None]:
-    found = [getattr(layer, name, None) for name in names.split()]
-    return [None if one is None else np.asarray(one, np.float64) for one in found]
+    weights = [getattr(layer, name, None) for name in names.split()]
+    return [None if each is None else np.asarray(each, np.float64) for each in weights]
 
 
 def _pass(graph: Graph, layer: Any, inputs: list[str]) -> str:

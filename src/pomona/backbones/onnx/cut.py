@@ -69,9 +69,9 @@ def find_cut(graph: onnx.GraphProto, layer: str | None) -> Cut:
         if len(data) != 1:
             break
         if node.op_type in _CLASSIFIERS and len(node.input) > 1:
-            found = _before_reshaping(data[0], makers)
+            features = _before_reshaping(data[0], makers)
             name = shown(node.name or node.output[0])
-            return Cut(found, f"what enters the last {node.op_type}, {name}")
+            return Cut(features, f"what enters the last {node.op_type}, {name}")
         if node.op_type not in _AFTER_CLASSIFIER:
             break
         tensor = data[0]

@@ -20,7 +20,7 @@ KEY = "pomona"
 
 @dataclass(frozen=True)
 class Spec:
-    """What the file says of its network: the facts of `Backbone`, and one more.
+    """The facts of `Backbone` that an exported file carries, and one more.
 
     Parameters
     ----------

@@ -200,8 +200,8 @@ class _Images:
 def _find_images(path: Path, model: onnx.ModelProto, overrides: ModelOverrides) -> _Images:
     constants = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constants]
-    found = ", ".join(f"{shown(each.name)} {in_words(each)}" for each in inputs) or "nothing"
-    refusal = f"{path} takes {found}: not a batch of RGB images"
+    given = ", ".join(f"{shown(each.name)} {in_words(each)}" for each in inputs) or "nothing"
+    refusal = f"{path} takes {given}: not a batch of RGB images"
     if len(inputs) != 1:
         raise BackboneError(refusal)
     [value] = inputs
@@ -212,23 +212,23 @@ def _find_images(path: Path, model: onnx.ModelProto, overrides: ModelOverrides) 
     if layout is None:
         if all(isinstance(size, int) for size in shape[1:]):
             raise BackboneError(refusal)
-        raise UsageError(f"{path} takes {found}: say `layout` nchw or nhwc")
+        raise UsageError(f"{path} takes {given}: say `layout` nchw or nhwc")
     channels = shape[1] if layout == "nchw" else shape[3]
     if isinstance(channels, int) and channels != 3:
         raise BackboneError(refusal)
     height, width = shape[2:] if layout == "nchw" else shape[1:3]
     sides = {size for size in (height, width) if isinstance(size, int)}
     if len(sides) > 1:
-        raise BackboneError(f"{path} takes {found}: pomona makes squares of images")
+        raise BackboneError(f"{path} takes {given}: pomona makes squares of images")
     side = sides.pop() if sides else overrides.input_size
     if side is None:
-        raise UsageError(f"{path} takes images of any size ({found}): say `input_size`, as 224")
+        raise UsageError(f"{path} takes images of any size ({given}): say `input_size`, as 224")
     if overrides.input_size not in (None, side):
         raise UsageError(
-            f"`input_size` {overrides.input_size}: {path} takes {side} alone ({found})"
+            f"`input_size` {overrides.input_size}: {path} takes {side} alone ({given})"
         )
     if side > LARGEST_SIDE:
-        raise BackboneError(f"{path} takes {found}: images of {LARGEST_SIDE} pixels a side at most")
+        raise BackboneError(f"{path} takes {given}: images of {LARGEST_SIDE} pixels a side at most")
     batch = shape[0] if isinstance(shape[0], int) else 0
     return _Images(value.name, value.type.tensor_type.elem_type, layout, side, batch)
 

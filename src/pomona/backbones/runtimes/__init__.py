@@ -1,1 +1,1 @@
-"""What runs networks: each runtime is a module here and an entry in `registry`."""
+"""Libraries that run networks: each is a module here and an entry in `registry`."""

@@ -83,7 +83,7 @@ class Runtime:
 
     @property
     def requirement(self) -> str:
-        """What pip is given to install it."""
+        """The requirement with which pip installs it."""
         return f"pomona[{self.extra}]" if self.extra else self.package
 
     @property
