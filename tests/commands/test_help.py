@@ -1,4 +1,4 @@
-"""The help of every command, and what a shell completes."""
+"""Help, usage and shell completion of every command."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def help_of(command: str, columns: int = 80) -> str:
 
 
 def complete(words: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What bash is offered after these words."""
+    """The words that bash is offered after these."""
     monkeypatch.setenv("_POMONA_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))

@@ -1,4 +1,4 @@
-"""What commands print and log: results, progress, and who reads them."""
+"""Results, progress and logs of commands, and streams that are closed."""
 
 from __future__ import annotations
 

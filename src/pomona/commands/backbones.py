@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     cls=PomonaGroup,
-    help="List the networks, or add or export one.\n\n"
+    help="List the pretrained networks (backbones), or add or export one.\n\n"
     "The list shows width, input size, accuracy, speed, state and licence of each.",
     invoke_without_command=True,
     add_completion=False,
@@ -124,7 +124,7 @@ def add(
         typer.Option(
             readable=False,
             metavar="FILE",
-            help="Weights of Keras: .h5, .weights.h5 or .keras. (default: Keras downloads them)",
+            help="Keras weights file: .h5, .weights.h5 or .keras. (default: Keras downloads it)",
         ),
     ] = None,
     as_json: AsJson = False,

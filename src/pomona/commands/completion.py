@@ -1,4 +1,4 @@
-"""What the shell offers for an option's value."""
+"""Completion of an option's value by the shell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterable
 
 
 def one_of(names: Iterable[str]) -> Callable[[], list[str]]:
-    """Returns a completion that offers these names, and those that join them later."""
+    """Makes a completion of names.
+
+    Parameters
+    ----------
+    names : iterable of str
+        A registry or a tuple; names that join it later are offered too.
+
+    Returns
+    -------
+    callable
+        For `typer.Option(autocompletion=…)`.
+    """
 
     def complete() -> list[str]:
         return list(names)

@@ -11,5 +11,11 @@ TERMINATED = 143  # 128 and the number of SIGTERM
 
 
 def of_stop(exc: KeyboardInterrupt) -> int:
-    """Returns the status that the exception carries, or `INTERRUPTED`."""
+    """Returns the exit status after a stop.
+
+    Parameters
+    ----------
+    exc : KeyboardInterrupt
+        Its argument is the status; without one it was Ctrl-C.
+    """
     return exc.args[0] if exc.args else INTERRUPTED

@@ -17,12 +17,29 @@ _current: ContextVar[Mapping[str, str]] = ContextVar("flags of the command", def
 
 
 def use_flags_of(parameters: Iterable[Any]) -> None:
-    """Has messages name these Click parameters, from now on."""
+    """Makes the flags of a command those that messages name, from now on.
+
+    Parameters
+    ----------
+    parameters : iterable of Click parameters
+        The arguments and options of the command that runs.
+    """
     _current.set(flags_of(parameters))
 
 
 def flags_of(parameters: Iterable[Any]) -> dict[str, str]:
-    """Returns how a user writes each parameter, by its name in Python and by that of its flag."""
+    """Maps settings to flags.
+
+    Parameters
+    ----------
+    parameters : iterable of Click parameters
+        The arguments and options of a command.
+
+    Returns
+    -------
+    dict of str to str
+        How a user writes each parameter, by its name in Python, and by that of its flag.
+    """
     names: dict[str, str] = {}
     for parameter in parameters:
         if parameter.param_type_name == "argument":

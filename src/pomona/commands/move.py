@@ -18,7 +18,7 @@ from pomona.errors import PomonaError
 from pomona.store.folders.registry import place
 
 
-def parse_size(text: str | int) -> int:
+def _parse_size(text: str | int) -> int:
     """Parses a number of bytes: 128000000, 128MB or 1GB."""
     number = re.fullmatch(r"(\d+)(MB|GB)?", str(text))
     if number is None:
@@ -112,7 +112,7 @@ def pack(
         int,
         typer.Option(
             "--size",
-            parser=parse_size,
+            parser=_parse_size,
             metavar="SIZE",
             show_default=False,
             help="Approximate size of each file of the pack, such as 50MB or 1GB. (default: 128MB)",

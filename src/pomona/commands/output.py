@@ -1,4 +1,4 @@
-"""What a command says: its result on stdout, and how it goes on stderr and in a log."""
+"""Output of a command: its result on stdout; progress on stderr and in a log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Thumbnails = Annotated[
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What a command prints and logs."""
+    """How much a command prints, and where it logs."""
 
     panel: ClassVar[str] = "Output"
     quiet: Quiet = False
@@ -44,7 +44,13 @@ class OutputOptions:
     ] = None
 
     def progress(self) -> CommandProgress:
-        """Returns what shows progress on stderr, so that stdout holds the result alone."""
+        """Opens the display of progress; it is on stderr, so that stdout holds the result alone.
+
+        Raises
+        ------
+        PomonaError
+            If the log file cannot be opened.
+        """
         from pomona.commands import progress
 
         return progress.open_progress(quiet=self.quiet, log_file=self.log_file)
@@ -66,5 +72,11 @@ class OutputOptions:
 
 
 def complain(message: str) -> None:
-    """Prints a line on stderr that says what is wrong."""
+    """Prints a line on stderr.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, where, and the way out.
+    """
     print(f"pomona: {message}", file=sys.stderr)

@@ -16,7 +16,7 @@ from pomona.pipeline.settings import RETRIES, ExtractSettings
 IMPLIED_VALUES = {"--retry-errors": RETRIES[0]}
 
 
-def parse_pixels(text: str | int) -> int:
+def _parse_pixels(text: str | int) -> int:
     """Parses a number of pixels: 50000000 or 50MP."""
     number = re.fullmatch(r"(\d+)(MP)?", str(text))
     if number is None:
@@ -81,7 +81,7 @@ class ImageOptions:
     max_pixels: Annotated[
         int,
         typer.Option(
-            parser=parse_pixels,
+            parser=_parse_pixels,
             metavar="N",
             show_default=False,
             help="Skip an image with more pixels, such as 50000000 or 50MP; errors/ records it. "
@@ -91,7 +91,10 @@ class ImageOptions:
     ] = ExtractSettings.max_pixels
     max_error_rate: Annotated[
         float,
-        typer.Option(metavar="SHARE", help="Exit with status 3 when the error rate exceeds SHARE."),
+        typer.Option(
+            metavar="SHARE",
+            help="Exit with status 3 when more than this share of the images fails.",
+        ),
     ] = 0.05
 
     def check_error_rate(self) -> None:

@@ -16,8 +16,8 @@ Source = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Folder or s3://BUCKET/PREFIX of images, whose subfolders are the labels, or of a "
-        "pack.",
+        help="Images: a folder or s3://BUCKET/PREFIX, whose subfolders are the labels; or a pack "
+        "(see `pomona pack`).",
     ),
 ]
 Out = Annotated[
@@ -25,13 +25,13 @@ Out = Annotated[
     typer.Argument(
         parser=place,
         metavar="OUT",
-        help="Folder or s3://BUCKET/PREFIX for the results: new, empty, or an existing store.",
+        help="Folder or s3://BUCKET/PREFIX for the results: new, empty, or a store.",
     ),
 ]
 StoreFolder = Annotated[
     Any,
     typer.Argument(
-        parser=place, metavar="STORE", help="Folder or s3://BUCKET/PREFIX of an existing store."
+        parser=place, metavar="STORE", help="Folder or s3://BUCKET/PREFIX that pomona has written."
     ),
 ]
 Address = Annotated[
