@@ -61,7 +61,7 @@ PLACES = [in_a_constant, in_a_sparse_initializer, in_a_branch_of_a_branch, in_a_
 
 @pytest.mark.parametrize("put", PLACES)
 @pytest.mark.parametrize("own", [False, True])
-def test_numbers_of_other_files_are_refused_wherever_they_are(
+def test_weights_in_other_files_are_refused(
     tmp_path: Path, put: Callable[[onnx.ModelProto], None], own: bool
 ) -> None:
     made = model(TORCH)
@@ -109,7 +109,7 @@ def carried() -> onnx.ModelProto:
     return model(nodes, ("batch", SIDE, SIDE, 3), TensorProto.UINT8, inputs=("images",))
 
 
-def test_facts_of_an_exported_file_are_held_against_it(tmp_path: Path) -> None:
+def test_an_exported_file_must_fit_its_facts(tmp_path: Path) -> None:
     made = carried()
     export(made)
     assert registry.get(save(tmp_path, made)).width == CHANNELS
@@ -131,9 +131,7 @@ def test_facts_of_an_exported_file_are_held_against_it(tmp_path: Path) -> None:
         ({"revision": 1.5}, "export it again"),
     ],
 )
-def test_facts_that_cannot_be_are_refused(
-    tmp_path: Path, told: dict[str, Any], complaint: str
-) -> None:
+def test_impossible_facts_are_refused(tmp_path: Path, told: dict[str, Any], complaint: str) -> None:
     made = carried()
     export(made, **told)
     with pytest.raises(BackboneError, match=complaint):
@@ -210,7 +208,7 @@ BILLIONS = [[f"F{index + 1}"] * 10 for index in range(12)]
         (with_an_escape(), r"float32\[2, 1, 2, 4, 1\] at '\\x1b\[2J'"),
     ],
 )
-def test_what_is_not_valid_is_refused_in_one_line(
+def test_an_invalid_model_is_refused_in_one_line(
     tmp_path: Path, made: onnx.ModelProto, told: str
 ) -> None:
     with pytest.raises(PomonaError, match=told) as caught:
@@ -218,7 +216,7 @@ def test_what_is_not_valid_is_refused_in_one_line(
     assert str(caught.value).isprintable()
 
 
-def test_functions_are_run(tmp_path: Path) -> None:
+def test_functions_are_inlined_and_run(tmp_path: Path) -> None:
     made = with_functions(["F1", "F1"], ["Relu"])
     assert registry.get(save(tmp_path, made), UNIT).width == CHANNELS
 
@@ -259,6 +257,6 @@ def test_parameters_keep_their_shape_when_a_batch_is_freed() -> None:
 
 
 @pytest.mark.parametrize("how", ["0/0", "0/nan", "nan/1", "0/inf", "1e39/1", "0/1e-60", "0/-1"])
-def test_numbers_that_scale_nothing_are_refused(how: str) -> None:
+def test_impossible_preprocessing_is_refused(how: str) -> None:
     with pytest.raises(UsageError, match="give none, unit"):
         ModelOverrides(preprocessing=how)

@@ -15,7 +15,7 @@ from onnx_models import CHANNELS, SIDE, TENSORFLOW, TORCH, Node, expected, model
 from pomona.backbones import cache, registry
 from pomona.backbones.network import Network
 from pomona.backbones.onnx import exported
-from pomona.backbones.overrides import ModelOverrides
+from pomona.backbones.overrides import NO_OVERRIDES, ModelOverrides
 from pomona.errors import BackboneError, PomonaError, UsageError
 from pomona.extraction.recipe import make_recipe
 
@@ -103,7 +103,7 @@ def test_caffe_takes_blue_first(tmp_path: Path, images: NDArray[np.uint8]) -> No
 def test_bytes_need_no_preprocessing(tmp_path: Path, images: NDArray[np.uint8]) -> None:
     cast: Node = ("Cast", "input", "floats", {"to": TensorProto.FLOAT})
     nodes = [cast, ("Conv", "floats kernel", "conv"), *TORCH[1:]]
-    network = load(save(tmp_path, model(nodes, dtype=TensorProto.UINT8)), registry.NO_OVERRIDES)
+    network = load(save(tmp_path, model(nodes, dtype=TensorProto.UINT8)), NO_OVERRIDES)
     assert np.allclose(network.features(images), expected(images), rtol=1e-4)
 
 
@@ -128,7 +128,9 @@ def test_a_layout_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
     assert load(path, reading).width == CHANNELS
 
 
-def test_names_that_pomona_uses_are_no_trouble(tmp_path: Path, images: NDArray[np.uint8]) -> None:
+def test_a_network_may_use_the_names_of_pomonas_own_tensors(
+    tmp_path: Path, images: NDArray[np.uint8]
+) -> None:
     made = model(
         [("Conv", "images kernel", "features"), ("Relu", "features", "relu")], inputs=("images",)
     )
@@ -150,7 +152,7 @@ def test_the_same_file_and_settings_are_the_same_recipe(tmp_path: Path) -> None:
     assert len(digests) == 3
 
 
-def test_the_digest_is_held(tmp_path: Path) -> None:
+def test_a_file_with_another_digest_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, model(TORCH))
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert load(path, ModelOverrides(digest, preprocessing="unit")).width == CHANNELS
@@ -166,12 +168,16 @@ onnx.external_data_helper.set_external_data(SPREAD.graph.initializer[0], "weight
 @pytest.mark.parametrize(
     ("made", "reading", "told"),
     [
-        (model(TORCH, ("n", 1, 28, 28)), UNIT, r"takes input float32\[n, 1, 28, 28\]: not a batch of"),
+        (
+            model(TORCH, ("n", 1, 28, 28)),
+            UNIT,
+            r"takes input float32\[n, 1, 28, 28\]: not a batch of",
+        ),
         (model(TORCH, ("n", 3, 16, 24)), UNIT, "squares"),
         (model(TORCH, ("n", 3)), UNIT, "not a batch of RGB images"),
         (model(TORCH, dtype=TensorProto.INT64), UNIT, r"int64\[.*not a batch of RGB images"),
         (model(TORCH, inputs=("input", "mask")), UNIT, "mask float32.*not a batch of RGB images"),
-        (model(TORCH), registry.NO_OVERRIDES, "say `preprocessing` none, unit"),
+        (model(TORCH), NO_OVERRIDES, "say `preprocessing` none, unit"),
         (model(TORCH), ModelOverrides(input_size=99, preprocessing="tf"), "takes 16 alone"),
         (model(TORCH), ModelOverrides(layer="fat", preprocessing="tf"), "did you mean flat"),
         (model(CUBE, (1, 3, SIDE, SIDE)), UNIT, "say another `layer`"),
@@ -181,7 +187,7 @@ onnx.external_data_helper.set_external_data(SPREAD.graph.initializer[0], "weight
         (onnx.ModelProto(), UNIT, "no nodes"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_what_was_found(
+def test_an_unusable_network_is_refused_with_what_it_takes(
     tmp_path: Path, made: onnx.ModelProto, reading: ModelOverrides, told: str
 ) -> None:
     with pytest.raises(PomonaError, match=told) as caught:
@@ -197,7 +203,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         registry.get("not there.onnx", UNIT)
 
 
-def test_runtime_that_changes_the_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_network_that_optimizations_change_is_refused(tmp_path: Path) -> None:
     """ONNX Runtime moves a padding with zeros into a MaxPool, which pads with −∞."""
     pooling = {"kernel_shape": [3, 3], "strides": [2, 2]}
     nodes: list[Node] = [

@@ -43,7 +43,7 @@ def test_the_payload_reaches_each_worker_once(engine: Engine, tmp_path: Path) ->
     assert len(set(processes)) == len(processes)
 
 
-def test_what_a_task_raises_is_that_items_failure(engine: Engine) -> None:
+def test_an_exception_fails_its_item_alone(engine: Engine) -> None:
     results = dict(engine.map(tasks.raise_on_odd, range(6), None))
     failures = {item: result for item, result in results.items() if isinstance(result, Failure)}
     assert set(failures) == {1, 3, 5}
@@ -52,7 +52,7 @@ def test_what_a_task_raises_is_that_items_failure(engine: Engine) -> None:
     assert {item: results[item] for item in (0, 2, 4)} == {0: 0, 2: 2, 4: 4}
 
 
-def test_an_exception_that_cannot_travel_is_told_in_words(engine: Engine) -> None:
+def test_an_unpicklable_exception_becomes_a_message(engine: Engine) -> None:
     [(_, failure)] = engine.map(tasks.raise_unpicklable, [1], None)
     assert isinstance(failure, Failure)
     assert failure.message == "UnpicklableError: it holds a lock"
@@ -88,7 +88,7 @@ def test_the_local_engine_says_how_a_worker_died(tmp_path: Path) -> None:
     assert "signal 9" in killed.message
 
 
-def test_an_attempt_knows_its_number(engine: Engine, tmp_path: Path) -> None:
+def test_a_task_gets_the_number_of_its_attempt(engine: Engine, tmp_path: Path) -> None:
     assert list(engine.map(tasks.die_at_first, [1], tmp_path)) == [(1, 3)]
     assert engine.facts["retries"] == 2
 

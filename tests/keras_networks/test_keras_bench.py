@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_the_original_way_is_measured(tmp_path: Path) -> None:
+def test_keras_on_spark_is_measured(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--only", "original", "--results", file],

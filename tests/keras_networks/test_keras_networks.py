@@ -30,8 +30,8 @@ from conftest import DATA, Pomona
 from pomona.backbones import cache, registry
 from pomona.backbones.keras import catalog as keras_catalog
 from pomona.backbones.keras import convert as keras_convert
-from pomona.backbones.overrides import ModelOverrides
 from pomona.backbones.network import Network
+from pomona.backbones.overrides import ModelOverrides
 from pomona.errors import BackboneError
 
 TOLERANCE = 1e-4
@@ -353,7 +353,7 @@ def test_every_family_of_keras_is_converted() -> None:
     assert all(float(differences[name]) <= TOLERANCE for name in OTHERS), differences
 
 
-def test_an_export_of_another_maker_is_cut_before_its_classifier(
+def test_an_export_by_tf2onnx_is_cut_before_its_classifier(
     photographs: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     """tf2onnx's, of a whole classifier of Keras."""

@@ -28,7 +28,7 @@ PROMISES = {
         tests=(
             "tests/pipeline/test_pipeline.py",
             "tests/test_api.py::test_featurize_gives_what_the_store_holds",
-            "tests/backbones/test_runtimes.py",
+            "tests/backbones/test_stores_of_runtimes.py",
             "tests/pipeline/test_retry_errors.py",
             "--deselect=tests/pipeline/test_retry_errors.py::test_a_codec_that_crashes_or_hangs_costs_one_image_each",
             "tests/commands/test_make.py::test_new_changed_touched_and_removed_images",

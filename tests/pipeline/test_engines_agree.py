@@ -12,7 +12,7 @@ from PIL import Image
 
 import pomona
 from conftest import contents, draw_photos
-from pomona.engines.registry import NAMES, open_engine
+from pomona.engines.registry import ENGINES, open_engine
 from pomona.pipeline.context import RunSettings
 from pomona.pipeline.run import extract, reduce
 from pomona.pipeline.settings import ExtractSettings, ReduceSettings
@@ -27,7 +27,7 @@ class Story:
         self.folder, self.source = folder, draw_photos(folder / "photos", 70)
 
     def run(self, **settings: Any) -> None:
-        for engine in NAMES:
+        for engine in ENGINES:
             out = self.folder / engine
             pomona.run(self.source, out, engine=engine, workers=2, progress=False, **settings)
 
@@ -55,7 +55,7 @@ class Story:
 
     def lost(self) -> None:
         """Files of the store are gone, and one is cut off."""
-        for engine in NAMES:
+        for engine in ENGINES:
             (self.folder / engine / "features/part-00001.parquet").unlink()
             shutil.rmtree(self.folder / engine / "csv")
             os.truncate(self.folder / engine / "metadata/part-00000.parquet", 100)
@@ -66,7 +66,7 @@ class Story:
         extracting = ExtractSettings(
             source=self.source, include=("*/Pear/*",), limit=12, seed=3, fit="crop"
         )
-        for engine in NAMES:
+        for engine in ENGINES:
             out = self.folder / engine
             shutil.rmtree(out)
             extract(out, extracting, RunSettings(open_engine(engine, 2)))
@@ -92,7 +92,7 @@ def test_every_engine_writes_the_same_bytes(story: Story, chapter: str) -> None:
     getattr(story, chapter)()
     local = story.held("local")
     assert any(name.startswith("features/") for name in local)
-    for engine in NAMES:
+    for engine in ENGINES:
         held = story.held(engine)
         assert held.keys() == local.keys()
         assert [name for name in held if held[name] != local[name]] == []

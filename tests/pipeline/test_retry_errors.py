@@ -13,7 +13,7 @@ from PIL import Image
 
 import pomona as api
 from conftest import Pomona, contents, draw_photos, tables, wait_for
-from pomona.engines.registry import NAMES
+from pomona.engines.registry import ENGINES
 
 PLANTED = Pomona(env={"PYTHONPATH": str(Path(__file__).parents[1] / "planted")})
 CRASHED, HUNG = "Training/Pear/a crash.jpg", "Test/Plum 2/a hang.jpg"
@@ -28,7 +28,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("engine", NAMES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_codec_that_crashes_or_hangs_costs_one_image_each(
     engine: str, marked: Path, tmp_path: Path
 ) -> None:

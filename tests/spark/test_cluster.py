@@ -100,7 +100,7 @@ def without_pomona(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
-def test_executors_without_pomona_are_told_so(
+def test_executors_without_pomona_are_refused(
     cluster: Cluster, photos: Path, without_pomona: Path, tmp_path: Path
 ) -> None:
     bare = Pomona(env={"PYSPARK_PYTHON": str(without_pomona)})
@@ -110,7 +110,7 @@ def test_executors_without_pomona_are_told_so(
     assert "docs/how-to/spark.md" in ended.complaint
 
 
-def test_executors_without_the_runtime_are_told_so(
+def test_executors_without_the_runtime_are_refused(
     cluster: Cluster, photos: Path, without_pomona: Path, tmp_path: Path
 ) -> None:
     others = tmp_path / "others"

@@ -46,7 +46,7 @@ def by_path(table: DataFrame) -> dict[str, npt.NDArray[np.float64]]:
     return {row.path.removeprefix("file:"): row.features.toArray() for row in rows}
 
 
-def test_bytes_give_what_featurize_gives(spark: SparkSession, photos: Path) -> None:
+def test_vectors_equal_those_of_featurize(spark: SparkSession, photos: Path) -> None:
     table = images(spark, photos)
     done = ImageFeaturizer(inputCol="content").transform(table)
     found, paths = by_path(done), paths_of(photos)
@@ -59,7 +59,9 @@ def test_bytes_give_what_featurize_gives(spark: SparkSession, photos: Path) -> N
     assert done.filter("reason IS NOT NULL").count() == 0
 
 
-def test_a_store_holds_the_same(spark: SparkSession, photos: Path, finished: Path) -> None:
+def test_vectors_equal_the_features_of_a_store(
+    spark: SparkSession, photos: Path, finished: Path
+) -> None:
     store = pomona_package.open(finished).features()
     found = by_path(ImageFeaturizer(inputCol="content").transform(images(spark, photos)))
     names = [str(photos / path) for path in store.table["path"].to_pylist()]
@@ -90,7 +92,7 @@ def mixed(spark: SparkSession, photos: Path) -> DataFrame:
 REASONS = [None, "empty", "empty", "not_an_image", "truncated", None]
 
 
-def test_keep_leaves_a_null_and_the_reason(mixed: DataFrame) -> None:
+def test_on_error_keep_leaves_a_null_and_the_reason(mixed: DataFrame) -> None:
     rows = ImageFeaturizer(inputCol="content").transform(mixed).collect()
     assert [row.id for row in rows] == list(range(6))
     assert [row.reason for row in rows] == REASONS
@@ -101,14 +103,14 @@ def test_keep_leaves_a_null_and_the_reason(mixed: DataFrame) -> None:
     )
 
 
-def test_drop_leaves_the_row_out(mixed: DataFrame) -> None:
+def test_on_error_drop_leaves_the_row_out(mixed: DataFrame) -> None:
     done = ImageFeaturizer(inputCol="content", onError="drop").transform(mixed)
     assert done.columns == ["id", "content", "features"]
     assert [row.id for row in done.filter("features IS NOT NULL").collect()] == [0, 5]
     assert done.count() == 2
 
 
-def test_fail_names_the_image_and_the_way_out(spark: SparkSession, tmp_path: Path) -> None:
+def test_on_error_fail_names_the_image_and_a_remedy(spark: SparkSession, tmp_path: Path) -> None:
     broken = tmp_path / "broken one.jpg"
     broken.write_bytes(b"no image")
     paths = spark.createDataFrame([(str(broken),)], ["image"])
@@ -151,7 +153,7 @@ def test_paths_that_cannot_be_read(spark: SparkSession, tmp_path: Path) -> None:
         ({"backbone": "resnet"}, "unknown backbone 'resnet'"),
     ],
 )
-def test_what_cannot_be_is_one_line(
+def test_a_wrong_setting_is_refused_in_one_line(
     mixed: DataFrame, params: dict[str, str], complaint: str
 ) -> None:
     params = {"inputCol": "content", **params} if params else {}

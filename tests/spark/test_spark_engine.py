@@ -163,7 +163,7 @@ def test_another_master_than_the_active_one_is_refused(context: SparkContext) ->
         open_engine("spark", master="local[2]")
 
 
-def test_what_spark_gives_up_on_is_told_in_one_line(context: SparkContext, tmp_path: Path) -> None:
+def test_a_job_that_spark_gives_up_fails_in_one_line(context: SparkContext, tmp_path: Path) -> None:
     with open_engine("spark") as engine, pytest.raises(EngineError) as caught:
         list(engine.map(tasks.die_on_3, [3], tmp_path))
     told = str(caught.value)
@@ -183,7 +183,7 @@ def test_settings_win_over_pomonas_own() -> None:
         assert isinstance(failure, Failure)
 
 
-def test_the_driver_s_own_python_is_the_workers() -> None:
+def test_workers_run_the_python_of_the_driver() -> None:
     with open_engine("spark", 1) as engine:
         [(_, process)] = engine.map(tasks.process, [1], None)
     assert process != os.getpid()

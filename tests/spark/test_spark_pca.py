@@ -58,7 +58,9 @@ def fitted(table: DataFrame, **params: Any) -> PCAModel:
 
 
 @pytest.mark.parametrize("partitions", [1, 9])
-def test_explains_what_mllib_says(spark: SparkSession, partitions: int) -> None:
+def test_explained_variance_and_components_equal_those_of_mllib(
+    spark: SparkSession, partitions: int
+) -> None:
     matrix = correlated(700)
     table = vectors(spark, matrix, partitions)
     ours = fitted(table, k=10)
@@ -71,7 +73,7 @@ def test_explains_what_mllib_says(spark: SparkSession, partitions: int) -> None:
     assert ours.pc.numRows == WIDTH
 
 
-def test_is_the_pca_of_a_store(spark: SparkSession) -> None:
+def test_the_model_equals_the_pca_of_a_store(spark: SparkSession) -> None:
     matrix = correlated(300)
     model = fitted(vectors(spark, matrix, 1), variance=0.95)
     projection = solve(measure(matrix), ("variance", 0.95))
@@ -149,7 +151,7 @@ def test_variance_is_the_default(spark: SparkSession) -> None:
         ({"outputCol": "features"}, "there is a column 'features' already: give outputCol another"),
     ],
 )
-def test_what_cannot_be_is_one_line(
+def test_a_wrong_setting_is_refused_in_one_line(
     spark: SparkSession, params: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(UsageError) as refused:

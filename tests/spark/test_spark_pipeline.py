@@ -46,7 +46,7 @@ print(json.dumps({"rows": found, "k": k, "pandas": sys.modules.get("pandas") is 
 
 
 @pytest.mark.parametrize("pandas", [True, False], ids=["pandas", "no pandas"])
-def test_a_saved_pipeline_does_the_same_in_a_new_process(
+def test_a_saved_pipeline_predicts_the_same_in_a_new_process(
     spark: SparkSession,
     photos: Path,
     saved: tuple[Path, dict[str, object]],

@@ -82,7 +82,7 @@ def test_an_image_has_the_same_bits_at_any_place_in_a_batch(
     assert network.features(images[::-2]).tobytes() == alone[::-2].tobytes()
 
 
-def test_all_ways_mean_the_same(
+def test_all_runtimes_and_precisions_agree(
     reference: Network, network: Network, images: NDArray[np.uint8], alone: NDArray[np.float32]
 ) -> None:
     expected = reference.features(images)
@@ -105,7 +105,7 @@ def test_filters_keep_their_sums_in_bfloat16() -> None:
     assert (np.abs(sums - expected) <= 2**-8 * magnitudes[:, 1:2]).all()
 
 
-def test_what_a_runtime_does_not_have_is_refused_with_the_one_that_does() -> None:
+def test_a_missing_precision_names_the_runtime_that_has_it() -> None:
     with pytest.raises(UsageError, match="onnxruntime does not have it; add `runtime` openvino"):
         runtimes.get("onnxruntime", "bfloat16")
     with pytest.raises(UsageError, match="float16: openvino does not have it; choose float32 or"):
@@ -114,14 +114,14 @@ def test_what_a_runtime_does_not_have_is_refused_with_the_one_that_does() -> Non
         runtimes.get("tensorrt", "float32")
 
 
-def test_a_processor_without_bfloat16_is_told() -> None:
+def test_a_processor_without_bfloat16_is_refused() -> None:
     able = ["FP32", "INT8", "BIN"]  # as OpenVINO says of one with AVX2
     openvino._check_capabilities("float32", able)
     with pytest.raises(BackboneError, match=r"no bfloat16 .*: choose `precision` float32"):
         openvino._check_capabilities("bfloat16", able)
 
 
-def test_openvino_missing_is_told_with_the_command_that_installs_it() -> None:
+def test_a_missing_runtime_says_how_to_install_it() -> None:
     code = (
         "import sys; sys.modules['openvino'] = None\n"
         "from pomona.backbones.runtimes.registry import RUNTIMES\n"
@@ -169,7 +169,9 @@ def test_another_kind_of_batch_is_refused(network: Network, batch: NDArray[np.ui
         network.features(batch)
 
 
-def test_bytes_that_are_no_model_are_refused(network: Network, images: NDArray[np.uint8]) -> None:
+def test_bytes_that_are_not_a_model_are_refused(
+    network: Network, images: NDArray[np.uint8]
+) -> None:
     broken = replace(network, model=network.model[:1_000])
     with pytest.raises(BackboneError, match="cannot run efficientnet_lite0"):
         broken.features(images[:1])

@@ -149,7 +149,7 @@ print(network.digest, *sorted({"onnx", "onnxruntime", "cv2"} & set(sys.modules))
 """
 
 
-def test_of_processes_that_need_it_at_once_one_converts(folder: Path) -> None:
+def test_one_of_several_processes_converts(folder: Path) -> None:
     at_once = [
         subprocess.Popen([sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -163,7 +163,7 @@ def test_of_processes_that_need_it_at_once_one_converts(folder: Path) -> None:
     assert warm.stdout.split() == [digest]
 
 
-def test_a_process_that_died_leaves_nothing_for_long(folder: Path, backbone: Backbone) -> None:
+def test_leftovers_of_a_dead_process_are_removed(folder: Path, backbone: Backbone) -> None:
     folder.mkdir(parents=True)
     died = "import os\nwith cache.temporary_folder() as out:\n (out / 'half').touch()\n os._exit(0)"
     subprocess.run(
@@ -174,7 +174,7 @@ def test_a_process_that_died_leaves_nothing_for_long(folder: Path, backbone: Bac
     assert [path.suffix for path in entries(folder)] == [".onnx"]
 
 
-def test_what_others_keep_in_the_folder_is_theirs(folder: Path, backbone: Backbone) -> None:
+def test_files_of_others_in_the_cache_folder_are_kept(folder: Path, backbone: Backbone) -> None:
     theirs = [folder / "thesis.tmp", folder / "work.tmp" / "draft", folder / ".hidden.tmp"]
     for path in theirs:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def test_what_others_keep_in_the_folder_is_theirs(folder: Path, backbone: Backbo
     assert all(path.exists() for path in theirs)
 
 
-def test_what_is_being_written_is_written_whatever_is_swept(folder: Path) -> None:
+def test_a_write_succeeds_while_others_remove_leftovers(folder: Path) -> None:
     folder.mkdir(parents=True)
 
     def sweep() -> None:
@@ -208,7 +208,7 @@ def test_a_measured_speed_is_kept_beside_the_entry(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "keras:VGG16"])
-def test_a_network_that_was_not_added_says_the_ways_to_get_it(folder: Path, name: str) -> None:
+def test_a_network_that_was_not_added_says_how_to_get_it(folder: Path, name: str) -> None:
     with pytest.raises(BackboneError) as caught:
         cache.load(registry.get(name))
     assert f"{name} is not in the cache: `pomona backbones add {name}`" in str(caught.value)
@@ -236,7 +236,7 @@ def test_a_named_network_takes_no_settings_of_files(reading: ModelOverrides) -> 
         registry.get(registry.DEFAULT, reading)
 
 
-def test_an_unknown_backbone_is_answered_with_the_known() -> None:
+def test_an_unknown_backbone_names_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
         registry.get("efficientnet-lite0")
     assert str(caught.value) == (
@@ -259,7 +259,7 @@ def test_the_default_is_known() -> None:
     assert registry.get(registry.DEFAULT).name == registry.DEFAULT
 
 
-def test_without_keras_the_ways_round_it_are_told(
+def test_missing_keras_says_how_to_get_it_or_do_without(
     folder: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "keras", None)
@@ -270,7 +270,7 @@ def test_without_keras_the_ways_round_it_are_told(
     assert entries(folder) == []
 
 
-def test_work_is_done_elsewhere_where_the_cache_is_no_folder(
+def test_the_temporary_folder_is_elsewhere_if_the_cache_is_not_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""A store that was made with another runtime says so, and is repeated with that one alone."""
+"""Stores whose features another runtime computed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def out(photos: Path, pomona: Pomona, tmp_path_factory: pytest.TempPathFactory) 
     return out
 
 
-def test_the_store_tells_what_ran_the_network(out: Path) -> None:
+def test_the_manifest_names_the_runtime(out: Path) -> None:
     manifest = pomona.open(out).manifest
     assert manifest["recipe"]["runtime"] == "openvino"
     assert manifest["recipe"]["precision"] == "float32"
     assert "openvino" in manifest["runs"][-1]["machine"]
 
 
-def test_more_features_as_the_store_has_them(out: Path, photos: Path) -> None:
+def test_featurize_uses_the_runtime_of_the_store(out: Path, photos: Path) -> None:
     store = pomona.open(out)
     rows = store.features()
     made = pomona.featurize([photos / path for path in rows.paths[:3]], store.recipe)
     assert made.tobytes() == rows.array[:3].tobytes()
 
 
-def test_another_runtime_does_not_go_on_with_it(out: Path, photos: Path, pomona: Pomona) -> None:
+def test_another_runtime_cannot_continue_the_store(out: Path, photos: Path, pomona: Pomona) -> None:
     ended = pomona("run", photos, out, "--limit", 9)
     assert ended.status == 1
     assert "another recipe (runtime: openvino, not onnxruntime)" in ended.stderr
