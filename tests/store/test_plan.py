@@ -89,6 +89,8 @@ def test_more_images_never_make_smaller_shards(one: int, other: int) -> None:
         (4097, 128),
         (8710, 256),
         (762_000, 256),
+        (762_228, 256),
+        (762_229, 512),
         (10_000_000, 4096),
     ],
 )
