@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import reduce
 
 import numpy as np
@@ -112,9 +113,25 @@ def test_moments_round_trip_through_bytes(rows: int) -> None:
     np.testing.assert_array_equal(again.scatter, moments.scatter)
 
 
+def test_moments_that_hold_pickled_objects_are_refused() -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, n=np.array([object()]), mean=np.zeros(2), rows_or_scatter=np.eye(2))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        Moments.from_bytes(buffer.getvalue())
+
+
+@pytest.mark.parametrize(("rows", "has_rows"), [(0, True), (16, True), (17, False), (40, False)])
+def test_the_moments_of_few_rows_are_the_rows(rows: int, has_rows: bool) -> None:
+    moments = measure(features_like(rows, 32))
+    assert moments.has_rows is has_rows
+    assert moments.rows_or_scatter.shape == (rows if has_rows else 32, 32)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99, 1.0])
-def test_variance_keeps_the_fewest_components_that_retain_it(share: float) -> None:
-    projection = solve(measure(features_like(300, 64)), ("variance", share))
+def test_variance_keeps_the_fewest_components_that_retain_it(share: float, scale: float) -> None:
+    features = (scale * features_like(300, 64)).astype(np.float32)
+    projection = solve(measure(features), ("variance", share))
     cumulative = np.cumsum(projection.explained)
     assert projection.variance_explained >= share - 1e-12
     assert projection.k == 1 or cumulative[projection.k - 2] < share
@@ -171,6 +188,13 @@ def test_groups_hold_every_part_once_and_stay_few(parts: int) -> None:
     assert len(found) <= 64
     assert sum(group.rows for group in found) == 10 * parts
     assert all(group.rows >= 2048 for group in found[:-1])
+
+
+@pytest.mark.parametrize(
+    ("parts", "rows", "count"), [(1280, 256, 64), (64 * 2050, 1, 64), (100, 512, 25), (5, 5000, 5)]
+)
+def test_there_are_as_many_groups_as_the_rows_are_worth(parts: int, rows: int, count: int) -> None:
+    assert len(groups(dict.fromkeys(range(parts), rows))) == count
 
 
 def test_when_a_projection_is_refitted() -> None:
