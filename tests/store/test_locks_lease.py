@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -81,6 +82,28 @@ def test_a_lock_of_another_machine_without_signs_of_life_runs_out(
     ended = pomona.done("run", photos, store)
     assert "the lock of pomona run photos out (process 42 on node-7) had expired" in ended.stderr
     assert find_holder(lock) is None
+
+
+# Names that come before and after every name that this machine may have.
+@pytest.mark.parametrize("machine", ["", "~"])
+def test_any_other_machine_is_another(machine: str, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / LOCK).parent.mkdir()
+    holder = dataclasses.replace(ELSEWHERE, machine=machine)
+    plant(tmp_path, holder, silent_s=LEASE_S / 2)
+    with pytest.raises(StoreBusyError, match="node-7"), store.lock("mine"):
+        pass
+    with pytest.raises(StoreBusyError, match="node-7"), store.shared_lock():
+        pass
+    plant(tmp_path, holder, silent_s=LEASE_S + 1)
+    with store.shared_lock():
+        pass
+    with store.lock("mine") as (_, notice):
+        assert str(holder) in str(notice)
+
+
+def test_a_lock_that_was_never_taken_has_no_holder(tmp_path: Path) -> None:
+    assert find_holder(tmp_path / "lock") is None
 
 
 def test_the_lock_of_a_dead_process_of_this_machine_is_free(
