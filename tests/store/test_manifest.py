@@ -46,6 +46,33 @@ def test_a_manifest_of_another_version_is_reported(empty: Store, version: Any) -
         _ = empty.manifest
 
 
+@pytest.mark.parametrize("key", ["format_version", "source", "recipe", "totals", "pca", "runs"])
+def test_a_manifest_that_lacks_a_key_is_reported(empty: Store, key: str) -> None:
+    empty.begin("/data", RECIPE)
+    manifest = empty.manifest
+    del manifest[key]
+    empty.write_json(MANIFEST, manifest)
+    with pytest.raises(StoreError, match=r"pomona.json is damaged: restore it from a copy"):
+        _ = empty.manifest
+
+
+@pytest.mark.parametrize("recipe", [None, 7, "text", [], {}, {"backbone": "x"}])
+def test_a_manifest_without_a_whole_recipe_is_reported(empty: Store, recipe: Any) -> None:
+    empty.begin("/data", RECIPE)
+    empty.write_json(MANIFEST, {**empty.manifest, "recipe": recipe})
+    with pytest.raises(StoreError, match=r"pomona.json is damaged: restore it from a copy"):
+        _ = empty.manifest
+
+
+def test_the_manifest_of_a_new_store_says_that_it_is_empty(empty: Store) -> None:
+    empty.begin("/data/Crème brûlée", RECIPE)
+    manifest = empty.manifest
+    assert manifest["totals"] == {"images": 0, "features": 0, "errors": 0, "labels": 0}
+    assert [manifest[key] for key in ("pca", "csv", "thumbnails", "runs")] == [None, None, None, []]
+    # People read it, too.
+    assert "/data/Crème brûlée".encode() in empty.files.read(MANIFEST)
+
+
 def test_a_manifest_that_cannot_be_read_is_reported(commons: Path) -> None:
     store = Store(commons / "store")
     store.begin("/data", RECIPE)

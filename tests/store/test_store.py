@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +19,14 @@ import pyarrow as pa
 import pytest
 from small_stores import RECIPE, empty, rows
 
-from pomona.errors import StoreBusyError, StoreError
+from conftest import TIMEOUT_S
+from pomona.errors import StoreBusyError, StoreDamagedError, StoreError
 from pomona.pca.projection import Projection
 from pomona.store import schemas
-from pomona.store.layout import LOCK, PROJECTION, TEMPORARIES, part_name
+from pomona.store.folders.local import LocalFolder
+from pomona.store.layout import FOLDERS, LOCK, PLAN, PROJECTION, TEMPORARIES, part_name
 from pomona.store.locks.lease import find_holder
-from pomona.store.store import Store
+from pomona.store.store import PREFETCHED, Store
 from pomona.store.tables import matrix
 
 __all__ = ["empty"]
@@ -71,6 +75,84 @@ def test_a_store_without_pca_says_how_to_make_it(empty: Store) -> None:
     assert empty.find_projection() is None
     with pytest.raises(StoreError, match=r"has no PCA: .*`pomona reduce"):
         _ = empty.projection
+
+
+@pytest.mark.parametrize("content", [b"", b"words", b"PK", b"PK\x03\x04" + bytes(40)])
+def test_a_damaged_projection_is_reported(empty: Store, content: bytes) -> None:
+    empty.files.write(PROJECTION, content)
+    with pytest.raises(StoreDamagedError, match=r"projection.npz is damaged: restore it"):
+        empty.find_projection()
+
+
+def test_a_projection_that_lacks_an_array_is_reported(empty: Store) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, mean=np.zeros(5))
+    empty.files.write(PROJECTION, buffer.getvalue())
+    with pytest.raises(StoreDamagedError, match=r"projection.npz is damaged: restore it"):
+        empty.find_projection()
+
+
+class SlowFolder(LocalFolder):
+    """A folder that is asked for several things at once."""
+
+    requests = 4
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 20])
+@pytest.mark.parametrize("folder", [LocalFolder, SlowFolder])
+def test_answers_come_in_the_order_of_the_items(
+    folder: type[LocalFolder], count: int, tmp_path: Path
+) -> None:
+    store = Store(folder(tmp_path))
+    expected = [str(item) for item in range(count)]
+    assert store.map_concurrent(str, range(count)) == expected
+    assert list(store.map_prefetched(str, range(count))) == expected
+
+
+def test_few_answers_are_prefetched(tmp_path: Path) -> None:
+    asked: list[int] = []
+    answers = Store(SlowFolder(tmp_path)).map_prefetched(asked.append, range(20))
+    for taken, _ in enumerate(answers, start=1):
+        assert len(asked) <= taken + PREFETCHED
+    assert sorted(asked) == list(range(20))
+
+
+def test_a_slow_folder_is_asked_for_several_things_at_once(tmp_path: Path) -> None:
+    store = Store(SlowFolder(tmp_path))
+    few, many = threading.Barrier(PREFETCHED), threading.Barrier(SlowFolder.requests)
+    assert len(list(store.map_prefetched(lambda _: few.wait(TIMEOUT_S), range(6)))) == 6
+    assert len(store.map_concurrent(lambda _: many.wait(TIMEOUT_S), range(8))) == 8
+
+
+def test_the_plan_is_read_from_metadata_where_its_file_is_damaged(empty: Store) -> None:
+    for part in (3, 1):
+        table = rows(part * 10, 4).select(["path", "label", "split"])
+        images = pa.Table.from_pylist(table.to_pylist(), schemas.METADATA)
+        empty.write_table(part_name("metadata", part), images)
+    for damage in (None, b"PAR1", b""):
+        if damage is not None:
+            empty.files.write(PLAN, damage)
+        plan = empty.plan()
+        assert plan.schema == schemas.PLAN
+        assert plan["part"].to_pylist() == [1] * 4 + [3] * 4
+        assert plan["path"].to_pylist() == [
+            path for part in (10, 30) for path in rows(part, 4)["path"].to_pylist()
+        ]
+        assert empty.plan(["part"]).column_names == ["part"]
+
+
+def test_orphans_are_removed_from_every_folder_and_counted(empty: Store) -> None:
+    kept, orphans = (
+        [part_name(folder, part, suffix) for folder, suffix in FOLDERS.items()] for part in (1, 2)
+    )
+    for name in (*kept, *orphans, "features/notes.txt"):
+        empty.files.write(name, b"")
+    assert empty.parts_with_files() == {1, 2}
+    plan = pa.table({"part": pa.array([1, 1], pa.int32())})
+    assert empty.remove_orphans(plan) == len(FOLDERS)
+    assert empty.parts_with_files() == {1}
+    assert all(map(empty.files.exists, [*kept, "features/notes.txt"]))
+    assert empty.remove_orphans(plan) == 0
 
 
 HOLDER = """
