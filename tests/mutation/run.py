@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -30,9 +30,9 @@ from mutants import Mutant, diff, sample
 from promises import PROMISES, Promise
 
 ROOT = Path(__file__).parents[2]
-PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-n", "0")
+PYTEST = ("-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-n", "0")
 # A mutant hangs that takes so many times as long as the tests without one, and so much more.
-SLOWER, SLACK_S = 4, 30
+SLOWER, SLACK_S = 3, 60
 MARK = "POMONA_MUTANT"
 
 
@@ -55,6 +55,7 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "tree"
+        self._output = folder / "output"
         self._env = {
             **os.environ,
             MARK: uuid.uuid4().hex,
@@ -69,29 +70,31 @@ class Tree:
             if (ROOT / name).is_file():
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.folder / name)
+        self._forks = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("forks.py")],
+            cwd=self.folder,
+            env=self._env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def test(self, promise: Promise, limit_s: float | None = None) -> tuple[str | None, float]:
         """Runs the tests: which one failed, if any ("time": none in time), and after how long."""
-        command = [sys.executable, *PYTEST, *promise.tests]
+        assert self._forks.stdin
+        assert self._forks.stdout
+        args = [*PYTEST, *promise.tests]
+        request = {"args": args, "output": str(self._output), "limit_s": limit_s}
         began = time.monotonic()
-        with subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            try:
-                told, _ = process.communicate(timeout=limit_s)
-                failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", told, re.M) or [told[-2000:]]
-                by = str(failed[0]) if process.returncode else None
-            except subprocess.TimeoutExpired:
-                by = "time"
-                self._end_processes()
+        print(json.dumps(request), file=self._forks.stdin, flush=True)
+        status = json.loads(self._forks.stdout.readline())
+        seconds = time.monotonic() - began
         self._end_processes()
-        return by, time.monotonic() - began
+        if status is None:
+            return "time", seconds
+        told = self._output.read_text(errors="replace")
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", told, re.M) or [told[-2000:]]
+        return str(failed[0]) if status else None, seconds
 
     @contextmanager
     def mutated(self, mutant: Mutant) -> Iterator[str]:
@@ -112,11 +115,16 @@ class Tree:
         self._clock += 1
         os.utime(path, (self._clock, self._clock))
 
+    def close(self) -> None:
+        """Ends all that it has started."""
+        self._forks.communicate()
+
     def _end_processes(self) -> None:
         """Kills what the tests started and did not end."""
         for process in psutil.process_iter():
             try:
-                if process.environ().get(MARK) == self._env[MARK]:
+                is_ours = process.environ().get(MARK) == self._env[MARK]
+                if is_ours and process.pid != self._forks.pid:
                     process.kill()
             except (psutil.Error, OSError):
                 continue
@@ -129,29 +137,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=40, help="mutants of each module")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--resume", action="store_true", help="go on with the report in FOLDER")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutation")
     args = parser.parse_args(argv)
     modules = {name: PROMISES[name] for name in args.modules or PROMISES}
     args.out.mkdir(parents=True, exist_ok=True)
-    outcomes: list[Outcome] = []
+    before = read_report(args.out) if args.resume else []
+    outcomes = {(outcome.module, outcome.rank): outcome for outcome in before}
     with tempfile.TemporaryDirectory(prefix="pomona-mutants-") as temporary:
         folders = [Path(temporary) / str(number) for number in range(args.workers)]
-        trees = [Tree(folder) for folder in folders]
-        for name, promise in modules.items():
-            mutants = sample(ROOT, promise.files, args.count, args.seed, promise.tuning)
-            for outcome in try_all(name, promise, mutants, trees):
-                outcomes.append(outcome)
-                print(
-                    f"{name} {outcome.path}:{outcome.line} {outcome.by or 'SURVIVED'}", flush=True
-                )
-                write_report(args.out, outcomes)
-    print(f"{args.out / 'mutants.md'}\n{score_table(outcomes)}")
+        with ExitStack() as stack:
+            trees = [stack.enter_context(closing(Tree(folder))) for folder in folders]
+            for name, promise in modules.items():
+                mutants = sample(ROOT, promise.files, args.count, args.seed, promise.tuning)
+                untried = [mutant for mutant in mutants if (name, mutant.rank) not in outcomes]
+                for outcome in try_all(name, promise, untried, trees):
+                    outcomes[name, outcome.rank] = outcome
+                    told = outcome.by or "SURVIVED"
+                    print(f"{name} {outcome.path}:{outcome.line} {told}", flush=True)
+                    write_report(args.out, list(outcomes.values()))
+    print(f"{args.out / 'mutants.md'}\n{score_table(list(outcomes.values()))}")
 
 
 def try_all(
     name: str, promise: Promise, mutants: list[Mutant], trees: list[Tree]
 ) -> Iterator[Outcome]:
     """Tries the mutants of a module in the trees, side by side."""
+    if not mutants:
+        return
     failed, seconds = trees[0].test(promise)
     if failed:
         raise SystemExit(f"the tests of {name} fail without a mutant: {failed}")
@@ -172,6 +185,12 @@ def try_all(
 
     with ThreadPoolExecutor(len(trees)) as threads:
         yield from threads.map(attempt, mutants)
+
+
+def read_report(folder: Path) -> list[Outcome]:
+    """The outcomes that `write_report` wrote; none where there are none yet."""
+    path = folder / "mutants.json"
+    return [Outcome(**data) for data in json.loads(path.read_text())] if path.exists() else []
 
 
 def write_report(folder: Path, outcomes: list[Outcome]) -> None:
