@@ -60,7 +60,7 @@ bench-s3: .venv/dev $(TOOLS)  ## Measure a bucket on loopback, and one 30 ms awa
 	PYTHONPATH=tests $(BIN)/python benchmarks/s3.py
 
 docs: .venv/docs  ## Build the documentation into site/; broken links and unknown commands fail
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "Open $(CURDIR)/site/index.html in a browser."
 
 check: .venv/dev  ## Lint, types, imports, and that the locks name no host

@@ -1,4 +1,4 @@
-"""What the README says can be done, done."""
+"""The README: its Python runs, and its pictures are there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pomona.samples.sample import draw_sample
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_python_examples_of_the_readme_run(tmp_path: Path) -> None:
@@ -32,7 +32,11 @@ def test_the_python_examples_of_the_readme_run(tmp_path: Path) -> None:
     assert 0.5 < float(done.stdout) <= 1
 
 
-def test_the_pictures_of_the_readme_are_there() -> None:
+def test_the_pictures_of_the_readme_exist() -> None:
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
     assert pictures
     assert all((README.parent / picture).is_file() for picture in pictures)
+
+
+def test_the_readme_fits_on_two_screens() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) < 120
