@@ -28,7 +28,7 @@ from pomona.store import schemas
 
 MAX_PIXELS = 4_000_000
 TIMEOUT_S = 20.0
-# What is no matter of pixels: the text of a PNG, the allocator's own.
+# Memory that does not depend on pixels: the text of a PNG, and the allocator's own.
 ALLOWANCE_MB = 16.0
 
 
@@ -115,14 +115,14 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"))
     given = parser.parse_args()
     start = time.monotonic()
-    found = fuzz(endless(given.seed, given.seconds), given.keep / str(given.seed))
-    per_second = found.images / (time.monotonic() - start)
-    print(f"seed {given.seed}: {found.images:,} images, {per_second:,.0f} a second")
-    print(", ".join(f"{count:,} {outcome}" for outcome, count in found.outcomes.most_common()))
-    print(f"at most {found.peak_mb:.0f} MB for an image of at most {MAX_PIXELS / 1e6:g} megapixels")
-    for name, fault in found.faults.items():
+    findings = fuzz(endless(given.seed, given.seconds), given.keep / str(given.seed))
+    per_second = findings.images / (time.monotonic() - start)
+    print(f"seed {given.seed}: {findings.images:,} images, {per_second:,.0f} a second")
+    print(", ".join(f"{count:,} {outcome}" for outcome, count in findings.outcomes.most_common()))
+    print(f"at most {findings.peak_mb:.0f} MB for an image of at most {MAX_PIXELS / 1e6:g} megapixels")
+    for name, fault in findings.faults.items():
         print(f"{fault}: {given.keep / str(given.seed) / name}")
-    sys.exit(bool(found.faults))
+    sys.exit(bool(findings.faults))
 
 
 if __name__ == "__main__":

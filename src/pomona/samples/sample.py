@@ -30,7 +30,7 @@ MAX_PER_VARIETY = 720
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What was drawn.
+    """Counts of the images that were drawn.
 
     Attributes
     ----------

@@ -235,7 +235,7 @@ def read_catalog(pack: Pack, include: Sequence[str] = ()) -> tuple[pa.Table, int
 
 @dataclass(frozen=True)
 class Index:
-    """What a part's footer says of its row groups.
+    """The row groups of a part, as its footer describes them.
 
     Attributes
     ----------
