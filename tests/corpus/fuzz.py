@@ -119,9 +119,7 @@ def main() -> None:
     per_second = findings.images / (time.monotonic() - start)
     print(f"seed {given.seed}: {findings.images:,} images, {per_second:,.0f} a second")
     print(", ".join(f"{count:,} {outcome}" for outcome, count in findings.outcomes.most_common()))
-    print(
-        f"at most {findings.peak_mb:.0f} MB for an image of {MAX_PIXELS / 1e6:g} megapixels or fewer"
-    )
+    print(f"at most {findings.peak_mb:.0f} MB for up to {MAX_PIXELS / 1e6:g} megapixels")
     for name, fault in findings.faults.items():
         print(f"{fault}: {given.keep / str(given.seed) / name}")
     sys.exit(bool(findings.faults))
