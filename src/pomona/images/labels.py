@@ -71,7 +71,11 @@ def _read(file: Path) -> pa.Table:
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
     try:
         lines = pa.BufferReader(file.read_bytes())
-        table = pyarrow.csv.read_csv(lines, parse_options=parse, convert_options=convert)
+        # Arrow's reading threads can outlive an error, and abort the process when it exits.
+        read = pyarrow.csv.ReadOptions(use_threads=False)
+        table = pyarrow.csv.read_csv(
+            lines, read_options=read, parse_options=parse, convert_options=convert
+        )
         names = table.column_names
     except FileNotFoundError as exc:
         raise SourceError(f"{file} does not exist: check `labels`") from exc
