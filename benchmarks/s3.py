@@ -21,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pomona
-from conftest import DATA, unpack_fruits
+from conftest import unpack_fruits
+from machine import DATA
 from pomona.s3.address import Address
 from pomona.s3.bucket import open_bucket
 from pomona.s3.connection import connect

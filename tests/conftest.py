@@ -22,23 +22,21 @@ import pytest
 from PIL import Image
 
 import pomona as pomona_package
+from machine import DATA, find_s3_server, need
 
 TIMEOUT_S = 120.0
 NOBODY = 65534
 LABELS = ("Apple Red 1", "Crème brûlée", "Pear", "Plum 2")
 TABLES = ("features", "pca", "metadata", "errors")
 
-DATA = Path(os.environ.get("POMONA_DATA", Path(__file__).parents[2] / "shared" / "data"))
-REAL = [
-    pytest.mark.real,
-    pytest.mark.skipif(not DATA.is_dir(), reason="no photographs: set POMONA_DATA to their folder"),
-]
+REAL = [pytest.mark.real, pytest.mark.needs("photographs")]
 
 
 def unpack_fruits(folder: Path) -> Path:
     """8,710 real photographs of fruit, unpacked in `folder`."""
     with tarfile.open(DATA / "fruits360-subset.tar") as archive:
-        archive.extractall(folder, filter="data")
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not in 3.11.2
+        archive.extractall(folder, **safely)  # type: ignore[arg-type]  # noqa: S202 - our own
     return folder / "fruits-360"
 
 
@@ -174,11 +172,14 @@ class Here:
 
 def pytest_report_header() -> str:
     """Which S3 server the tests run on."""
-    try:
-        from s3_server import kind
-    except ModuleNotFoundError:  # botocore, where no test wants it
-        return "S3 server: none"
-    return f"S3 server: {kind() or 'none, its tests are left out'}"
+    return f"S3 server: {find_s3_server() or 'none, its tests are left out'}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test of what this machine lacks."""
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            need(name)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import socket
 import subprocess
@@ -20,19 +19,12 @@ import botocore.session
 import pytest
 
 from conftest import wait_for
+from machine import TOOLS, find_s3_server, need
 from pomona.s3 import connection as connections
 from pomona.s3.connection import Connection, Target
 
-TOOLS = Path(__file__).parents[1] / ".tools"
 ACCESS_KEY, SECRET_KEY = "AKIAPLANTEDACCESSKEY", "plantedSecretKey/of+nobody"
 REGION = "us-east-1"
-
-
-def kind() -> str | None:
-    """Which server the tests run on, if any."""
-    if (TOOLS / "versitygw").exists():
-        return "versitygw"
-    return "moto" if importlib.util.find_spec("moto") else None
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,8 @@ class Place:
 def serve(folder: Path) -> Iterator[Server]:
     """A server, which may keep its buckets in a folder."""
     port = _free_port()
-    if kind() == "versitygw":
+    keeps_files = find_s3_server() == "versitygw"
+    if keeps_files:
         own = [str(TOOLS / "versitygw"), "--access", ACCESS_KEY, "--secret", SECRET_KEY]
         address = ["--port", f"127.0.0.1:{port}", "--region", REGION, "--keep-alive", "--quiet"]
         command = [*own, *address, "posix", str(folder)]
@@ -121,7 +114,7 @@ def serve(folder: Path) -> Iterator[Server]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(lambda: _answers(port))
-            yield Server(f"http://127.0.0.1:{port}", folder if kind() == "versitygw" else None)
+            yield Server(f"http://127.0.0.1:{port}", folder if keeps_files else None)
         finally:
             process.kill()
 
@@ -129,8 +122,7 @@ def serve(folder: Path) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server, for all tests of this process."""
-    if kind() is None:
-        pytest.skip("there is no S3 server: `make .tools/versitygw`, or pip install 'moto[server]'")
+    need("s3 server")
     with serve(tmp_path_factory.mktemp("buckets")) as server:
         yield server
 
@@ -171,8 +163,7 @@ class Proxy:
 @contextmanager
 def proxy(server: Server) -> Iterator[Proxy]:
     """A proxy before a server."""
-    if not (TOOLS / "s3proxy").exists():
-        pytest.skip("the proxy is not built: `make .tools/s3proxy`, which needs Go")
+    need("s3 proxy")
     command = [str(TOOLS / "s3proxy"), server.endpoint]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

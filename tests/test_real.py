@@ -18,7 +18,8 @@ import polars as pl
 import pytest
 
 import pomona
-from conftest import DATA, REAL, tables, unpack_fruits
+from conftest import REAL, tables, unpack_fruits
+from machine import DATA
 from pomona.backbones.runtimes.registry import RUNTIMES
 from pomona.errors import BackboneError
 from pomona.images.scan import scan

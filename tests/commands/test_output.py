@@ -83,6 +83,7 @@ def test_quiet_prints_nothing_and_the_log_has_every_event(
     assert f"pomona: {last['message']}" == refused.complaint
 
 
+@pytest.mark.needs("terminals")
 def test_a_terminal_shows_a_bar(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     terminal = replace(pomona, env={"TERM": "xterm", "COLUMNS": "80"})

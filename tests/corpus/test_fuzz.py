@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from drawn import encode
 
 PLANTED = Path(__file__).parents[1] / "planted"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it asks the kernel for peaks")
+pytestmark = pytest.mark.needs("linux")
 
 
 def test_a_thousand_damaged_images_are_pixels_or_errors(tmp_path: Path) -> None:

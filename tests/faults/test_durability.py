@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +12,7 @@ from durability import TRACED, Event, named, of_strace, violations
 from killing import Recording
 
 from conftest import Pomona, contents, draw_photos
+from machine import need
 
 Watch = Callable[[Path, list[object], Path], list[Event]]
 
@@ -27,14 +26,10 @@ def by_record(out: Path, command: list[object], folder: Path) -> list[Event]:
 
 def by_strace(out: Path, command: list[object], folder: Path) -> list[Event]:
     """Does the command under strace, which sees what the kernel is asked."""
-    tool = shutil.which("strace")
-    if tool is None:
-        pytest.skip("no strace here: only the recorder's own account is checked")
+    need("strace")
     folder.mkdir()
     trace = folder / "trace"
-    strace = (tool, "-f", "-y", "-s", "0", "-e", f"trace={TRACED}", "-o", str(trace))
-    if subprocess.run([*strace, "true"], capture_output=True).returncode:
-        pytest.skip("strace may not trace here: only the recorder's own account is checked")
+    strace = ("strace", "-f", "-y", "-s", "0", "-e", f"trace={TRACED}", "-o", str(trace))
     Pomona(python=(*strace, sys.executable)).done(*command)
     return of_strace(trace.read_text().splitlines(), out)
 

@@ -37,7 +37,7 @@ for small, large in zip(sys.argv[1::2], sys.argv[2::2]):
     assert os.wait()[1] == 0, large
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells a process's peak")
+pytestmark = pytest.mark.needs("linux")
 
 
 def saved(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,7 @@ import pytest
 
 from benchmarks import results
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="no TensorFlow: make test-keras"
-)
+pytestmark = pytest.mark.needs("tensorflow")
 
 
 def test_keras_on_spark_is_measured(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ activations are of ordinary size at every layer. Files are written as Keras publ
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -26,7 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import pomona as api
-from conftest import DATA, Pomona
+from conftest import Pomona
+from machine import DATA
 from pomona.backbones import cache, registry
 from pomona.backbones.keras import catalog as keras_catalog
 from pomona.backbones.keras import convert as keras_convert
@@ -45,9 +45,7 @@ APPLICATIONS = {
 DEVIATIONS = np.array([0.229, 0.224, 0.225])
 
 pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("tensorflow") is None, reason="no TensorFlow: make test-keras"
-    ),
+    pytest.mark.needs("tensorflow"),
     pytest.mark.filterwarnings("ignore"),
 ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import pytest
 from page_stores import Row, error, fit, image, needed, run, write_report, write_store
 
 from conftest import REAL, Pomona, draw_photos, unpack_fruits
+from machine import find_chromium, need
 from pomona.store.layout import REPORT
 from pomona.store.store import Store
 
@@ -40,14 +40,9 @@ HOSTILE_PATH = "<!--<script>document.title='run';\"</script>'😀.png"
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium; without one the tests are skipped, but not where CI is set."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs Chromium on the PATH")
-        pytest.skip("no Chromium on the PATH")
+    need("chromium")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found)
+        chromium = driver.chromium.launch(executable_path=find_chromium())
         yield chromium
         chromium.close()
 

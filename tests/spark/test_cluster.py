@@ -19,7 +19,7 @@ import pytest
 from clusters import SPARK_CLASS, Cluster, start_cluster
 
 import pomona as pomona_package
-from conftest import REAL, TIMEOUT_S, Pomona, draw_photos, tables, unpack_fruits, wait_for
+from conftest import TIMEOUT_S, Pomona, draw_photos, tables, unpack_fruits, wait_for
 
 PROJECT = Path(__file__).parents[2]
 
@@ -83,8 +83,8 @@ def test_a_run_survives_an_executor_and_a_worker(tmp_path: Path, pomona: Pomona)
     assert tables(tmp_path / "out") == tables(tmp_path / "undisturbed")
 
 
-@REAL[0]
-@REAL[1]
+@pytest.mark.real
+@pytest.mark.needs("photographs")
 def test_the_photographs_survive_it_too(tmp_path: Path) -> None:
     fruits = unpack_fruits(tmp_path)
     survive(fruits, tmp_path / "out", 8710, tmp_path / "cluster")
@@ -129,7 +129,7 @@ def test_executors_without_the_runtime_are_refused(
     assert "has pomona, but no onnxruntime: install its dependencies there" in ended.complaint
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a folder from the executors")
+@pytest.mark.needs("mount namespaces")
 @pytest.mark.parametrize("what", ["photos", "out"])
 def test_a_cluster_that_sees_other_disks_is_refused(what: str, tmp_path: Path) -> None:
     photos, out = draw_photos(tmp_path / "photos", 8), tmp_path / "shared" / "out"

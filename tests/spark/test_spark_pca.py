@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pyspark.ml.linalg import DenseVector, Vectors, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructField, StructType
 
+from machine import DATA
 from pomona.errors import UsageError
 from pomona.pca.moments import Moments, measure, merge, solve
 from pomona.spark import PCA, PCAModel
@@ -28,7 +28,6 @@ from pomona.spark.vectors import to_matrix, to_vectors
 
 pytest_plugins = ["spark_session"]
 
-DATA = Path(os.environ.get("POMONA_DATA", Path(__file__).parents[3] / "shared" / "data"))
 WIDTH = 24
 SCHEMA = StructType([StructField("features", VectorUDT())])
 
@@ -266,7 +265,7 @@ def test_few_rows_stay_rows() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not DATA.is_dir(), reason="no features: set POMONA_DATA to their folder")
+@pytest.mark.needs("photographs")
 def test_real_features(spark: SparkSession) -> None:
     path = str(DATA / "mobilenetv2-apples-features.parquet")
     table = spark.read.parquet(path).repartition(4)

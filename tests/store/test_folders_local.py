@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from machine import need
 from pomona.errors import StoreWriteError
 from pomona.store.folders.local import LocalFolder
 from pomona.store.layout import TEMPORARIES
@@ -28,9 +29,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
+    need("mount")
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small file system is not permitted here")
+    subprocess.run(mount, check=True)
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
 

@@ -183,6 +183,7 @@ def test_an_image_that_changes_after_the_scan_is_an_error(bucket: Place, tmp_pat
     assert source.fetch(*third) == (tmp_path / "p" / third[0]).read_bytes()
 
 
+@pytest.mark.needs("s3 credentials")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_credential_is_written_down(
     engine: str, bucket: Place, photos: Path, tmp_path: Path
