@@ -1,4 +1,4 @@
-"""Which modules carry which promise, and the tests that prove it, the fastest first."""
+"""Which modules carry which promise, and the quick tests that prove it, the fastest first."""
 
 from __future__ import annotations
 
@@ -17,21 +17,14 @@ class Promise:
 PROMISES = {
     "plan": Promise(
         files=("src/pomona/store/plan.py",),
-        tests=(
-            "tests/store/test_plan.py",
-            "tests/pipeline/test_sync.py",
-            "--deselect=tests/pipeline/test_sync.py::test_changes_interrupted_at_random_end_as_a_fresh_store",
-        ),
+        tests=("tests/store/test_plan.py",),
     ),
     "features": Promise(
         files=("src/pomona/extraction/*.py",),
         tests=(
-            "tests/pipeline/test_pipeline.py",
+            "tests/extraction",
             "tests/test_api.py::test_featurize_gives_what_the_store_holds",
-            "tests/backbones/test_stores_of_runtimes.py",
-            "tests/pipeline/test_retry_errors.py",
-            "--deselect=tests/pipeline/test_retry_errors.py::test_a_codec_that_crashes_or_hangs_costs_one_image_each",
-            "tests/commands/test_make.py::test_new_changed_touched_and_removed_images",
+            "tests/pipeline/test_pipeline.py",
         ),
         tuning=("WAITING", "READ_BYTES", "WAITING_BYTES"),
     ),
@@ -44,14 +37,11 @@ PROMISES = {
             "src/pomona/store/vectors.py",
         ),
         tests=(
-            "tests/store/test_store.py",
             "tests/store/test_tables.py",
-            "tests/store/test_vectors.py",
             "tests/store/test_manifest.py",
+            "tests/store/test_vectors.py",
+            "tests/store/test_store.py",
             "tests/store/test_folders_local.py",
-            "tests/pipeline/test_pipeline.py",
-            "tests/pipeline/test_sync.py",
-            "--deselect=tests/pipeline/test_sync.py::test_changes_interrupted_at_random_end_as_a_fresh_store",
         ),
         tuning=("PREFETCHED",),
     ),
@@ -66,12 +56,7 @@ PROMISES = {
     ),
     "pca": Promise(
         files=("src/pomona/pca/moments.py", "src/pomona/reduction/*.py"),
-        tests=(
-            "tests/pca/test_pca.py",
-            "tests/pipeline/test_pipeline.py",
-            "tests/test_api.py::test_project_gives_what_the_store_holds",
-            "tests/commands/test_make.py::test_less_variance_without_csv_then_with_it",
-        ),
+        tests=("tests/pca/test_pca.py", "tests/reduction"),
         tuning=("GROUPS", "ROWS", "BLOCK_ROWS"),
     ),
 }
