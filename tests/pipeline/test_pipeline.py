@@ -153,7 +153,7 @@ def test_model_info_describes_the_projection_beside_it(store: Store, source: Pat
 def test_a_damaged_projection_is_replaced_only_on_request(store: Store, source: Path) -> None:
     projection = store.projection
     (store.files.root / "model_info/projection.npz").write_bytes(b"PK")
-    with pytest.raises(StoreError, match=r"projection.npz is damaged: .*`refit`"):
+    with pytest.raises(StoreError, match=r"projection.npz is damaged: .*--refit"):
         run(source, store.files.root)
     run(source, store.files.root, refit=True)
     assert (store.projection.id, store.projection.k) == (projection.id, 5)

@@ -145,7 +145,7 @@ class Store:
         except (EOFError, KeyError, ValueError, BadZipFile) as exc:
             raise StoreDamagedError(
                 f"{self.files}/{PROJECTION} is damaged: restore it from a copy, "
-                f"or fit another with `pomona reduce {self.files}` and `refit`"
+                f"or fit another with `pomona reduce {self.files} --refit`"
             ) from exc
 
     def read_all(self, table: str, schema: pa.Schema) -> pa.Table:
