@@ -90,10 +90,10 @@ def _entry(parameter: Any) -> str:
     else:
         value = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
         term = ", ".join(f"`{flag}{value}`" for flag in parameter.opts + parameter.secondary_opts)
-    return f"{term}\n:   {_prose(parameter.help or '')}{_default(parameter)}\n"
+    return f"{term}\n:   {prose(parameter.help or '')}{_default(parameter)}\n"
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """Help as Markdown: options and addresses in it are code."""
     return re.sub(r"(?<![`\w])(--?[a-z][\w-]*|(?:s3|k8s|spark|http)://[^\s,;.]*)", r"`\1`", text)
 

@@ -26,7 +26,7 @@ class Vectors:
     table : pyarrow.Table
         Table of n rows: path, label, split and `column`.
     column : str
-        The column of numbers: "features" or "pca", fixed_size_list<float32>[width].
+        The column of numbers: "features" or "pca", `fixed_size_list<float32>[width]`.
     """
 
     table: pa.Table
@@ -59,7 +59,7 @@ class Vectors:
         return f"<{len(self)} rows of {self.column}, {self.array.shape[1]} numbers each>"
 
     def to_arrow(self) -> pa.Table:
-        """Returns the Arrow table, with the numbers as a fixed_size_list<float32>."""
+        """Returns the Arrow table, with the numbers as a `fixed_size_list<float32>`."""
         return self.table
 
     def to_pandas(self) -> pd.DataFrame:
