@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs.generate import check, commands, reasons
+from docs.generate import check, pages
 
-GENERATED = {"commands": commands.page, "reasons": reasons.table}
 # MkDocs counts its warnings, which end a strict build.
 log = logging.getLogger("mkdocs.hooks.pomona")
 
@@ -21,4 +19,4 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Returns the page with its generated parts; warns of names that do not exist."""
     for problem in check.problems(markdown):
         log.warning("%s: %s", page.file.src_path, problem)
-    return re.sub(r"<!-- generated: (\w+) -->", lambda match: GENERATED[match[1]](), markdown)
+    return pages.fill(markdown)

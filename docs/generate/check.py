@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from docs.generate.commands import commands, parameters
+from docs.generate.pages import fill
 
 ROOT = Path(__file__).parents[2]
 # Options of other programs that pages name on their own, outside a command.
@@ -58,7 +59,8 @@ def broken_links(file: Path) -> list[str]:
 
 
 def _anchors(file: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    text = fill(file.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     words = (re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings)
     return {re.sub(r"[\s-]+", "-", heading) for heading in words}
 
