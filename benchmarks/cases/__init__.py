@@ -9,9 +9,9 @@ from benchmarks.measuring import Measure, Setting
 
 # By name: what the table calls it.
 CASES = {
-    "speed": "ExtractTask, the default backbone",
+    "speed": "Extraction, the default backbone",
     "worker": "A worker's own tasks, some seconds of them and of the bare network in turn",
-    "original": "ExtractTask, MobileNetV2, beside the way that pomona replaces",
+    "original": "Extraction, MobileNetV2, beside the way that pomona replaces",
     "fixed": "What a run costs beyond its images",
     "growth": "More images, with squares of 128 pixels",
     "pca": "PCA, 50 components",

@@ -1,4 +1,4 @@
-"""ExtractTask beside the bare limit: `local`, bfloat16, `spark`, and Daft with the same network."""
+"""Extraction beside the bare limit: `local`, bfloat16, `spark`, and Daft with the same network."""
 
 from __future__ import annotations
 
