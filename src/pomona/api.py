@@ -30,7 +30,7 @@ def open(path: str | os.PathLike[str], *, allow_region: Sequence[str] = ()) -> S
 
     Parameters
     ----------
-    path : str or path-like
+    path : str or os.PathLike
         The store's folder, or its s3:// address.
     allow_region : sequence of str
         AWS regions outside the European Economic Area that its bucket may be in.
@@ -65,7 +65,7 @@ def run(
 
     Parameters
     ----------
-    source, out : str or path-like
+    source, out : str or os.PathLike
         The folder, pack or s3:// address of the images; the folder or s3:// address of the store.
     progress : bool
         Whether a line every few seconds goes to stderr.
