@@ -59,7 +59,7 @@ class Progress:
         if left:
             parts.append(f"{duration(left)} left")
         if self.errors:
-            parts.append(f"{self.errors:,} errors")
+            parts.append(count(self.errors, "error"))
         return ", ".join(parts)
 
 
@@ -82,6 +82,11 @@ class PlainProgress(Progress):
 
     def warn(self, message: str) -> None:
         self.note(f"warning: {message}")
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Formats a number with its noun, in the singular or the plural: 1 image, 2,000 images."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def duration(seconds: float) -> str:

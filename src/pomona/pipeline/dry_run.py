@@ -10,11 +10,12 @@ from pomona.backbones.timing import images_per_second
 from pomona.engines.base import usable_cores
 from pomona.extraction.known_rows import count_unknown
 from pomona.extraction.parts import is_extracted
+from pomona.pca.moments import are_few
 from pomona.pipeline.context import RunSettings
 from pomona.pipeline.extract import find_retries, next_plan
 from pomona.pipeline.prepare import prepare
 from pomona.pipeline.settings import ExtractSettings
-from pomona.progress import duration
+from pomona.progress import count, duration
 from pomona.reduction.measure import groups
 from pomona.store.plan import label_count, shards
 
@@ -35,7 +36,7 @@ class DryRun:
     to_do : int
         Images that the network would run on, at most.
     to_drop : int
-        Images of the store that `sync` would drop.
+        Images of the store that `sync` would remove.
     images_per_second : float
         Of all workers together, from a trial of the network on this machine.
     disk_bytes : int
@@ -56,13 +57,18 @@ class DryRun:
     def in_words(self) -> str:
         """The text for a person."""
         return (
-            f"{self.images:,} images of {self.labels:,} labels in {self.source}, "
-            f"{self.to_do:,} to do{f', {self.to_drop:,} to drop' if self.to_drop else ''}\n"
+            f"{count(self.images, 'image')} of {count(self.labels, 'label')} in {self.source}, "
+            f"{self.to_do:,} to do{f', {self.to_drop:,} to remove' if self.to_drop else ''}\n"
             f"  time  about {duration(self.seconds)} for the network "
-            f"({self.images_per_second:,.0f} images/s with {self.workers} workers)\n"
+            f"({self.images_per_second:,.0f} images/s with {count(self.workers, 'worker')})\n"
             f"  disk  about {self.disk_bytes / 1e6:,.0f} MB in {self.store}\n"
             "Nothing was written."
         )
+
+
+def _moments_bytes(rows: int, width: int) -> int:
+    """The size of a group's moments: its scatter, or its rows where they are few."""
+    return 8 * width * (rows if are_few(rows, width) else width)
 
 
 def dry_run(out: str | Path, extracting: ExtractSettings, settings: RunSettings) -> DryRun:
@@ -89,5 +95,6 @@ def dry_run(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
         workers=settings.engine.workers,
         images_per_second=round(rate, 1),
         seconds=round(to_do / rate, 1),
-        disk_bytes=to_do * (4 * width + OTHER_BYTES) + len(measured) * 8 * width**2,
+        disk_bytes=to_do * (4 * width + OTHER_BYTES)
+        + sum(_moments_bytes(group.rows, width) for group in measured),
     )
