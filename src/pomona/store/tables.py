@@ -57,7 +57,7 @@ def read_with_footer(
         raise
     except _DAMAGED as exc:
         raise StoreDamagedError(
-            f"{files}/{name} is damaged: delete it and repeat the store's `pomona run`"
+            f"{files}/{name} is damaged: delete it and run the store's `pomona run` again"
         ) from exc
 
 
