@@ -1,8 +1,9 @@
 """Storages: the kinds of place that a store can lie in, by the scheme of their addresses.
 
 To add a storage, write a class with the methods of `base.Folder` and a function that opens one,
-and give them an entry in `STORAGES`. Every command then takes such an address as OUT and STORE.
-To read images from there too, add a source to `pomona.images.sources.registry`.
+and give them an entry in `STORAGES`. The class takes its lock from `pomona.store.locks`. Every
+command then takes such an address as OUT and STORE. To read images from there too, add a source to
+`pomona.images.sources.registry`.
 
 The command line imports this module when it starts, so an opener imports what it needs itself.
 """
