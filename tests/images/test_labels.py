@@ -102,8 +102,8 @@ def test_each_kind_of_mismatch_is_a_warning_with_its_count(file: Path) -> None:
     catalog, warnings = apply_labels(CATALOG, file)
     assert list(labels_of(catalog).values()) == ["x", None, None, None]
     assert warnings == [
-        "3 images are not in labels.csv: they have no label",
-        "3 paths of labels.csv are not among the images",
+        "3 images without a label: not in labels.csv",
+        "3 paths of labels.csv not among the images",
     ]
 
 
@@ -118,7 +118,7 @@ def test_a_line_without_a_path_names_no_image(file: Path) -> None:
     file.write_text("path,label\n,x\na.jpg,y\n")
     catalog, warnings = apply_labels(CATALOG, file)
     assert labels_of(catalog)["a.jpg"] == "y"
-    assert "1 paths of labels.csv are not among the images" in warnings
+    assert "1 path of labels.csv not among the images" in warnings
 
 
 @pytest.mark.parametrize(

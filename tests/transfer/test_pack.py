@@ -391,7 +391,7 @@ def test_a_run_on_a_pack_equals_the_run_on_its_folder(
     assert json.loads((out / "pomona.json").read_text())["source"] == str(folder)
     # A store may go from one to the other: it is the same images.
     assert json.loads(pomona.done("run", photos, out, "--json").stdout)["ran"] == 0
-    assert "whole: 40 images" in pomona.done("verify", out, "--source", folder).stdout
+    assert "OK: 40 images" in pomona.done("verify", out, "--source", folder).stdout
 
 
 def test_verify_finds_images_lost_in_a_damaged_pack(finished: Path, own: Path) -> None:

@@ -163,7 +163,7 @@ def test_refused_images_are_named(pomona: Pomona, bucket: Place, tmp_path: Path)
     (source / ("x" * 200)).mkdir()
     ended = pomona("upload", source, bucket.at("named"))
     assert ended.status == 1
-    assert "not sent: 2 (1 not_an_image, 1 truncated), as cut.jpg" in ended.complaint
+    assert "not sent: 2 (1 not_an_image, 1 truncated), such as cut.jpg" in ended.complaint
     assert "4 images sent" in ended.stdout
     assert set(bucket.contents("named")) == set(files(source)) - {
         *("cut.jpg", "words.jpg", "notes.txt"),
@@ -237,7 +237,7 @@ def test_keys_that_cannot_be_files_are_refused(
     (folder / "b").write_text("a file in the way")
     ended = pomona("download", bucket.at("keys"), folder)
     assert ended.status == 1
-    assert "2 keys cannot be files in" in ended.complaint
+    assert "2 keys cannot be saved in" in ended.complaint
     assert not list((tmp_path / "elsewhere").iterdir())
     assert (folder / "a.txt").read_text() == "x"
 

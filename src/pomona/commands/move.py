@@ -11,10 +11,11 @@ import typer
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import EngineOptions, Workers
 from pomona.commands.options.images import Include, Labels
-from pomona.commands.options.places import Address, Source
+from pomona.commands.options.places import Address, ImagesToPack, ImagesToUpload
 from pomona.commands.output import DryRun, OutputOptions
 from pomona.commands.running import run_settings
 from pomona.errors import PomonaError
+from pomona.progress import count
 from pomona.store.folders.registry import place
 
 
@@ -27,7 +28,7 @@ def _parse_size(text: str | int) -> int:
 
 
 def upload(
-    source: Source,
+    source: ImagesToUpload,
     to: Address,
     buckets: BucketOptions,
     output: OutputOptions,
@@ -89,13 +90,13 @@ def download(
         output.result(dataclasses.asdict(downloaded), downloaded.in_words())
         if downloaded.refused:
             raise PomonaError(
-                f"{len(downloaded.refused):,} keys cannot be files in {folder}, such as "
+                f"{count(len(downloaded.refused), 'key')} cannot be saved in {folder}, such as "
                 f"{downloaded.refused[0]!r}: copy them to other keys; --json lists them all"
             )
 
 
 def pack(
-    source: Source,
+    source: ImagesToPack,
     dest: Annotated[
         Any,
         typer.Argument(

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 
 from pomona.commands.flags import with_flags
 from pomona.errors import PomonaError
-from pomona.progress import PlainProgress, Progress
+from pomona.progress import PlainProgress, Progress, count
 
 
 def open_progress(*, quiet: bool, log_file: Path | None) -> CommandProgress:
@@ -130,9 +130,9 @@ class TerminalProgress(Progress):
     def advance(self, done: int, errors: int = 0) -> None:
         super().advance(done, errors)
         if self._bar:
-            count = f"{self.errors:,} errors" if self.errors else ""
+            errors_so_far = count(self.errors, "error") if self.errors else ""
             speed = f"{self.per_second:,.0f}/s"
-            self._bar.update(self._bar.task_ids[0], advance=done, speed=speed, errors=count)
+            self._bar.update(self._bar.task_ids[0], advance=done, speed=speed, errors=errors_so_far)
 
     def end(self) -> None:
         if self._bar:

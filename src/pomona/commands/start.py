@@ -17,6 +17,7 @@ from pomona.commands import exit_status
 from pomona.commands.options.images import Seed
 from pomona.commands.output import AsJson, OutputOptions, Quiet
 from pomona.errors import PomonaError
+from pomona.progress import count
 
 MARKS = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[dim]optional[/]"}
 
@@ -31,7 +32,7 @@ def sample(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Generate photographs of fruit to try pomona on, one folder per variety."""
+    """Draw sample images of fruit to try pomona on, one folder per variety."""
     from pomona.samples.sample import draw_sample
 
     output = OutputOptions(quiet=quiet, as_json=as_json)
@@ -50,9 +51,11 @@ def sample(
     finally:
         progress.end()
     content = {**dataclasses.asdict(drawn), "folder": str(drawn.folder)}
+    images = count(drawn.images, "image")
+    varieties_drawn = count(drawn.varieties, "variety", "varieties")
     output.result(
         content,
-        f"{drawn.images:,} images of {drawn.varieties:,} varieties in {drawn.folder}\n"
+        f"{images} of {varieties_drawn} in {drawn.folder}\n"
         f"next: pomona run {shlex.quote(str(drawn.folder))} out",
     )
 

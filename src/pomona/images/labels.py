@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from pomona.errors import SourceError
+from pomona.progress import count
 
 
 def apply_labels(catalog: pa.Table, file: Path) -> tuple[pa.Table, list[str]]:
@@ -50,14 +51,14 @@ def apply_labels(catalog: pa.Table, file: Path) -> tuple[pa.Table, list[str]]:
     unnamed = position.null_count
     if unnamed == catalog.num_rows:
         raise SourceError(
-            f"{file} names none of the images: its paths must be relative to the source, as "
+            f"{file} names none of the images: its paths must be relative to the source, such as "
             f"{catalog['path'][0].as_py()!r}"
         )
     if unnamed:
-        warnings.append(f"{unnamed:,} images are not in {file.name}: they have no label")
+        warnings.append(f"{count(unnamed, 'image')} without a label: not in {file.name}")
     unknown = given.num_rows - (catalog.num_rows - unnamed)
     if unknown:
-        warnings.append(f"{unknown:,} paths of {file.name} are not among the images")
+        warnings.append(f"{count(unknown, 'path')} of {file.name} not among the images")
     return catalog, warnings
 
 

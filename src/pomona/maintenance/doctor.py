@@ -21,14 +21,15 @@ from pomona.engines.base import Failure, usable_cores
 from pomona.engines.local import LocalEngine
 from pomona.engines.registry import ENGINES
 from pomona.errors import BackboneError, EngineError, PomonaError
-from pomona.progress import duration
+from pomona.progress import count, duration
 
 SPEED_S = 2.0
 PACKAGES = ("numpy", "pyarrow", "pillow", "opencv-python-headless", "simplejpeg", "onnx")
 EXTRAS = {
-    "keras": ("keras", "pomona backbones add, of Keras's networks"),
-    "pandas": ("pandas", "to_pandas() of a store's tables"),
-    "s3": ("botocore", "s3:// addresses"),
+    "figures": ("matplotlib", "to draw the report's figures (`pomona report --figures`)"),
+    "keras": ("keras", "to convert Keras networks (`pomona backbones add`)"),
+    "pandas": ("pandas", "for to_pandas() of a store's tables"),
+    "s3": ("botocore", "for s3:// addresses"),
 }
 
 
@@ -59,7 +60,7 @@ def examine() -> list[Check]:
         findings.append(Check(package, bool(found), found or f'pip install "{package}"'))
     for extra, (package, purpose) in sorted(_extras().items()):
         found = _version(package)
-        missing = f'for {purpose}: pip install "pomona[{extra}]"'
+        missing = f'{purpose}: pip install "pomona[{extra}]"'
         findings.append(Check(package, True if found else None, found or missing))
     if _version("pyspark"):
         findings.append(_java())
@@ -85,7 +86,7 @@ def measure() -> Iterator[Check]:
                 continue
             chosen = dataclasses.replace(network, runtime=runtime, precision=precision)
             rate = sum(_rates(chosen))
-            told = f"{rate:,.0f} images/s with {usable_cores()} workers, "
+            told = f"{rate:,.0f} images/s with {count(usable_cores(), 'worker')}, "
             told += f"a million in {duration(1e6 / rate)}"
             yield Check(what, True, told, round(rate, 1))
 
@@ -108,11 +109,11 @@ def _extras() -> dict[str, tuple[str, str]]:
     extras = dict(EXTRAS)
     for runtime in RUNTIMES.values():
         if runtime.extra:
-            purpose = f"the runtime {runtime.name} ({', '.join(runtime.batch_sizes)})"
+            purpose = f"for the runtime {runtime.name} ({', '.join(runtime.batch_sizes)})"
             extras[runtime.extra] = runtime.package, purpose
     for name, engine in ENGINES.items():
         if engine.package and engine.extra:
-            extras[engine.extra] = engine.package, f"the engine {name}"
+            extras[engine.extra] = engine.package, f"for the engine {name}"
     return extras
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomona.errors import PomonaError
-from pomona.report.formatting import count, percent
+from pomona.progress import count
+from pomona.report.formatting import percent
 from pomona.report.sections.data import Data
 from pomona.report.sections.map import Map
 from pomona.report.sections.timing import Timing

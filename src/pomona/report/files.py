@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.report.formatting import count, natural_key
+from pomona.progress import count
+from pomona.report.formatting import natural_key
 
 KINDS_SHOWN = 10
 

@@ -5,11 +5,6 @@ from __future__ import annotations
 import re
 
 
-def count(number: int, noun: str) -> str:
-    """Formats a number with its noun, in the singular or the plural: 1 image, 2,000 images."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def percent(share: float, digits: int = 1) -> str:
     """Formats a share as a percentage, with a no-break space: 90.1 %."""
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"

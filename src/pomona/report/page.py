@@ -17,10 +17,10 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pomona.progress import duration
+from pomona.progress import count, duration
 from pomona.report import registry
 from pomona.report.context import Totals, read_context
-from pomona.report.formatting import count, in_bytes, percent
+from pomona.report.formatting import in_bytes, percent
 from pomona.report.registry import Section
 from pomona.report.thumbnails import SIDE, to_base64
 from pomona.store.store import Store

@@ -18,7 +18,7 @@ from pathlib import Path
 from pomona.errors import ObjectStoreError, SourceError, StoreError, UsageError
 from pomona.images.select import GlobPatterns
 from pomona.pipeline.context import RunSettings, run_tasks
-from pomona.progress import duration
+from pomona.progress import count, duration
 from pomona.s3.address import Address, is_bucket
 from pomona.s3.bucket import Bucket, open_bucket
 from pomona.s3.etag import etag_of
@@ -57,14 +57,15 @@ class DownloadSummary:
     def in_words(self) -> str:
         """The text for a person."""
         there = f"{self.there:,} are there already"
+        fetched = count(self.fetched, "file")
         size = f"{self.fetched_bytes / 1e6:,.1f} MB"
         if self.dry_run:
-            lines = [f"{self.objects:,} objects: {self.fetched:,} to fetch, {size}; {there}"]
+            lines = [f"{count(self.objects, 'object')}: {self.fetched:,} to fetch, {size}; {there}"]
         else:
-            lines = [f"{self.fetched:,} files fetched, {size} in {duration(self.seconds)}; {there}"]
+            lines = [f"{fetched} fetched, {size} in {duration(self.seconds)}; {there}"]
         if self.refused:
             lines.append(
-                f"  refused  {len(self.refused):,} keys that cannot be files here, as "
+                f"  refused  {count(len(self.refused), 'key')} cannot be saved here, such as "
                 f"{self.refused[0]!r}"
             )
         return "\n".join(lines + ["Nothing was written."] * self.dry_run)

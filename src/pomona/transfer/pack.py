@@ -30,7 +30,7 @@ from pomona.images.sources.base import Source
 from pomona.images.sources.pack_format import MANIFEST, PACKING, Part
 from pomona.images.sources.registry import open_source
 from pomona.pipeline.context import RunSettings, run_tasks
-from pomona.progress import duration
+from pomona.progress import count, duration
 from pomona.store import schemas
 from pomona.store.folders.base import Folder
 from pomona.store.manifest import is_new
@@ -93,16 +93,16 @@ class PackSummary:
 
     def in_words(self) -> str:
         """The text for a person."""
-        labels = f" of {self.labels:,} labels" if self.labels else ""
-        files = f"{self.files:,} file{'' if self.files == 1 else 's'}"
-        size = f"{self.images:,} images{labels}, {self.size_bytes / 1e6:,.1f} MB, in {files}"
+        labels = f" of {count(self.labels, 'label')}" if self.labels else ""
+        files = count(self.files, "file")
+        size = f"{count(self.images, 'image')}{labels}, {self.size_bytes / 1e6:,.1f} MB, in {files}"
         if self.dry_run:
             return f"{size}, {self.written:,} of them to write\nNothing was written."
         lines = [f"{size} of {self.pack}, {self.written:,} written in {duration(self.seconds)}"]
         if self.errors:
             lines.append(
-                f"  errors  {self.errors:,} images could not be read: they will be error rows; "
-                "give the same command again to try those that may be read now"
+                f"  errors  {count(self.errors, 'image')} could not be read: a run lists that in "
+                "errors/; run the same command again to try those that may be read now"
             )
         return "\n".join(lines)
 

@@ -22,7 +22,7 @@ from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
 from pomona.images.stripping.strip import strip_metadata
 from pomona.pipeline.context import RunSettings, run_tasks
-from pomona.progress import duration
+from pomona.progress import count, duration
 from pomona.s3.address import Address, is_bucket
 from pomona.s3.bucket import Bucket, open_bucket
 from pomona.s3.etag import etag_of
@@ -72,9 +72,11 @@ class UploadSummary:
         there = f"{self.there:,} are there already"
         size = f"{self.sent_bytes / 1e6:,.1f} MB"
         if self.dry_run:
-            lines = [f"{self.images:,} images: {self.sent:,} to send, {size}; {there}"]
+            lines = [f"{count(self.images, 'image')}: {self.sent:,} to send, {size}; {there}"]
         else:
-            lines = [f"{self.sent:,} images sent, {size} in {duration(self.seconds)}; {there}"]
+            lines = [
+                f"{count(self.sent, 'image')} sent, {size} in {duration(self.seconds)}; {there}"
+            ]
         if self.refused:
             lines.append(f"  not sent  {self.complaint()}")
         return "\n".join(lines + ["Nothing was sent."] * self.dry_run)
@@ -82,8 +84,8 @@ class UploadSummary:
     def complaint(self) -> str:
         """How many were refused, and why."""
         reasons = Counter(refused.reason for refused in self.refused)
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-        return f"{len(self.refused):,} ({counts}), as {self.refused[0].path}"
+        counts = ", ".join(f"{number:,} {reason}" for reason, number in sorted(reasons.items()))
+        return f"{len(self.refused):,} ({counts}), such as {self.refused[0].path}"
 
 
 @dataclass(frozen=True)

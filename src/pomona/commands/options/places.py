@@ -20,6 +20,22 @@ Source = Annotated[
         "(see `pomona pack`).",
     ),
 ]
+ImagesToPack = Annotated[
+    Any,
+    typer.Argument(
+        parser=place,
+        metavar="SOURCE",
+        help="Images: a folder or s3://BUCKET/PREFIX, whose subfolders are the labels; or a pack.",
+    ),
+]
+ImagesToUpload = Annotated[
+    Any,
+    typer.Argument(
+        parser=place,
+        metavar="SOURCE",
+        help="Folder or s3://BUCKET/PREFIX of images, or a pack (see `pomona pack`).",
+    ),
+]
 Out = Annotated[
     Any,
     typer.Argument(

@@ -9,9 +9,10 @@ from statistics import median
 
 import pyarrow as pa
 
+from pomona.progress import count
 from pomona.report.context import ReportContext
 from pomona.report.files import Files
-from pomona.report.formatting import count, natural_key
+from pomona.report.formatting import natural_key
 
 LABELS_SHOWN, LABELS_LISTED = 30, 2_000
 SPLITS_SHOWN = 5

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pomona.progress import count
 from pomona.report.context import ReportContext, Totals
-from pomona.report.formatting import count
 
 MANY_ERRORS = 0.05
 
@@ -67,7 +67,7 @@ def sentences(glance: Glance) -> Iterator[str]:
         missing = f", {left:,} of {count(totals.images, 'image')} {are} missing"
         yield (
             f"A run of this store was stopped{missing if left > 0 else ''}: "
-            "give the same command again to finish it."
+            "run the same command again to finish it."
         )
     elif not totals.images:
         yield "The store holds no images."

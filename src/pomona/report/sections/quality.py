@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pomona.progress import count
 from pomona.report.context import ReportContext
 from pomona.report.copies import Copies
-from pomona.report.formatting import count, percent
+from pomona.report.formatting import percent
 from pomona.report.neighbours import Comparison, compare
 from pomona.report.projected import ImageRef
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pomona.pca.projection import Projection
+from pomona.progress import count
 from pomona.report.context import ReportContext
-from pomona.report.formatting import count, percent
+from pomona.report.formatting import percent
 from pomona.store.layout import part_name
 from pomona.store.store import Store
 from pomona.store.tables import matrix
