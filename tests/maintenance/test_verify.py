@@ -136,20 +136,26 @@ DAMAGES: dict[str, tuple[Callable[[Store], object], str]] = {
     "no csv": (lambda s: s.files.delete("csv"), "csv/pca/part-00000.csv: is missing"),
     "a number of csv changed": (
         lambda s: alter(s, "csv/pca/part-00000.csv"),
-        "csv/pca/part-00000.csv: its 20 rows are not the 20 of pca/",
+        "csv/pca/part-00000.csv: differs from pca/: 20 rows here, 20 there",
     ),
     "a share of variance changed": (lambda s: alter(s, VARIANCE), f"{VARIANCE}: does not tell"),
     "a page cut short": (lambda s: cut(s, REPORT), f"{REPORT}: is cut off; `pomona report`"),
     "damaged pictures": (lambda s: cut(s, THUMBNAILS), f"{THUMBNAILS}: is damaged"),
     "a row of csv lost": (
         shorten_csv,
-        "csv/pca/part-00000.csv: its 19 rows are not the 20 of pca/",
+        "csv/pca/part-00000.csv: differs from pca/: 19 rows here, 20 there",
     ),
-    "a row twice": (lambda s: change(s, FEATURES, twice), "1 images have more than one row"),
-    "a row lost": (lambda s: change(s, FEATURES, lacking), "1 images of metadata/ have no row"),
+    "a row twice": (
+        lambda s: change(s, FEATURES, twice),
+        "has, with errors/, more than one row for 1 image",
+    ),
+    "a row lost": (
+        lambda s: change(s, FEATURES, lacking),
+        "has, with errors/, no row for 1 image of metadata/",
+    ),
     "a row without its image": (
         lambda s: change(s, METADATA, lacking),
-        f"{FEATURES}: 1 rows are of no image of metadata/",
+        f"{FEATURES}: has 1 row of no image of metadata/",
     ),
     "another recipe": (lambda s: change(s, FEATURES, same, recipe="0"), "the recipe, that the"),
     "another generation": (lambda s: change(s, ERRORS, same, generation="0"), f"{ERRORS}: was not"),
@@ -170,15 +176,15 @@ DAMAGES: dict[str, tuple[Callable[[Store], object], str]] = {
     ),
     "not a number": (
         lambda s: change(s, FEATURES, column("features", last([np.nan] * 1280))),
-        f"{FEATURES}: 1 rows are not finite numbers",
+        f"{FEATURES}: has 1 row with numbers that are not finite",
     ),
     "other numbers": (
         lambda s: change(s, PCA, lambda t: column("pca", lambda rows: [rows[1], *rows[1:]])(t)),
-        f"{PCA}: 1 rows are not the projection of their features",
+        f"{PCA}: has 1 row other than the projection of their features",
     ),
     "stale pca": (lambda s: change(s, PCA, same, projection="0"), "made by another projection"),
     "another column": (lambda s: change(s, ERRORS, lambda t: t.drop(["detail"])), "other columns"),
-    "totals": (lambda s: tell(s, "totals", features=41), "pomona.json: its totals are not"),
+    "totals": (lambda s: tell(s, "totals", features=41), "pomona.json: its totals do not match"),
     "a recipe": (lambda s: tell(s, "recipe", fit="crop"), "pomona.json: its recipe is not"),
     "a projection cut short": (lambda s: cut(s, PROJECTION), f"{PROJECTION}: is damaged"),
     "a projection that lies": (lie_about_projection, f"{PROJECTION}: is damaged"),
@@ -187,7 +193,7 @@ DAMAGES: dict[str, tuple[Callable[[Store], object], str]] = {
     "variances lost": (lambda s: s.files.delete("model_info/variance.csv"), "does not tell of the"),
     "a plan lost": (lambda s: s.files.delete(PLAN), f"{PLAN}: is missing"),
     "a plan damaged": (lambda s: cut(s, PLAN), f"{PLAN}: is damaged"),
-    "an image planned twice": (lambda s: change(s, PLAN, twice), f"{PLAN}: 1 images are in it"),
+    "an image planned twice": (lambda s: change(s, PLAN, twice), f"{PLAN}: lists 1 image twice"),
     "a plan and metadata lost": (lose_plan_and_metadata, "features/part-00001.parquet: is of no"),
     "a stray part": (lambda s: copy(s, PCA, "pca/part-00077.parquet"), "part-00077.parquet: is of"),
     "a stray file": (lambda s: copy(s, PCA, "pca/old.parquet"), "pca/old.parquet: is of no part"),
@@ -213,7 +219,7 @@ def test_a_whole_store_verifies_and_stays_unchanged(
     before = contents(store)
     told = pomona.done("verify", store, "--source", photos).stdout
     k = api.open(store).projection.k
-    assert told == f"whole: 40 images, 40 features, 0 errors, 2 parts, {k} components\n"
+    assert told == f"OK: 40 images, 40 features, 0 errors, 2 parts, {k} components\n"
     assert json.loads(pomona.done("verify", store, "--json").stdout)["findings"] == []
     assert contents(store) == before
     for path in [store, *store.rglob("*/")]:
@@ -246,9 +252,9 @@ def test_findings_are_printed_line_by_line_with_status_1(pomona: Pomona, store: 
     Store(store).files.delete(FEATURES)
     failed = pomona("verify", store)
     assert failed.status == 1
-    assert failed.complaint == f"pomona: {store} is not whole: 2 findings"
+    assert failed.complaint == f"pomona: {store} has 2 faults"
     first, second = failed.stdout.splitlines()
-    assert first == f"{FEATURES}: is missing; repeat the store's `pomona run`"
+    assert first == f"{FEATURES}: is missing; run the store's `pomona run` again"
     assert second.startswith("pomona.json: its totals")
     told = json.loads(pomona("verify", store, "--json").stdout)
     assert [finding["where"] for finding in told["findings"]] == [FEATURES, "pomona.json"]
@@ -266,8 +272,8 @@ def test_differences_from_the_source_are_found(source: Path, tmp_path: Path) -> 
     found = verdict(out, source)
     assert found.gone == 1
     told = found.in_words()
-    assert f"1 images have another content now, as {one.relative_to(source)}; touch" in told
-    assert f"{PLAN}: 1 images of {source} are not in the store; give" in told
+    assert f"1 image with other content now, such as {one.relative_to(source)}; touch" in told
+    assert f"{PLAN}: lacks 1 image of {source}; run" in told
     assert len(found.findings) == 2
 
 

@@ -79,11 +79,11 @@ def test_a_store_lies_in_a_storage_that_was_added(
     assert len(written - {f"writer-{os.getpid()}"}) == 2  # both workers wrote through it
 
     settings = RunSettings(LocalEngine(2))
-    assert verify(f"{SHELF}fruit", settings, photos).in_words().startswith("whole: 40 images")
+    assert verify(f"{SHELF}fruit", settings, photos).in_words().startswith("OK: 40 images")
     victim = shelf.features().paths[0]
     assert forget(f"{SHELF}fruit", [victim], settings).images == 39
     assert victim not in pomona.open(f"{SHELF}fruit").metadata()["path"].to_pylist()
-    assert verify(f"{SHELF}fruit", settings).in_words().startswith("whole: 39 images")
+    assert verify(f"{SHELF}fruit", settings).in_words().startswith("OK: 39 images")
 
 
 def test_an_added_storage_is_locked_as_any_other(shelves: Path) -> None:

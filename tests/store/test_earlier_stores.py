@@ -57,7 +57,7 @@ def test_a_run_leaves_its_tables_alone(photos: Path, earlier: Path, pomona: Pomo
 
 
 def test_it_verifies(photos: Path, earlier: Path, pomona: Pomona) -> None:
-    assert "whole: 13 images, 12 features, 1 errors" in pomona.done("verify", earlier).stdout
+    assert "OK: 13 images, 12 features, 1 error" in pomona.done("verify", earlier).stdout
 
 
 def test_forget_does_what_it_did(earlier: Path, pomona: Pomona) -> None:

@@ -123,7 +123,7 @@ def test_a_store_in_a_bucket_is_used_as_one_on_disk(
     victim = "Training/Pear/photo 0-002.jpg"
     pomona.done("forget", store, victim, "--quiet")
     seen = pomona.done("verify", store)
-    assert "whole: 329 images" in seen.stdout
+    assert "OK: 329 images" in seen.stdout
     opened = open_store(store)
     assert opened.pca().array.shape[1] == 3
     assert victim not in opened.metadata()["path"].to_pylist()
@@ -141,7 +141,7 @@ def test_a_crash_costs_one_image_of_those_that_a_task_takes(bucket: Place, tmp_p
     found = open_store(store)
     [error] = found.errors().to_pylist()
     assert (error["path"], error["reason"]) == (crashed, "crashed")
-    assert "whole: 201 images" in PLANTED.done("verify", store).stdout
+    assert "OK: 201 images" in PLANTED.done("verify", store).stdout
     [run] = found.manifest["runs"]
     assert (run["images"], run["retries"]) == (201, 1)
 

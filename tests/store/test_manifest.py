@@ -23,7 +23,8 @@ def test_a_folder_without_a_manifest_is_not_a_store(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
         with pytest.raises(
-            StoreError, match=r"is not a pomona store: it has no pomona.json; make one"
+            StoreError,
+            match=r"is not a pomona store: it has no pomona.json; check the path, or make a store",
         ):
             _ = Store(root).manifest
 

@@ -84,7 +84,7 @@ def test_a_file_of_something_else_has_no_footer_and_cannot_be_read(
 
 def check_damaged(store: Store, name: str) -> None:
     assert store.footer(name) is None
-    with pytest.raises(StoreError, match=rf"{name} is damaged: delete it and repeat the store's"):
+    with pytest.raises(StoreError, match=rf"{name} is damaged: delete it and run the store's"):
         store.read_table(name)
 
 

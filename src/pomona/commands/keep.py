@@ -14,6 +14,7 @@ from pomona.commands.options.places import StoreFolder
 from pomona.commands.output import OutputOptions
 from pomona.commands.running import finish, run_settings
 from pomona.errors import StoreError, UsageError
+from pomona.progress import count
 from pomona.store.folders.registry import place
 
 
@@ -42,7 +43,7 @@ def verify(
         verdict = verifying.verify(store, settings, source)
         output.result(dataclasses.asdict(verdict), verdict.in_words())
         if verdict.findings:
-            raise StoreError(f"{store} is not whole: {len(verdict.findings):,} findings")
+            raise StoreError(f"{store} has {count(len(verdict.findings), 'fault')}")
 
 
 def forget(
@@ -53,7 +54,7 @@ def forget(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Paths as metadata/ lists them. None: finish a forget that was stopped.",
+            help="Paths as metadata/ lists them. Without paths: finish an interrupted forget.",
         ),
     ] = None,
     from_file: Annotated[
@@ -65,7 +66,7 @@ def forget(
         typer.Option(
             "--keep-projection",
             help="Keep the PCA, although the forgotten images have influenced its components. "
-            "Without this, it is fitted again on the images that remain.",
+            "Without this, it is refitted to the images that remain.",
         ),
     ] = False,
     workers: Workers = None,

@@ -23,6 +23,7 @@ from pomona.pipeline.context import RunContext, RunSettings, open_run
 from pomona.pipeline.finish import Summary, finish
 from pomona.pipeline.reduce import reduce_features
 from pomona.pipeline.settings import ReduceSettings
+from pomona.progress import count
 from pomona.reduction.measure import MOMENTS
 from pomona.store.folders.base import Folder
 from pomona.store.layout import (
@@ -66,8 +67,8 @@ def forget(
     store = Store(out, settings.access)
     manifest, recipe = store.manifest, store.recipe
     words = ["pomona", "forget", str(out), *(["--keep-projection"] if keep_projection else [])]
-    count = f" ({len(paths):,} paths)" if paths else ""
-    settings = dataclasses.replace(settings, command=shlex.join(words) + count)
+    number = f" ({count(len(paths), 'path')})" if paths else ""
+    settings = dataclasses.replace(settings, command=shlex.join(words) + number)
     with open_run(store, settings, finishes_forget=True) as context:
         store = context.store
         before = store.plan()
@@ -78,9 +79,7 @@ def forget(
         _check_known(store, given - begun, before, done)
         wanted = given | begun
         if not wanted:
-            raise UsageError(
-                "no paths are given, and no forget of this store was stopped: give a path"
-            )
+            raise UsageError("give at least one path (no unfinished forget to resume)")
         store.write_json(FORGETTING, {"paths": sorted(wanted), "keep_projection": keep_projection})
         plan = before.filter(pc.invert(pc.is_in(before["path"], pa.array(wanted, pa.string()))))
         todo = list(_erasures(before, plan, wanted, done))
@@ -110,9 +109,10 @@ def _finish(
     context.has_changes = True
     summary = finish(context, source, store.recipe, plan, csv=csv, forgotten=len(wanted))
     store.files.delete(FORGETTING)
+    subject, them = ("it is", "it") if len(wanted) == 1 else ("they are", "them")
     context.progress.note(
-        f"{len(wanted):,} images are forgotten; what {source} still holds of them, the next "
-        "`pomona run` takes in again: remove them there too"
+        f"Forgot {count(len(wanted), 'image')}. If {subject} still in {source}, the next "
+        f"`pomona run` adds {them} again; delete {them} there too."
     )
     return summary
 

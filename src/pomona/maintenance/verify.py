@@ -1,4 +1,4 @@
-"""Verify: proves that a store is whole, or lists what is not."""
+"""Verify: proves that a store is complete and undamaged, or lists its faults."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from pomona.images.sources.registry import open_source
 from pomona.maintenance.verify_part import REDO, RUN, Finding, VerifyTask, check_part
 from pomona.pca.projection import Projection
 from pomona.pipeline.context import RunSettings, run_tasks
+from pomona.progress import count
 from pomona.reduction.measure import MOMENTS
 from pomona.reduction.model import MODEL_INFO, VARIANCE
 from pomona.store import schemas
@@ -46,7 +47,7 @@ REFIT = "restore it from a copy, or fit another with `pomona reduce --refit`"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a store holds, and what is wrong with it. Without findings, it is whole.
+    """What a store holds, and what is wrong with it. Without faults, it is complete.
 
     Attributes
     ----------
@@ -68,12 +69,12 @@ class Verdict:
     findings: list[Finding]
 
     def in_words(self) -> str:
-        """One line if the store is whole, else one for each finding."""
+        """One line if the store is complete, else one for each fault."""
         if self.findings:
             return "\n".join(map(str, self.findings))
-        facts = [f"whole: {self.images:,} images", f"{self.features:,} features"]
-        facts += [f"{self.errors:,} errors", f"{self.parts:,} parts"]
-        facts += [f"{self.components:,} components"] if self.components else []
+        facts = [f"OK: {count(self.images, 'image')}", count(self.features, "feature")]
+        facts += [count(self.errors, "error"), count(self.parts, "part")]
+        facts += [count(self.components, "component")] if self.components else []
         facts += [f"{self.gone:,} of them no longer in the source"] if self.gone else []
         return ", ".join(facts)
 
@@ -116,7 +117,7 @@ def verify(out: str | Path, settings: RunSettings, source: str | Path | None = N
         totals = {"images": plan.num_rows, "features": 0, "errors": 0, "labels": label_count(plan)}
         findings += _check_parts(settings, parts, payload, totals)
     if manifest["totals"] != totals:
-        findings.append(Finding(MANIFEST, "its totals are not those of the tables", RUN))
+        findings.append(Finding(MANIFEST, "its totals do not match the tables", RUN))
     return Verdict(
         store=str(store.files),
         images=plan.num_rows,
@@ -164,7 +165,7 @@ def _read_plan(store: Store, findings: list[Finding]) -> pa.Table:
     twice = plan.num_rows - pc.count_distinct(plan["path"]).as_py()
     if twice:
         remedy = "delete the later ones of the parts that hold it twice, and " + RUN
-        findings.append(Finding(PLAN, f"{twice:,} images are in it twice", remedy))
+        findings.append(Finding(PLAN, f"lists {count(twice, 'image')} twice", remedy))
     if not plan.equals(plan.sort_by([("part", "ascending"), ("path", "ascending")])):
         findings.append(Finding(PLAN, "is not in order", REDO))
         plan = plan.sort_by([("part", "ascending"), ("path", "ascending")])
@@ -246,7 +247,7 @@ def _check_names(
                 yield Finding(name, "is of no part that the store has", "remove it")
     for folder in (TEMPORARIES, MOMENTS):
         for name in store.files.names(folder):
-            yield Finding(name, "is left of a command that was stopped", "give its command again")
+            yield Finding(name, "is left of a command that was stopped", "run that command again")
     if store.files.exists(FORGETTING):
         yield Finding(
             FORGETTING, "is left of a forget that was stopped", "`pomona forget` the store"
@@ -271,6 +272,6 @@ def _check_source(source: Source, plan: pa.Table, findings: list[Finding]) -> in
     paths = found.catalog["path"]
     known = pc.sum(pc.is_in(paths, value_set=plan["path"])).as_py() or 0
     if known < len(paths):
-        what = f"{len(paths) - known:,} images of {source} are not in the store"
+        what = f"lacks {count(len(paths) - known, 'image')} of {source}"
         findings.append(Finding(PLAN, what, RUN))
     return int(plan.num_rows - known)

@@ -18,6 +18,7 @@ from pomona.extraction.parts import TABLES, part_footer
 from pomona.images.prefetch import ImageRequest, Prefetcher
 from pomona.images.sources.base import Source
 from pomona.pca.projection import Projection
+from pomona.progress import count
 from pomona.store import schemas
 from pomona.store.folders.base import Folder
 from pomona.store.layout import part_name, provenance
@@ -26,7 +27,7 @@ from pomona.store.recipe import Recipe
 from pomona.store.store import Store
 from pomona.store.tables import PREFIXES, matrix, spread
 
-RUN = "repeat the store's `pomona run`"
+RUN = "run the store's `pomona run` again"
 REDO = f"delete it and {RUN}"
 REDUCE = "delete it and `pomona reduce` the store"
 TOUCH = f"touch them and {RUN}"
@@ -136,28 +137,34 @@ def _check_rows(
     if images != shard.images["path"].to_pylist():
         lacking, more = len(planned - set(images)), len(set(images) - planned)
         twice = len(images) - len(set(images))
-        what = f"lacks {lacking:,} of the plan's images, has {more:,} others, {twice:,} rows twice"
+        what = f"lacks {lacking:,} of the plan's images, has {more:,} others, repeats {twice:,}"
         yield Finding(names["metadata"], what, REDO)
     yield from _compare(names["metadata"], metadata, shard.images, schemas.CATALOG.names)
     for table, rows in (("features", features), ("errors", errors)):
         unknown = len(set(rows["path"].to_pylist()) - set(images))
         if unknown:
-            yield Finding(names[table], f"{unknown:,} rows are of no image of metadata/", REDO)
+            yield Finding(
+                names[table], f"has {count(unknown, 'row')} of no image of metadata/", REDO
+            )
     listed = Counter([*features["path"].to_pylist(), *errors["path"].to_pylist()])
-    twice = sum(count > 1 for count in listed.values())
+    twice = sum(times > 1 for times in listed.values())
     if twice:
-        what = f"{twice:,} images have more than one row here and in errors/ together"
+        what = f"has, with errors/, more than one row for {count(twice, 'image')}"
         yield Finding(names["features"], what, REDO)
     without = len(set(images) - set(listed))
     if without:
-        what = f"{without:,} images of metadata/ have no row here, and none in errors/"
+        what = f"has, with errors/, no row for {count(without, 'image')} of metadata/"
         yield Finding(names["features"], what, RUN)
     same = ["label", "split", "width", "height", "sha256"]
     yield from _compare(names["features"], features, metadata, same)
     yield from _compare(names["errors"], errors, metadata, ["label", "split", "fingerprint"])
     infinite = int((~np.isfinite(matrix(features, "features")).all(axis=1)).sum())
     if infinite:
-        yield Finding(names["features"], f"{infinite:,} rows are not finite numbers", REDO)
+        yield Finding(
+            names["features"],
+            f"has {count(infinite, 'row')} with numbers that are not finite",
+            REDO,
+        )
     if not set(errors["reason"].to_pylist()) <= schemas.REASONS.keys():
         yield Finding(names["errors"], "gives reasons that pomona does not know", REDO)
 
@@ -193,7 +200,8 @@ def _check_pca(
     largest = np.abs(projected).max(axis=1, keepdims=True, initial=0)
     off = ~(np.abs(matrix(table, "pca") - projected) <= ROUNDING * largest)
     if off.any():
-        what = f"{int(off.any(axis=1).sum()):,} rows are not the projection of their features"
+        wrong = count(int(off.any(axis=1).sum()), "row")
+        what = f"has {wrong} other than the projection of their features"
         yield Finding(name, what, REDUCE)
 
 
@@ -217,7 +225,8 @@ def _check_csv(
             yield Finding(name, "is damaged", REDUCE)
         else:
             if not read.equals(table):
-                what = f"its {read.num_rows:,} rows are not the {table.num_rows:,} of {folder}/"
+                here = count(read.num_rows, "row")
+                what = f"differs from {folder}/: {here} here, {table.num_rows:,} there"
                 yield Finding(name, what, REDUCE)
 
 
@@ -254,8 +263,8 @@ def _check_source(shard: Shard, metadata: pa.Table, source: Source) -> Iterator[
                     changed.append(row["path"])
     where = part_name("metadata", shard.part)
     if changed:
-        what = f"{len(changed):,} images have another content now, as {changed[0]}"
+        what = f"{count(len(changed), 'image')} with other content now, such as {changed[0]}"
         yield Finding(where, what, TOUCH)
     if unreadable:
-        what = f"{len(unreadable):,} images cannot be read, as {unreadable[0]}"
-        yield Finding(where, what, "make them readable, then verify again")
+        what = f"{count(len(unreadable), 'image')} cannot be read, such as {unreadable[0]}"
+        yield Finding(where, what, "give access, then verify again")

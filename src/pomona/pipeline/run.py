@@ -5,7 +5,7 @@
                                                           store ──report──▶ report.html, pomona.json
 
 Each step reads from the store what is done and does the rest, so that a command may be stopped at
-any time and given again.
+any time and run again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def reduce(out: str | Path, reducing: ReduceSettings, settings: RunSettings) -> 
         plan = context.store.plan()
         if not all(are_extracted(context.store, list(shards(plan)), recipe)):
             raise StoreError(
-                f"{store.files} is not complete, its run was stopped: give its command again first"
+                f"{store.files} is not complete, its run was stopped: "
+                "run the store's `pomona run` again first"
             )
         preflight.check(context.engine, context.store.files)
         csv = reduce_features(context, plan, reducing)
