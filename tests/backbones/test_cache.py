@@ -212,7 +212,7 @@ def test_a_network_that_was_not_added_says_how_to_get_it(folder: Path, name: str
     with pytest.raises(BackboneError) as caught:
         cache.load(registry.get(name))
     assert f"{name} is not in the cache: `pomona backbones add {name}`" in str(caught.value)
-    assert "or converts a weights file of Keras from disk" in str(caught.value)
+    assert "or converts a Keras weights file from disk" in str(caught.value)
     assert not folder.exists()
 
 
@@ -240,10 +240,10 @@ def test_an_unknown_backbone_names_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
         registry.get("efficientnet-lite0")
     assert str(caught.value) == (
-        "unknown backbone 'efficientnet-lite0': did you mean efficientnet_lite0? known are "
+        "unknown backbone 'efficientnet-lite0': did you mean efficientnet_lite0? choose "
         "efficientnet_lite0, mobilenet_v2, resnet50, efficientnet_b0, keras:NAME and any FILE.onnx"
     )
-    with pytest.raises(UsageError, match="unknown backbone 'zzz': known are"):
+    with pytest.raises(UsageError, match="unknown backbone 'zzz': choose"):
         registry.get("zzz")
 
 

@@ -33,7 +33,7 @@ def test_a_network_that_is_not_there_writes_nothing(
         ended = pomona(command, photos, tmp_path / "out", "--backbone", "mobilenet_v2")
         assert ended.status == 1
         assert "`pomona backbones add mobilenet_v2` downloads" in ended.complaint
-        assert "or converts a weights file of Keras" in ended.complaint
+        assert "or converts a Keras weights file" in ended.complaint
         assert len(ended.stderr.splitlines()) == 1
     assert contents(tmp_path) == {}
 

@@ -46,7 +46,7 @@ def test_dry_run_says_what_would_be_done(pomona: Pomona, photos: Path, tmp_path:
     result = pomona.done("run", photos, out, "--dry-run").stdout
     assert f"40 images of 4 labels in {photos}, 40 to do" in result
     assert re.search(r"time +about .+ s ", result)
-    assert re.search(r"disk +about \d+ MB in ", result)
+    assert re.search(r"disk +about 1 MB in ", result), "40 rows are less than their scatter"
     assert "Nothing was written." in result
     assert not out.exists()
 
@@ -105,9 +105,7 @@ def test_new_changed_touched_and_removed_images(
     for path in sorted(source.rglob("*.png"))[:2]:
         path.unlink()
     ended = pomona.done(*run)
-    assert (
-        "2 images of the store are no longer in the source: they are kept; --sync" in ended.stderr
-    )
+    assert "2 images of the store no longer in the source: kept; --sync" in ended.stderr
     assert contents(store) == before
 
 
@@ -155,7 +153,7 @@ def test_labels_are_read_from_a_file(pomona: Pomona, photos: Path, tmp_path: Pat
     labels.write_text("path,label\n" + "".join(f'"{path}","é, {path[-5]}"\n' for path in paths[1:]))
     command = ["extract", photos, tmp_path / "out", "--labels", labels, "--workers", "1"]
     ended = pomona.done(*command)
-    assert "1 images are not in labels.csv" in ended.stderr
+    assert "1 image without a label: not in labels.csv" in ended.stderr
     assert ended.stdout.startswith("40 images done in ")
     assert "\x1b" not in ended.stdout + ended.stderr, "only a terminal gets colours and bars"
     found = api.open(tmp_path / "out").features()

@@ -244,7 +244,7 @@ def test_nothing_of_the_current_folder_is_run(
     (tmp_path / "h5py.py").write_text("raise SystemExit('run')")
     (tmp_path / "text.h5").write_text("no weights")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BackboneError, match="is not a weights file of Keras"):
+    with pytest.raises(BackboneError, match="is not a Keras weights file"):
         keras_catalog.add("keras:VGG16", Path("text.h5"))
 
 
@@ -289,7 +289,7 @@ def test_what_cannot_be_added_leaves_nothing_behind(
     before = sorted(offline.iterdir())
     for args, told in (
         (("keras:VGG16", "--weights", mobilenet), "does not hold the weights of"),
-        (("keras:VGG16", "--weights", tmp_path / "text.h5"), "is not a weights file of Keras"),
+        (("keras:VGG16", "--weights", tmp_path / "text.h5"), "is not a Keras weights file"),
         (("keras:VGG16",), "--weights FILE"),
         (("keras:Nothing",), "keras.applications has no Nothing; it has "),
     ):

@@ -205,6 +205,7 @@ def test_when_a_projection_is_refitted() -> None:
     assert refit_reason(kept, 201, None) == "201 images now, 100 when it was fitted"
     assert refit_reason(kept, 201, None, keep=True) is None
     assert (
-        refit_reason(kept, 100, ("variance", 0.8)) == "variance 0.8 requested, variance 0.9 before"
+        refit_reason(kept, 100, ("variance", 0.8))
+        == "0.8 of the variance requested, 0.9 of the variance before"
     )
     assert refit_reason(kept, 100, ("components", 5), keep=True)

@@ -113,7 +113,7 @@ def refusals(request: pytest.FixtureRequest, pomona: Pomona, world: Path) -> Ref
 WRONG_USAGE = {
     "run gs://bucket/photos out": ("gs://bucket/photos has an unknown scheme", "s3://BUCKET"),
     "run photos s3a://bucket/out": ("s3a://bucket/out has an unknown scheme", "s3://BUCKET"),
-    "run photos s3://me:mine@bucket/out": ("s3://bucket/out names no bucket", "s3://BUCKET"),
+    "run photos s3://me:mine@bucket/out": ("s3://bucket/out does not name a bucket", "s3://BUCKET"),
     "run photos out --colour red": ("--colour", "pomona run --help"),
     "paint photos out": ("paint", "pomona --help"),
     "run photos": ("OUT", "pomona run --help"),
@@ -157,7 +157,7 @@ def test_wrong_usage_exits_with_status_2(refusals: Refusals, command: str) -> No
 FAILS = {
     "run nowhere out": ("nowhere does not exist", "check the path"),
     "run empty out": ("no images in empty", "check the path"),
-    "run texts out": ("no images in texts", "1 left out", "check the path"),
+    "run texts out": ("no images in texts", "skipped 1 file", "check the path"),
     "run photos out --include *.webp": ("no images in photos", "--include"),
     "run file.txt out": ("file.txt is a file", "give the folder"),
     "run photos file.txt": ("file.txt is a file", "give a folder"),
@@ -172,7 +172,7 @@ FAILS = {
     "reduce texts": ("texts is not a pomona store", "pomona run"),
     "reduce nowhere": ("nowhere is not a pomona store", "pomona run"),
     "reduce bare": ("bare/pomona.json is damaged", "restore"),
-    "reduce incomplete": ("incomplete is not complete", "give its command again first"),
+    "reduce incomplete": ("incomplete is not complete", "again first"),
     "report texts": ("texts is not a pomona store", "pomona run"),
     "report cut": ("cut/pomona.json is damaged", "restore"),
     "run photos out --labels nowhere.csv": ("nowhere.csv does not exist", "check --labels"),

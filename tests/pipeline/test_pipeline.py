@@ -120,7 +120,9 @@ def test_the_message_about_a_damaged_file_names_a_remedy_that_works(
     name = store.part_names("features")[0]
     damaged = store.files.path(name)
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    with pytest.raises(StoreError, match="is damaged: delete it and repeat the store's `pomona run`"):
+    with pytest.raises(
+        StoreError, match="is damaged: delete it and run the store's `pomona run` again"
+    ):
         store.read_table(name)
     damaged.unlink()
     run(source, store.files.root)

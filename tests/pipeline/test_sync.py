@@ -130,7 +130,7 @@ def test_sync_refuses_a_partial_source(source: Path, store: Path) -> None:
             sync(source, store, **settings)
     for path in images_of(store, 0) + images_of(store, 1) + images_of(store, 2):
         (source / path).unlink()
-    with pytest.raises(SourceError, match=r"lacks 96 of the 160 images .*add `yes` to drop"):
+    with pytest.raises(SourceError, match=r"lacks 96 of the 160 images .*add `yes` to remove"):
         sync(source, store)
     assert contents(store) == before
     sync(source, store, yes=True)
@@ -171,7 +171,7 @@ def test_dry_run_counts_the_images_to_drop(source: Path, store: Path, pomona: Po
     before = contents(store)
     told = pomona.done("run", source, store, "--dry-run", "--sync").stdout
     assert "155 images of 4 labels" in told
-    assert "0 to do, 5 to drop" in told
+    assert "0 to do, 5 to remove" in told
     assert contents(store) == before
 
 

@@ -147,4 +147,4 @@ def test_a_bucket_is_found_in_its_own_region(
 def test_a_place_that_is_no_address_is_wrong_usage(pomona: Pomona) -> None:
     ended = pomona("run", "s3://", "unused")
     assert ended.status == 2
-    assert "names no bucket" in ended.complaint
+    assert "does not name a bucket" in ended.complaint

@@ -143,9 +143,9 @@ def test_variance_is_the_default(spark: SparkSession) -> None:
 @pytest.mark.parametrize(
     ("params", "complaint"),
     [
-        ({"k": 2, "variance": 0.5}, "k and variance contradict each other: give one of them"),
-        ({"k": 0}, "k 0: give a number of components, as 64"),
-        ({"variance": 90}, "variance 90.0: give a share, as 0.9"),
+        ({"k": 2, "variance": 0.5}, "k and variance cannot be combined: give one"),
+        ({"k": 0}, "k 0: give a number of components, such as 64"),
+        ({"variance": 90}, "variance 90.0: give a share between 0 and 1, such as 0.9"),
         ({"inputCol": "x"}, "no column 'x' (inputCol): there are features"),
         ({"outputCol": "features"}, "there is a column 'features' already: give outputCol another"),
     ],

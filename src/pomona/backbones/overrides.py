@@ -44,7 +44,7 @@ class ModelOverrides:
         if self.layout not in (None, *LAYOUTS):
             raise UsageError(f"`layout` {self.layout}: choose nchw or nhwc")
         if self.input_size is not None and self.input_size < 1:
-            raise UsageError(f"`input_size` {self.input_size}: give pixels, as 224")
+            raise UsageError(f"`input_size` {self.input_size}: give pixels, such as 224")
         if self.preprocessing is not None:
             Preprocessing.parse(self.preprocessing)
 

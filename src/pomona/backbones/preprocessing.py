@@ -50,7 +50,7 @@ class Preprocessing:
         except ValueError as exc:
             raise UsageError(
                 f"`preprocessing` {text}: give {', '.join(NAMED)}, "
-                "or means/deviations in 0…255, as 123.7,116.3,103.5/58.4,57.1,57.4"
+                "or means/deviations in 0…255, such as 123.7,116.3,103.5/58.4,57.1,57.4"
             ) from exc
         return cls(one, two)
 

@@ -49,8 +49,8 @@ def get(name: str, overrides: ModelOverrides = NO_OVERRIDES) -> Backbone:
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(
-            f"unknown backbone {name!r}: {hint}known are {', '.join(names())}, "
-            "keras:NAME and any FILE.onnx"
+            f"unknown backbone {name!r}: {hint}choose {', '.join(names())}, "
+            "keras:NAME or any FILE.onnx"
         )
     side = overrides.input_size
     if side is None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=PomonaGroup,
     help="List the pretrained networks (backbones), or add or export one.\n\n"
-    "The list shows width, input size, accuracy, speed, state and licence of each.",
+    "The columns: name; width (features per image); input (its size in pixels); top-1 (accuracy on "
+    "ImageNet); images/s per core (filled in by --measure); weights (whether they are here).",
     invoke_without_command=True,
     add_completion=False,
 )
@@ -35,7 +36,9 @@ def backbones(
     context: typer.Context,
     measure: Annotated[
         bool,
-        typer.Option("--measure", help="Measure the speed of cached networks, a second each."),
+        typer.Option(
+            "--measure", help="Measure images/s per core of the cached networks, a second each."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -83,7 +86,9 @@ def _print_table(known: list[Backbone]) -> None:
     for licence in dict.fromkeys(one.licence for one in known):
         names = ", ".join(one.name for one in known if one.licence == licence)
         console.print(f"Licence of {names}: {licence}", markup=False)
-    console.print("To add one: pomona backbones add NAME, or keras:NAME for any other of Keras")
+    console.print(
+        "To add one: pomona backbones add NAME, or keras:NAME for any other Keras network"
+    )
 
 
 def _facts(backbone: Backbone) -> dict[str, Any]:
@@ -139,7 +144,8 @@ def add(
     if registry.is_bundled(name):
         raise UsageError(f"{name} comes with pomona: there is nothing to add")
     canonical = keras_catalog.check_name(name)
-    print(f"converting {canonical} with Keras, which takes some seconds", file=sys.stderr)
+    if keras_catalog.has_keras():
+        print(f"converting {canonical} with Keras: this takes some seconds", file=sys.stderr)
     try:
         done = keras_catalog.add(canonical, weights)
     except KeyboardInterrupt as exc:

@@ -17,7 +17,7 @@ from pomona.commands.options.engine import EngineOptions
 from pomona.commands.output import OutputOptions, complain
 from pomona.errors import UsageError
 from pomona.memory import forgo_pandas
-from pomona.progress import duration
+from pomona.progress import count, duration
 
 if TYPE_CHECKING:
     from pomona.engines.base import Engine
@@ -116,7 +116,7 @@ def finish(output: OutputOptions, summary: Summary, max_error_rate: float = 1.0)
     output.result(content, _in_words(summary))
     if summary.error_rate > max_error_rate:
         complain(
-            f"{summary.errors:,} of {summary.images:,} images gave no features, more than "
+            f"{summary.errors:,} of {count(summary.images, 'image')} gave no features, more than "
             f"--max-error-rate {max_error_rate:g} allows: see {summary.store}/errors"
         )
         raise typer.Exit(exit_status.OVER_ERROR_RATE)
@@ -125,22 +125,23 @@ def finish(output: OutputOptions, summary: Summary, max_error_rate: float = 1.0)
 def _in_words(summary: Summary) -> str:
     lines = []
     if summary.ran:
-        speed = f"extracted at {summary.images_per_second:,.0f} images/s"
-        lines.append(f"{summary.ran:,} images done in {duration(summary.seconds)}, {speed}")
+        speed = f"{summary.images_per_second:,.0f} images/s"
+        lines.append(f"{count(summary.ran, 'image')} done in {duration(summary.seconds)}, {speed}")
     elif summary.worked:
-        lines.append(f"Done in {duration(summary.seconds)}; no image had to be extracted")
+        lines.append(f"Done in {duration(summary.seconds)}; no new images")
     else:
         lines.append(f"Nothing to do: {summary.store} is up to date")
-    labels = f" of {summary.labels:,} labels" if summary.labels else ""
+    labels = f" of {count(summary.labels, 'label')}" if summary.labels else ""
     lines.append(f"  images    {summary.images:,}{labels}")
     lines.append(f"  features  {summary.features:,}")
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.items())
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in summary.reasons.items())
     lines.append(f"  errors    {summary.errors:,}{f' ({reasons})' if reasons else ''}")
     if summary.components:
         share = f"{summary.variance_explained:.1%} of the variance"
-        if summary.fitted_on != summary.features:
-            share += f" of the {summary.fitted_on:,} images it was fitted on; --refit uses all"
-        lines.append(f"  PCA       {summary.components:,} components, {share}")
+        if summary.fitted_on is not None and summary.fitted_on != summary.features:
+            share += f" of the {count(summary.fitted_on, 'image')} it was fitted on; "
+            share += "--refit fits it to all current images"
+        lines.append(f"  PCA       {count(summary.components, 'component')}, {share}")
     lines.append(f"  report    {summary.report}")
     return "\n".join(lines)
 

@@ -56,7 +56,7 @@ def featurize(
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
         raise UsageError("featurize takes a list of images: put the image in brackets")
     if not isinstance(recipe, Recipe | None):
-        raise UsageError(f"featurize takes a Recipe, as store.recipe, not {recipe!r}")
+        raise UsageError(f"featurize takes a Recipe, such as store.recipe, not {recipe!r}")
     network, recipe = _find_network(recipe)
     batches = Batches(len(images), network, recipe, Stopwatch())
     for row, image in enumerate(images):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from pomona.errors import SourceError
 from pomona.images.labels import apply_labels
 from pomona.images.select import spread_sample
 from pomona.images.sources.base import Source
-from pomona.progress import Progress
+from pomona.progress import Progress, count
 
 
 def find_images(
@@ -49,7 +49,8 @@ def find_images(
     scan = source.scan(include)
     catalog = scan.catalog
     if not catalog.num_rows:
-        skipped = "".join(f" ({count:,} left out: {why})" for why, count in scan.skipped.items())
+        files = ", ".join(_in_words(scan.skipped))
+        skipped = f" (skipped {files})" if files else ""
         raise SourceError(f"no images in {source}{skipped}: check the path and `include`")
     if sync and scan.unlisted:
         raise SourceError(
@@ -58,10 +59,15 @@ def find_images(
         )
     for folder in scan.unlisted:
         progress.warn(f"cannot list {folder}: the images in it are not taken")
-    for why, count in scan.skipped.items():
-        progress.note(f"left out: {count:,} {'file' if count == 1 else 'files'}, {why}")
+    for files in _in_words(scan.skipped):
+        progress.note(f"skipped {files}")
     if labels is not None:
         catalog, warnings = apply_labels(catalog, labels)
         for warning in warnings:
             progress.warn(warning)
     return catalog if limit is None else spread_sample(catalog, limit, seed)
+
+
+def _in_words(skipped: Mapping[str, int]) -> list[str]:
+    """The files that a scan skipped: 2 files named *.txt."""
+    return [f"{count(number, 'file')} {why}" for why, number in skipped.items()]

@@ -34,7 +34,7 @@ class Scan:
     catalog : pyarrow.Table
         The images, of schema `schemas.CATALOG`, sorted by path.
     skipped : Counter
-        Reason → the number of other files that are left out for it.
+        Reason → the number of other files that are skipped for it.
     unlisted : list of str
         Folders that could not be listed.
     """
@@ -57,7 +57,7 @@ def scan(source: Path, include: Sequence[str] = ()) -> Scan:
     Returns
     -------
     Scan
-        The images and what was left out.
+        The images and what was skipped.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def _walk(source: Path, wanted: NameFilter, result: Scan) -> Iterator[Row]:
             continue
         identity = (status.st_dev, status.st_ino)
         if identity in above:
-            result.skipped["a link to a folder above itself"] += 1
+            result.skipped["leading back to a folder above"] += 1
             continue
         for entry in entries:
             name = f"{relative}/{entry.name}" if relative else entry.name
@@ -154,7 +154,7 @@ def _walk(source: Path, wanted: NameFilter, result: Scan) -> Iterator[Row]:
                 if stat.S_ISREG(status.st_mode):
                     yield encode_path(name), label, split, status.st_size, fingerprint(status)
                 else:
-                    result.skipped["a pipe, a device or a socket"] += 1
+                    result.skipped["of another kind (pipe, device or socket)"] += 1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool | None:

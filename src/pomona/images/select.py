@@ -14,7 +14,7 @@ import pyarrow as pa
 from pomona.images.formats import extensions
 from pomona.store.schemas import encode_path
 
-NOT_INCLUDED = "not included"
+NOT_INCLUDED = "not matching `include`"
 
 
 class GlobPatterns:
@@ -58,7 +58,7 @@ class NameFilter:
         self._extensions = extensions() | self._patterns.suffixes()
 
     def why_not(self, name: str) -> str | None:
-        """Why a file of this relative path is left out; None for an image that is wanted."""
+        """Why a file of this relative path is skipped; None for an image that is wanted."""
         why_not = self._why_no_image(name.rpartition("/")[2])
         if why_not is None and not self._patterns.matches(name):
             return NOT_INCLUDED

@@ -19,6 +19,7 @@ from pomona.pipeline.bundling import in_tasks
 from pomona.pipeline.context import RunContext
 from pomona.pipeline.finish import ExtractTotals
 from pomona.pipeline.prepare import Job, check_fits
+from pomona.progress import count
 from pomona.store.layout import PLAN
 from pomona.store.plan import Shard, make_plan, present, shards
 from pomona.store.recipe import Recipe
@@ -57,18 +58,18 @@ def _update_plan(context: RunContext, job: Job) -> pa.Table:
     store, progress, sync = context.store, context.progress, job.extracting.sync
     previous, plan, gone = next_plan(job)
     if gone and job.extracting.takes_whole_source:
-        fate = "dropped" if sync else "kept; `sync` drops them"
-        progress.note(f"{gone:,} images of the store are no longer in the source: they are {fate}")
+        fate = "removed" if sync else "kept; `sync` removes them"
+        progress.note(f"{count(gone, 'image')} of the store no longer in the source: {fate}")
     relabelled = _count_relabelled(plan, previous)
     if relabelled:
-        progress.note(f"{relabelled:,} images have another label or split than before")
+        progress.note(f"{count(relabelled, 'image')} with another label or split than before")
     if (gone and sync) or not plan.equals(previous):
         store.write_table(PLAN, plan)
     # Parts that `sync` emptied, now or in a run that was stopped.
     context.has_changes |= store.remove_orphans(plan) > 0
     again = find_retries(job, plan)
     if again:
-        progress.note(f"{len(again):,} images that gave no features are tried again")
+        progress.note(f"retrying {count(len(again), 'image')} that gave no features")
         drop_errors(store, plan, again)
     return plan
 
@@ -118,20 +119,20 @@ def are_extracted(store: Store, found: list[Shard], recipe: Recipe) -> list[bool
 
 
 def next_plan(job: Job) -> tuple[pa.Table, pa.Table, int]:
-    """The store's plan without what `sync` drops, its next plan, and how many images are gone.
+    """The store's plan without what `sync` removes, its next plan, and how many images are gone.
 
     Raises
     ------
     SourceError
-        If `sync` would drop most of the store.
+        If `sync` would remove most of the store.
     """
     before, extracting = job.store.plan(), job.extracting
     kept = present(before, job.catalog)
     gone = before.num_rows - kept.num_rows
     if extracting.sync and not extracting.yes and gone * 2 > before.num_rows:
         raise SourceError(
-            f"{job.source} lacks {gone:,} of the {before.num_rows:,} images of {job.store.files}: "
-            "check that all of it is there, or add `yes` to drop them"
+            f"{job.source} lacks {gone:,} of the {count(before.num_rows, 'image')} "
+            f"of {job.store.files}: check that all of it is there, or add `yes` to remove them"
         )
     previous = kept if extracting.sync else before
     return previous, make_plan(job.catalog, previous, _first_new_part(job.store, before)), gone

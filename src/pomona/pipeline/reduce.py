@@ -11,6 +11,7 @@ from pomona.pca.projection import Projection
 from pomona.pipeline.bundling import in_tasks
 from pomona.pipeline.context import RunContext
 from pomona.pipeline.settings import DEFAULT_VARIANCE, ReduceSettings
+from pomona.progress import count
 from pomona.reduction import measure, model
 from pomona.reduction.project import ProjectTask, is_projected, project
 
@@ -64,7 +65,7 @@ def _fit(context: RunContext, rows: dict[int, int], reducing: ReduceSettings) ->
         model.save(store, None)
         return None
     if kept:
-        context.progress.note(f"the PCA is fitted again: {reason}")
+        context.progress.note(f"refitting the PCA: {reason}")
     [before] = [kept.requested] if kept else recorded["requested"].items()
     name, amount = reducing.requested or before
     groups = measure.groups(rows)
@@ -80,8 +81,8 @@ def _fit(context: RunContext, rows: dict[int, int], reducing: ReduceSettings) ->
     projection = dataclasses.replace(solved, last_part=max(rows))
     if name == "components" and projection.k < amount:
         context.progress.warn(
-            f"{amount:,} components requested, {projection.k:,} made: "
-            f"{total:,} images of width {len(projection.mean):,} allow no more"
+            f"{count(int(amount), 'component')} requested, {projection.k:,} made: "
+            f"{count(total, 'image')} of width {len(projection.mean):,} allow no more"
         )
     model.save(store, projection)
     return projection

@@ -48,9 +48,9 @@ class ExtractSettings:
     retry_errors : {"retryable", "all"}, optional
         The error rows to try again. None: those whose file has changed.
     sync : bool
-        Whether to drop the images that the source no longer has.
+        Whether to remove the images that the source no longer has.
     yes : bool
-        Whether to drop them even if they are most of the store.
+        Whether to remove them even if they are most of the store.
     overrides : ModelOverrides
         How to read the network, beside its name.
     runtime, precision : str
@@ -87,7 +87,7 @@ class ExtractSettings:
         if self.retry_errors not in (None, *RETRIES):
             raise UsageError(f"`retry_errors` {self.retry_errors}: choose retryable or all")
         if self.image_timeout <= 0:
-            raise UsageError(f"`image_timeout` {self.image_timeout:g}: give seconds, as 60")
+            raise UsageError(f"`image_timeout` {self.image_timeout:g}: give seconds, such as 60")
         if self.max_pixels < 1:
             raise UsageError(f"`max_pixels` {self.max_pixels}: at least 1 pixel is needed")
         if isinstance(self.include, str):
@@ -133,13 +133,15 @@ class ReduceSettings:
 
     def __post_init__(self) -> None:
         if self.components is not None and self.variance is not None:
-            raise UsageError("`components` and `variance` contradict each other: give one")
+            raise UsageError("`components` and `variance` cannot be combined: give one")
         if self.components is not None and self.components < 1:
             raise UsageError(f"`components` {self.components}: at least 1 is needed")
         if self.variance is not None and not 0 < self.variance <= 1:
-            raise UsageError(f"`variance` {self.variance}: give a share, as 0.9")
+            raise UsageError(
+                f"`variance` {self.variance}: give a share between 0 and 1, such as 0.9"
+            )
         if self.refit and self.keep_projection:
-            raise UsageError("`refit` and `keep_projection` contradict each other: give one")
+            raise UsageError("`refit` and `keep_projection` cannot be combined: give one")
 
     @property
     def requested(self) -> tuple[str, float] | None:

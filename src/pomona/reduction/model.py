@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from pomona.pca.projection import Projection
+from pomona.progress import count
 from pomona.store.layout import PROJECTION
 from pomona.store.store import Store
 
@@ -41,11 +42,17 @@ def refit_reason(
     if kept is None:
         return "there is none"
     if requested is not None and requested != kept.requested:
-        (name, amount), (name_before, before) = requested, kept.requested
-        return f"{name} {amount:g} requested, {name_before} {before:g} before"
+        return f"{_in_words(*requested)} requested, {_in_words(*kept.requested)} before"
     if kept.n * 2 < rows and not keep:
-        return f"{rows:,} images now, {kept.n:,} when it was fitted"
+        return f"{count(rows, 'image')} now, {kept.n:,} when it was fitted"
     return None
+
+
+def _in_words(name: str, amount: float) -> str:
+    """A requested size of the PCA: 3 components, 0.9 of the variance."""
+    return (
+        count(int(amount), "component") if name == "components" else f"{amount:g} of the variance"
+    )
 
 
 def save(store: Store, projection: Projection | None) -> None:

@@ -56,12 +56,13 @@ class Address:
         Raises
         ------
         UsageError
-            If it names no bucket.
+            If it does not name a bucket.
         """
         bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", bucket):
             raise UsageError(
-                f"{without_credentials(text)} names no bucket: give s3://BUCKET or s3://BUCKET/PREFIX"
+                f"{without_credentials(text)} does not name a bucket: "
+                "give s3://BUCKET or s3://BUCKET/PREFIX"
             )
         return cls(bucket, prefix.strip("/"))
 

@@ -104,13 +104,15 @@ class PCA(Estimator[PCAModel], VectorColumns, DefaultParamsReadable["PCA"], Defa
 
     def _requested(self) -> tuple[str, float]:
         if self.isSet("k") and self.isSet("variance"):
-            raise UsageError("k and variance contradict each other: give one of them")
+            raise UsageError("k and variance cannot be combined: give one")
         if self.isSet("k"):
             if self.getK() < 1:
-                raise UsageError(f"k {self.getK()}: give a number of components, as 64")
+                raise UsageError(f"k {self.getK()}: give a number of components, such as 64")
             return "components", self.getK()
         if not 0 < self.getVariance() <= 1:
-            raise UsageError(f"variance {self.getVariance()}: give a share, as 0.9")
+            raise UsageError(
+                f"variance {self.getVariance()}: give a share between 0 and 1, such as 0.9"
+            )
         return "variance", self.getVariance()
 
     def _fit(self, dataset: DataFrame) -> PCAModel:

@@ -39,7 +39,8 @@ def read_manifest(files: Folder) -> dict[str, Any]:
             _ = manifest["source"], manifest["totals"], manifest["pca"], manifest["runs"]
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise StoreError(
-            f"{files} is not a pomona store: it has no {MANIFEST}; make one with `pomona run`"
+            f"{files} is not a pomona store: it has no {MANIFEST}; "
+            "check the path, or make a store with `pomona run`"
         ) from exc
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise StoreError(f"{files}/{MANIFEST} is damaged: restore it from a copy") from exc

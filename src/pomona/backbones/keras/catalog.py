@@ -180,11 +180,16 @@ def add(name: str, weights: Path | None = None) -> Added:
             source = weights or next((out / "models").iterdir())
             content = source.read_bytes()
             if given not in (None, cache.sha256(content)):
-                raise BackboneError(f"{weights} changed while it was read: give the command again")
+                raise BackboneError(f"{weights} changed while it was read: run the command again")
             _keep_weights(name, weights, content, facts)
             added = get(name)
             cache.keep(added, model)
         return Added(added, True, facts["difference"])
+
+
+def has_keras() -> bool:
+    """Returns whether Keras and TensorFlow are installed, without importing them."""
+    return all(importlib.util.find_spec(package) for package in ("keras", "tensorflow"))
 
 
 def _keep_weights(name: str, file: Path | None, content: bytes, facts: dict[str, Any]) -> None:
@@ -254,7 +259,7 @@ def _find_weights(name: str, digest: str | None) -> Path:
     if digest is None:
         raise BackboneError(
             f"{name} is not in the cache: `{_command(name)}` downloads and converts it, "
-            "or converts a weights file of Keras from disk"
+            "or converts a Keras weights file from disk"
         )
     return _weights_path(name, digest)
 
@@ -268,11 +273,11 @@ def _convert(
     name: str, weights: Path | None, input_size: int, out: Path
 ) -> tuple[bytes, dict[str, Any]]:
     """Returns the network as ONNX bytes, and the facts of its conversion."""
-    if importlib.util.find_spec("keras") is None or importlib.util.find_spec("tensorflow") is None:
+    if not has_keras():
         raise BackboneError(
-            'converting a network of Keras needs Keras: pip install "pomona[keras]"; or export it '
-            f"where Keras is, by `pomona backbones export {name} FILE.onnx` with `input_size` "
-            f"{input_size}, and use the file as the backbone"
+            f'converting {name} needs Keras: pip install "pomona[keras]"; or run '
+            f"`pomona backbones export {name} FILE.onnx --input-size {input_size}` on a machine "
+            "that has it, and here `pomona run SOURCE OUT --backbone FILE.onnx`"
         )
     request = {
         "application": _application(name),

@@ -212,7 +212,7 @@ def _with_suffix(file: Path, folder: Path) -> Path:
             with h5py.File(file) as opened:
                 old = "layer_names" in opened.attrs or "model_weights" in opened
         except OSError as exc:
-            raise BackboneError(f"{file} is not a weights file of Keras ({_line(exc)})") from exc
+            raise BackboneError(f"{file} is not a Keras weights file ({_line(exc)})") from exc
         suffix = ".h5" if old else ".weights.h5"
     link = folder / f"given{suffix}"
     link.symlink_to(file.absolute())

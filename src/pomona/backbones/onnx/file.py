@@ -222,7 +222,9 @@ def _find_images(path: Path, model: onnx.ModelProto, overrides: ModelOverrides) 
         raise BackboneError(f"{path} takes {given}: pomona makes squares of images")
     side = sides.pop() if sides else overrides.input_size
     if side is None:
-        raise UsageError(f"{path} takes images of any size ({given}): say `input_size`, as 224")
+        raise UsageError(
+            f"{path} takes images of any size ({given}): say `input_size`, such as 224"
+        )
     if overrides.input_size not in (None, side):
         raise UsageError(
             f"`input_size` {overrides.input_size}: {path} takes {side} alone ({given})"

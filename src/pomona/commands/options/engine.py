@@ -38,7 +38,7 @@ class EngineOptions:
         str | None,
         typer.Option(
             metavar="URL",
-            help="Spark's master: local[N], spark://HOST:PORT, yarn or k8s://HOST:PORT. "
+            help="Spark master: local[N], spark://HOST:PORT, yarn or k8s://HOST:PORT. "
             "(default: from spark-submit, or this machine)",
         ),
     ] = None

@@ -39,7 +39,7 @@ Labels = Annotated[
         "(default: labels from the folder names)",
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the random draw.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Random seed.")]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class ImageOptions:
         str | None,
         typer.Option(
             metavar="[=all]",
-            help="Retry images that failed with a transient error; =all retries every image that "
-            "failed.",
+            help="Try again the images whose error may be temporary (`retryable` in errors/); =all "
+            "tries every failed image.",
         ),
     ] = ExtractSettings.retry_errors
     sync: Annotated[
@@ -75,7 +75,7 @@ class ImageOptions:
     image_timeout: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", help="Skip an image that takes longer to read; errors/ records it."
+            metavar="SECONDS", help="An image that takes longer to read becomes an error row."
         ),
     ] = ExtractSettings.image_timeout
     max_pixels: Annotated[
@@ -84,7 +84,7 @@ class ImageOptions:
             parser=_parse_pixels,
             metavar="N",
             show_default=False,
-            help="Skip an image with more pixels, such as 50000000 or 50MP; errors/ records it. "
+            help="An image with more pixels, such as 50000000 or 50MP, becomes an error row. "
             "Decoding takes up to 17 bytes per pixel in each worker: 1.7 GB for 100MP. "
             f"(default: {ExtractSettings.max_pixels // 10**6}MP)",
         ),
@@ -100,4 +100,7 @@ class ImageOptions:
     def check_error_rate(self) -> None:
         """Raises UsageError for a rate that is not a share."""
         if not 0 <= self.max_error_rate <= 1:
-            raise UsageError(f"`max_error_rate` {self.max_error_rate:g}: give a share, as 0.05")
+            raise UsageError(
+                f"`max_error_rate` {self.max_error_rate:g}: "
+                "give a share between 0 and 1, such as 0.05"
+            )

@@ -27,7 +27,7 @@ class PcaOptions:
         int | None, typer.Option(metavar="K", help="Keep exactly K components.")
     ] = ReduceSettings.components
     refit: Annotated[
-        bool, typer.Option("--refit", help="Fit the PCA again, on all features in the store.")
+        bool, typer.Option("--refit", help="Refit the PCA to all features in the store.")
     ] = ReduceSettings.refit
     keep_projection: Annotated[
         bool,

@@ -211,7 +211,7 @@ def _check_workers(workers: int | None) -> None:
     if workers is not None:
         raise UsageError(
             f"`workers` {workers}: on a cluster its executors decide; "
-            "say how many with `spark_conf`, as spark.executor.instances=4"
+            "say how many with `spark_conf`, such as spark.executor.instances=4"
         )
 
 

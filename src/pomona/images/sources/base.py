@@ -29,7 +29,7 @@ class Source(Protocol):
         Returns
         -------
         Scan
-            The catalog, and what was left out.
+            The catalog, and what was skipped.
 
         Raises
         ------
