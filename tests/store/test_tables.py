@@ -97,6 +97,19 @@ def test_a_file_damaged_in_its_middle_cannot_be_read(empty: Store) -> None:
         empty.read_table("features/x.parquet")
 
 
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6])
+def test_a_bit_that_changed_among_the_numbers_is_found(empty: Store, share: float) -> None:
+    empty.write_table("features/x.parquet", rows(0, 500), FOOTER)
+    data = bytearray(empty.files.read("features/x.parquet"))
+    numbers = matrix(rows(0, 500), "features").tobytes()
+    start = bytes(data).index(numbers[:40])  # they are stored as they are
+    data[start + int(share * len(numbers))] ^= 1
+    empty.files.write("features/x.parquet", bytes(data))
+    assert empty.footer("features/x.parquet")
+    with pytest.raises(StoreError, match="is damaged"):
+        empty.read_table("features/x.parquet")
+
+
 def test_a_file_that_is_not_there_has_no_footer(empty: Store) -> None:
     assert empty.footer("features/x.parquet") is None
     with pytest.raises(FileNotFoundError):
