@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from conftest import Pomona, tables, wait_for
 from pomona.errors import StoreBusyError
 from pomona.store.layout import LOCK, PLAN, part_name
+from pomona.store.locks import lease
 from pomona.store.locks.lease import LEASE_S, Holder, find_holder
 from pomona.store.store import Store
 
@@ -100,6 +102,29 @@ def test_any_other_machine_is_another(machine: str, tmp_path: Path) -> None:
         pass
     with store.lock("mine") as (_, notice):
         assert str(holder) in str(notice)
+
+
+def test_a_lock_that_another_process_is_about_to_take_over_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / LOCK).parent.mkdir()
+    lock = plant(tmp_path, ELSEWHERE, silent_s=LEASE_S * 2)
+    waits = 0
+
+    def wait(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == lease.REFUSALS // 2:
+            taken = tmp_path / "taken"
+            taken.write_bytes(dataclasses.replace(ELSEWHERE, host="node-8").to_bytes())
+            taken.replace(lock)
+
+    monkeypatch.setattr(time, "sleep", wait)
+    with lock.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(StoreBusyError, match="node-8"), Store(tmp_path).lock("mine"):
+            pass
+    assert waits == lease.REFUSALS // 2
 
 
 def test_a_lock_that_was_never_taken_has_no_holder(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pytest
 from small_stores import RECIPE, empty, rows
 
-from conftest import TIMEOUT_S
 from pomona.errors import StoreBusyError, StoreDamagedError, StoreError
 from pomona.pca.projection import Projection
 from pomona.store import schemas
@@ -92,6 +91,10 @@ def test_a_projection_that_lacks_an_array_is_reported(empty: Store) -> None:
         empty.find_projection()
 
 
+# In this time threads come together that are there at all.
+MEETING_S = 30
+
+
 class SlowFolder(LocalFolder):
     """A folder that is asked for several things at once."""
 
@@ -109,19 +112,27 @@ def test_answers_come_in_the_order_of_the_items(
     assert list(store.map_prefetched(str, range(count))) == expected
 
 
-def test_few_answers_are_prefetched(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("folder", "ahead"), [(LocalFolder, 0), (SlowFolder, PREFETCHED)])
+def test_few_answers_are_prefetched(folder: type[LocalFolder], ahead: int, tmp_path: Path) -> None:
     asked: list[int] = []
-    answers = Store(SlowFolder(tmp_path)).map_prefetched(asked.append, range(20))
+    answers = Store(folder(tmp_path)).map_prefetched(asked.append, range(20))
     for taken, _ in enumerate(answers, start=1):
-        assert len(asked) <= taken + PREFETCHED
+        assert len(asked) <= taken + ahead
     assert sorted(asked) == list(range(20))
+
+
+def test_a_folder_that_answers_at_once_is_asked_by_no_other_thread(tmp_path: Path) -> None:
+    store = Store(LocalFolder(tmp_path))
+    threads = store.map_concurrent(lambda _: threading.get_ident(), range(8))
+    threads += store.map_prefetched(lambda _: threading.get_ident(), range(8))
+    assert threads == [threading.get_ident()] * 16
 
 
 def test_a_slow_folder_is_asked_for_several_things_at_once(tmp_path: Path) -> None:
     store = Store(SlowFolder(tmp_path))
     few, many = threading.Barrier(PREFETCHED), threading.Barrier(SlowFolder.requests)
-    assert len(list(store.map_prefetched(lambda _: few.wait(TIMEOUT_S), range(6)))) == 6
-    assert len(store.map_concurrent(lambda _: many.wait(TIMEOUT_S), range(8))) == 8
+    assert len(list(store.map_prefetched(lambda _: few.wait(MEETING_S), range(6)))) == 6
+    assert len(store.map_concurrent(lambda _: many.wait(MEETING_S), range(8))) == 8
 
 
 def test_the_plan_is_read_from_metadata_where_its_file_is_damaged(empty: Store) -> None:
