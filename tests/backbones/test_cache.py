@@ -241,7 +241,7 @@ def test_an_unknown_backbone_names_the_known_ones() -> None:
         registry.get("efficientnet-lite0")
     assert str(caught.value) == (
         "unknown backbone 'efficientnet-lite0': did you mean efficientnet_lite0? choose "
-        "efficientnet_lite0, mobilenet_v2, resnet50, efficientnet_b0, keras:NAME and any FILE.onnx"
+        "efficientnet_lite0, mobilenet_v2, resnet50, efficientnet_b0, keras:NAME or any FILE.onnx"
     )
     with pytest.raises(UsageError, match="unknown backbone 'zzz': choose"):
         registry.get("zzz")
@@ -265,7 +265,7 @@ def test_missing_keras_says_how_to_get_it_or_do_without(
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(BackboneError, match=r'pip install "pomona\[keras\]"') as caught:
         keras_catalog.add("resnet50", backbone.find_weights())
-    way = "`pomona backbones export resnet50 FILE.onnx` with `input_size` 224"
+    way = "`pomona backbones export resnet50 FILE.onnx --input-size 224`"
     assert way in str(caught.value)
     assert entries(folder) == []
 

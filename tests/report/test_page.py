@@ -220,7 +220,7 @@ def test_errors_that_a_stopped_run_was_retrying_count_as_missing(make_store: Mak
     plan = store.plan()
     drop_errors(store, plan, find_errors(store, plan, plan, "all"))
     page = Page(render(store, manifest))
-    assert "A run of this store was stopped, 2 of 12 images are missing: give the same" in page.text
+    assert "A run of this store was stopped, 2 of 12 images are missing: run the same" in page.text
     assert "Every image has features" not in page.text
     assert "Images12 10 with features" in page.text
 

@@ -196,12 +196,16 @@ def test_a_download_that_was_killed_goes_on_and_then_fetches_nothing(
 @pytest.mark.parametrize(
     ("args", "status", "said"),
     [
-        (("upload", "photos", "elsewhere"), 2, "elsewhere is no address: give s3://BUCKET"),
+        (("upload", "photos", "elsewhere"), 2, "elsewhere is not an address: give s3://BUCKET"),
         (("upload", "nowhere", "s3://BUCKET/a"), 1, "nowhere does not exist"),
         (("upload", "photos", "s3://no-such-bucket-here"), 1, "no-such-bucket-here"),
-        (("download", "photos", "elsewhere"), 2, "photos is no address: give s3://BUCKET"),
+        (("download", "photos", "elsewhere"), 2, "photos is not an address: give s3://BUCKET"),
         (("download", "s3://BUCKET/nothing", "elsewhere"), 1, "there is nothing at s3://"),
-        (("download", "s3://BUCKET/a", "s3://b/elsewhere"), 2, "s3://b/elsewhere is no folder on"),
+        (
+            ("download", "s3://BUCKET/a", "s3://b/elsewhere"),
+            2,
+            "s3://b/elsewhere is not a folder on",
+        ),
         (("download", "s3://no-such-bucket-here", "elsewhere"), 1, "no-such-bucket-here"),
         (("pack", "photos", "s3://no-such-bucket-here/pack"), 1, "no-such-bucket-here"),
     ],
