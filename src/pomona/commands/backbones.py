@@ -25,7 +25,8 @@ app = typer.Typer(
     cls=PomonaGroup,
     help="List the pretrained networks (backbones), or add or export one.\n\n"
     "The columns: name; width (features per image); input (its size in pixels); top-1 (accuracy on "
-    "ImageNet); images/s per core (filled in by --measure); weights (whether they are here).",
+    "ImageNet); images/s per core (filled in by --measure); weights (whether this machine has "
+    "them).",
     invoke_without_command=True,
     add_completion=False,
 )
@@ -121,7 +122,9 @@ def add(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="A network that `pomona backbones` lists, or keras:NAME."
+            metavar="NAME",
+            help="A network that `pomona backbones` lists, or keras:NAME for any other of "
+            "keras.applications, such as keras:VGG16.",
         ),
     ],
     weights: Annotated[
@@ -136,7 +139,7 @@ def add(
 ) -> None:
     r"""Convert a Keras network, and keep it in the cache.
 
-    This command alone needs Keras: pip install "pomona\[keras]".
+    Only this command needs Keras: pip install "pomona\[keras]".
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.keras import catalog as keras_catalog
@@ -184,7 +187,7 @@ def export(
 ) -> None:
     """Write a network into one ONNX file, for machines that do not have it.
 
-    There, `--backbone OUT.onnx` gives the same features.
+    On them, `--backbone OUT.onnx` gives the same features.
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.onnx import exported

@@ -34,7 +34,7 @@ def verify(
 ) -> None:
     """Check that a store is complete and undamaged; nothing is written.
 
-    Each fault is reported with its place and a way to repair it.
+    Each fault is reported with its location and a way to repair it.
     """
     from pomona.maintenance import verify as verifying
 
@@ -71,7 +71,7 @@ def forget(
     ] = False,
     workers: Workers = None,
 ) -> None:
-    """Remove every trace of images from a store: tables, CSV files, PCA and report.
+    """Remove every trace of the given images from a store: tables, CSV files, PCA and report.
 
     Images that are still in the source are added again by the next `pomona run`.
     """

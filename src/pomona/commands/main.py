@@ -26,7 +26,7 @@ app = typer.Typer(
     name="pomona",
     cls=RegisteredGroup,
     help="Turn images into compact features (embeddings): a pretrained network, PCA, Parquet files "
-    "and a report. The folder of the results is called a store.\n\n"
+    "and a report. The output folder is called a store.\n\n"
     "Start with: pomona sample photos && pomona run photos out",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -64,7 +64,7 @@ def extract(
     output: OutputOptions,
     thumbnails: Thumbnails = None,
 ) -> None:
-    """Turn images into features (embeddings), without the PCA; `pomona reduce` adds it."""
+    """Turn images into features (embeddings) and write a report; `pomona reduce` adds PCA."""
     with start_engine(where, (*TASK_MODULES, *network.worker_modules())) as engine:
         from pomona.pipeline import run as pipeline
 
@@ -111,7 +111,7 @@ def reduce(
     output: OutputOptions,
     thumbnails: Thumbnails = None,
 ) -> None:
-    """Reduce the features in a store by PCA, without running the network again."""
+    """Reduce the features in a store by PCA and rewrite the report, without the network."""
     with start_engine(where) as engine:
         from pomona.pipeline import run as pipeline
 
@@ -126,8 +126,8 @@ def import_features(
         typer.Argument(
             readable=False,
             metavar="FILE",
-            help="Parquet file, or folder of them, with the columns path and label, and one column "
-            "of lists: the features.",
+            help="Parquet file, or folder of them, with a column path, one column of lists (the "
+            "features), and optionally label and split.",
         ),
     ],
     out: Out,

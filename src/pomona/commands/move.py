@@ -36,7 +36,7 @@ def upload(
         bool,
         typer.Option(
             "--strip-metadata/--no-strip-metadata",
-            help="Remove EXIF, XMP, IPTC and comments, without touching the bytes of the pixels; "
+            help="Remove EXIF, XMP, IPTC and comments, without changing the pixel data; "
             "orientation and colour profile stay.",
         ),
     ] = True,

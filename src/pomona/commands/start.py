@@ -32,7 +32,7 @@ def sample(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw sample images of fruit to try pomona on, one folder per variety."""
+    """Generate images of fruit to try pomona on: Training and Test, a folder per variety."""
     from pomona.samples.sample import draw_sample
 
     output = OutputOptions(quiet=quiet, as_json=as_json)

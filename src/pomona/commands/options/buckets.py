@@ -21,8 +21,8 @@ class ReadBucketOptions:
         list[str] | None,
         typer.Option(
             metavar="REGION",
-            help="Allow a bucket in this AWS region outside the European Economic Area; may be "
-            "repeated.",
+            help="AWS buckets outside the European Economic Area are refused; allow this region. "
+            "May be repeated.",
         ),
     ] = None
     insecure_endpoint: Annotated[

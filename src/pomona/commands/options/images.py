@@ -58,8 +58,8 @@ class ImageOptions:
         str | None,
         typer.Option(
             metavar="[=all]",
-            help="Try again the images whose error may be temporary (`retryable` in errors/); =all "
-            "tries every failed image.",
+            help="Retry the images whose error may be temporary (`retryable` in errors/); =all "
+            "retries every failed image.",
         ),
     ] = ExtractSettings.retry_errors
     sync: Annotated[
@@ -93,7 +93,7 @@ class ImageOptions:
         float,
         typer.Option(
             metavar="SHARE",
-            help="Exit with status 3 when more than this share of the images fails.",
+            help="Exit with status 3 when more than this share of the images fail.",
         ),
     ] = 0.05
 

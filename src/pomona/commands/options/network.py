@@ -52,8 +52,8 @@ class NetworkFileOptions:
         str | None,
         typer.Option(
             metavar="HOW",
-            help="For FILE.onnx: how it wants pixels: imagenet, tf, caffe, unit, none, or "
-            "MEANS/DEVIATIONS on a scale of 0 to 255.",
+            help="For FILE.onnx, required unless its input is uint8: the scaling it expects, which "
+            "is imagenet, tf, caffe, unit, none, or MEANS/DEVIATIONS (0 to 255).",
             autocompletion=one_of(NAMED),
         ),
     ] = ModelOverrides.preprocessing
@@ -70,7 +70,7 @@ class NetworkFileOptions:
         typer.Option(
             "--backbone-sha256",
             metavar="DIGEST",
-            help="For FILE.onnx: refuse a file with another SHA-256.",
+            help="For FILE.onnx: refuse a file with a different SHA-256.",
         ),
     ] = ModelOverrides.sha256
 

@@ -32,7 +32,8 @@ class PcaOptions:
     keep_projection: Annotated[
         bool,
         typer.Option(
-            "--keep-projection", help="Keep the fitted PCA, however much the store has grown."
+            "--keep-projection",
+            help="Do not refit the PCA once the store has more than doubled.",
         ),
     ] = ReduceSettings.keep_projection
     csv: Annotated[
