@@ -13,7 +13,7 @@ TOOLS := .tools/versitygw .tools/s3proxy
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-spark35 test-keras faults fuzz mutants bench bench-backbones bench-s3 docs check \
+.PHONY: help demo test test-fast test-spark35 test-keras bare faults fuzz mutants bench bench-backbones bench-s3 docs check \
 	format lock hooks clean
 
 help:  ## List the targets
@@ -32,8 +32,9 @@ test-fast: .venv/dev $(TOOLS)  ## Run the tests that need no photographs from el
 	$(BIN)/python -m pytest -m "not real" $(PARALLEL) --ignore tests/keras_networks
 
 test-spark35: .venv-spark35/spark35 $(TOOLS)  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
-	.venv-spark35/bin/python -m pytest $(PARALLEL) -m "not real" \
-		tests/engines tests/pipeline/test_engines_agree.py tests/pipeline/test_retry_errors.py tests/spark tests/s3 tests/store/test_folders_s3.py
+	.venv-spark35/bin/python -m pytest $(PARALLEL) -m "spark and not real" tests/engines \
+		tests/pipeline/test_engines_agree.py tests/pipeline/test_retry_errors.py tests/spark \
+		tests/store/test_folders_s3.py
 
 test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, with TensorFlow
 	.venv-keras/bin/python -m pytest $(PARALLEL) tests/keras_networks
@@ -45,6 +46,9 @@ bench: .venv-bench/bench .venv-keras/keras  ## Measure pomona beside its limits 
 
 bench-backbones: .venv-keras/keras  ## Measure networks beside Keras's predict and at other input sizes
 	.venv-keras/bin/python -m benchmarks.backbones
+
+bare:  ## Make the demo and run every test in a fresh Debian 12, as root (half an hour)
+	.ci/bare all
 
 faults: .venv/dev $(TOOLS)  ## Kill pomona at every operation on a store and at random moments, and load it (hours)
 	POMONA_FAULTS=long $(BIN)/python -m pytest -s tests/faults

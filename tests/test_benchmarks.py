@@ -13,6 +13,7 @@ from benchmarks import results
 from benchmarks.cases import CASES
 from benchmarks.measuring import Measure
 
+pytestmark = pytest.mark.spark  # one of the benchmarks
 ROOT = Path(__file__).parents[1]
 
 

@@ -39,6 +39,7 @@ def test_another_runtime_cannot_continue_the_store(out: Path, photos: Path, pomo
     assert "another recipe (runtime: openvino, not onnxruntime)" in ended.stderr
 
 
+@pytest.mark.spark
 def test_spark_makes_the_same_bytes(
     out: Path, photos: Path, pomona: Pomona, tmp_path: Path
 ) -> None:

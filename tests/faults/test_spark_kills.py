@@ -27,6 +27,7 @@ from killing import (
 
 from conftest import Pomona, draw_photos, wait_for
 
+pytestmark = pytest.mark.spark
 SEED = 0
 KILLS = 20 if LONG else 1
 WHOM = ("executor", "worker", "driver")

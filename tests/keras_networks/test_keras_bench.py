@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import results
 
-pytestmark = pytest.mark.needs("tensorflow")
+pytestmark = [pytest.mark.needs("tensorflow"), pytest.mark.spark]
 
 
 def test_keras_on_spark_is_measured(tmp_path: Path) -> None:

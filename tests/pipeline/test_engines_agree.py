@@ -17,6 +17,7 @@ from pomona.pipeline.context import RunSettings
 from pomona.pipeline.run import extract, reduce
 from pomona.pipeline.settings import ExtractSettings, ReduceSettings
 
+pytestmark = pytest.mark.spark
 FOLDERS = ("features", "pca", "metadata", "errors", "csv", "model_info")
 
 

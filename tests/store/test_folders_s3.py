@@ -96,6 +96,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, bucket: Place) -> Story:
     return Story(tmp_path_factory.mktemp("story"), bucket)
 
 
+@pytest.mark.spark
 @pytest.mark.parametrize("chapter", ["first", "grown_and_damaged", "lost"])
 def test_every_engine_writes_the_same_bytes_as_on_a_disk(story: Story, chapter: str) -> None:
     getattr(story, chapter)()
@@ -112,6 +113,7 @@ def test_every_engine_writes_the_same_bytes_as_on_a_disk(story: Story, chapter: 
     assert story.bucket.unfinished() == 0
 
 
+@pytest.mark.spark  # it goes on with the story
 def test_a_store_in_a_bucket_is_used_as_one_on_disk(
     story: Story, pomona: Pomona, tmp_path: Path
 ) -> None:
