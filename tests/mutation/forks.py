@@ -37,6 +37,7 @@ def run(args: list[str], output: str, limit_s: float | None) -> int | None:
     pid = os.fork()
     if pid == 0:
         status = int(pytest.ExitCode.INTERNAL_ERROR)
+        os.setsid()  # what kills its own group kills no more
         try:
             with Path(output).open("wb") as file, Path(os.devnull).open("rb") as nothing:
                 os.dup2(nothing.fileno(), 0)

@@ -70,7 +70,10 @@ class Tree:
             if (ROOT / name).is_file():
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.folder / name)
-        self._forks = subprocess.Popen(
+        self._forks = self._start_forks()
+
+    def _start_forks(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, Path(__file__).with_name("forks.py")],
             cwd=self.folder,
             env=self._env,
@@ -81,13 +84,14 @@ class Tree:
 
     def test(self, promise: Promise, limit_s: float | None = None) -> tuple[str | None, float]:
         """Runs the tests: which one failed, if any ("time": none in time), and after how long."""
-        assert self._forks.stdin
-        assert self._forks.stdout
         args = [*PYTEST, *promise.tests]
         request = {"args": args, "output": str(self._output), "limit_s": limit_s}
         began = time.monotonic()
-        print(json.dumps(request), file=self._forks.stdin, flush=True)
-        status = json.loads(self._forks.stdout.readline())
+        reply = self._ask(json.dumps(request))
+        if not reply:  # a mutant may end the process that it was forked from: once more
+            self._forks = self._start_forks()
+            reply = self._ask(json.dumps(request))
+        status = json.loads(reply)
         seconds = time.monotonic() - began
         self._end_processes()
         if status is None:
@@ -95,6 +99,12 @@ class Tree:
         told = self._output.read_text(errors="replace")
         failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", told, re.M) or [told[-2000:]]
         return str(failed[0]) if status else None, seconds
+
+    def _ask(self, request: str) -> str:
+        assert self._forks.stdin
+        assert self._forks.stdout
+        print(request, file=self._forks.stdin, flush=True)
+        return self._forks.stdout.readline()
 
     @contextmanager
     def mutated(self, mutant: Mutant) -> Iterator[str]:
