@@ -358,7 +358,7 @@ def test_a_folder_that_is_something_else_is_refused(
 def test_a_pack_of_other_images_is_not_replaced(own: Path, tmp_path: Path) -> None:
     others = draw_photos(tmp_path / "others", 8, seed=5)
     before = contents(own)
-    with pytest.raises(SourceError, match=r"40 of its 40 are not in the source; .* --yes"):
+    with pytest.raises(SourceError, match=r"40 of its 40 are not in the source; .* `yes`"):
         packed(others, own)
     assert contents(own) == before
     assert packed(others, own, yes=True).images == 8
