@@ -16,13 +16,16 @@ from PIL import Image
 
 from conftest import contents, draw_photos
 from pomona.backbones.network import Network
+from pomona.errors import BackboneError
 from pomona.extraction import batches
 from pomona.extraction.batches import Batches
 from pomona.extraction.error_rows import drop_errors, find_errors
+from pomona.extraction.featurize import featurize
 from pomona.extraction.known_rows import count_unknown
 from pomona.extraction.parts import TABLES, is_extracted
 from pomona.extraction.task import ExtractResult, ExtractTask, extract
 from pomona.images.decode import decode
+from pomona.images.reader import Reader
 from pomona.images.scan import scan
 from pomona.images.sources.local import LocalSource
 from pomona.stopwatch import Stopwatch
@@ -178,6 +181,15 @@ def test_tasks_and_attempts_change_no_byte(source: Path, store: Store, tmp_path:
         assert contents(store.files.path(table)) == contents(other.files.path(table))
 
 
+def test_after_a_worker_died_images_are_read_in_another_process(
+    source: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here: list[bytes] = []
+    monkeypatch.setattr(Reader, "decode", lambda _, data: here.append(data))
+    assert run(source, store, attempt=2).features == 80
+    assert not here
+
+
 # Another run
 
 
@@ -257,6 +269,15 @@ def test_a_file_that_is_gone_is_read_once_it_is_back(source: Path, store: Store)
     os.utime(photo, ns=(times.st_atime_ns + 1, times.st_mtime_ns + 1_000_000))
     assert run(source, store).ran == 1
     assert rows(store, "errors") == {}
+
+
+# What features are made by
+
+
+def test_imported_features_cannot_be_made_here() -> None:
+    recipe = Recipe("elsewhere", None, "d" * 64, None, 3)
+    with pytest.raises(BackboneError, match="imported"):
+        featurize([b"image"], recipe)
 
 
 # What is known, and what is dropped

@@ -34,6 +34,9 @@ __all__ = ["empty"]
 def test_read_all_joins_the_parts_in_their_order(empty: Store) -> None:
     for part in (2, 10, 0):
         empty.write_table(part_name("features", part), rows(part * 10, 10))
+    empty.files.write("features/notes.txt", b"")
+    assert empty.part_numbers("features") == [0, 2, 10]
+    assert empty.part_names("features") == [part_name("features", part) for part in (0, 2, 10)]
     together = empty.read_all("features", schemas.features(5))
     assert together.equals(pa.concat_tables([rows(0, 10), rows(20, 10), rows(100, 10)]))
     assert empty.read_all("errors", schemas.ERRORS).equals(schemas.ERRORS.empty_table())
