@@ -63,7 +63,8 @@ class ExtractResult:
     features, errors : int
         Rows of each kind.
     ran : int
-        Images that went through the network; the rows of the others are as the store had them.
+        Images that were read for the network, or found to be bad while they were decoded; the rows
+        of the others are as the store had them.
     seconds : dict
         Seconds of fetch, decode, network and write.
     """

@@ -14,7 +14,7 @@ FORMAT_VERSION = 1
 
 
 def read_manifest(files: Folder) -> dict[str, Any]:
-    """Reads and check a store's manifest.
+    """Reads and checks a store's manifest.
 
     Parameters
     ----------

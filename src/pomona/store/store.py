@@ -218,7 +218,7 @@ class Store:
         return pa.concat_tables(plan).combine_chunks()
 
     def remove_orphans(self, plan: pa.Table) -> int:
-        """Removes the files of parts that the plan does not know; return how many there were."""
+        """Removes the files of parts that the plan does not know; returns how many there were."""
         parts, orphans = plan["part"].unique().to_pylist(), []
         for (folder, suffix), names in zip(FOLDERS.items(), self._names_by_folder(), strict=True):
             known = {part_name(folder, part, suffix) for part in parts}
@@ -286,7 +286,7 @@ class Store:
 
     @contextmanager
     def lock(self, command: str) -> Iterator[tuple[Store, str | None]]:
-        """Holds the store for one command, and sweep what a dead one left behind.
+        """Holds the store for one command, and sweeps what a dead one left behind.
 
         Parameters
         ----------
