@@ -43,11 +43,12 @@ def spark_home() -> Iterator[None]:
 def spark(
     spark_home: None, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SparkSession]:
-    """A session in `local[2]`, for one module: while it is active, engines would join it.
+    """A session of two threads, for one module: while it is active, engines would join it.
 
     cache: its workers have the tests' POMONA_CACHE.
     """
-    builder = SparkSession.builder.master("local[2]").appName("pomona-tests")
+    # A second attempt, as on a cluster: Spark 3.5 can hand a task a Python worker that has ended.
+    builder = SparkSession.builder.master("local[2, 2]").appName("pomona-tests")
     warehouse = str(tmp_path_factory.mktemp("warehouse"))
     for name, value in {**SETTINGS, "spark.sql.warehouse.dir": warehouse}.items():
         builder = builder.config(name, value)
