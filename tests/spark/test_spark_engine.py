@@ -19,6 +19,7 @@ import pomona as pomona_package
 from conftest import Pomona, draw_photos, tables, wait_for
 from pomona.engines.base import Failure
 from pomona.engines.registry import open_engine
+from pomona.engines.spark.application import is_local
 from pomona.engines.spark.engine import SparkEngine
 from pomona.errors import EngineError, UsageError
 
@@ -95,6 +96,16 @@ def test_a_wrong_master(
 ) -> None:
     complaint = refused(pomona, photos, tmp_path / "out", "--master", master, status=status)
     assert words in complaint
+
+
+@pytest.mark.parametrize("master", ["local", "local[*]", "local[2]", "local[2,4]", "local[2, 4]"])
+def test_a_master_on_this_machine(master: str) -> None:
+    assert is_local(master)
+
+
+@pytest.mark.parametrize("master", ["local[]", "local[2,]", "local-cluster[2,1,1024]", "yarn"])
+def test_a_master_elsewhere(master: str) -> None:
+    assert not is_local(master)
 
 
 def test_a_master_that_is_down(pomona: Pomona, photos: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ GET_JAVA = (
     "install one (Debian: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17; "
     "conda: conda install openjdk=17), or set JAVA_HOME"
 )
-_LOCAL = re.compile(r"local(\[(\d+|\*)(,\d+)?\])?")
+_LOCAL = re.compile(r"local(\[(\d+|\*)(\s*,\s*\d+)?\])?")  # as SparkMasterRegex has it
 _SPARK_ERRORS = (Py4JError, PySparkException, RuntimeError, OSError)
 
 
