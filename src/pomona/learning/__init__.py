@@ -1,0 +1,1 @@
+"""Classifiers: from the rows of a store to labels that can be trusted."""

@@ -1,0 +1,23 @@
+"""The models, the simplest first: of those that are as good, this order decides.
+
+To add a model, write a module as `base.Implementation` says, and add its entry.
+"""
+
+from __future__ import annotations
+
+from pomona.learning.models.base import Model
+
+_HOME = "pomona.learning.models"
+
+MODELS: dict[str, Model] = {
+    model.name: model
+    for model in (
+        Model("lda", "shrunk linear discriminant", f"{_HOME}.lda", True),
+        Model("logistic", "logistic regression", f"{_HOME}.logistic", True),
+        Model("knn", "nearest neighbours", f"{_HOME}.knn", True),
+        Model("svm", "support vector machine", f"{_HOME}.svm", False),
+        Model("mlp", "neural network", f"{_HOME}.mlp", False),
+        Model("forest", "random forest", f"{_HOME}.forest", False),
+        Model("xgboost", "boosted trees", f"{_HOME}.xgboost", False, "xgboost", "xgboost"),
+    )
+}
