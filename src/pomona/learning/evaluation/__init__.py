@@ -1,0 +1,1 @@
+"""The evaluation of a classifier: its figures, and the page that shows them."""
