@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,9 +36,7 @@ def apply_labels(catalog: pa.Table, file: Path) -> tuple[pa.Table, list[str]]:
     SourceError
         If the file cannot be read, is no such CSV, or names none of the images.
     """
-    given = _read(file)
-    if pc.count_distinct(given["path"], mode="all").as_py() != given.num_rows:
-        raise SourceError(f"{file} names a path twice: keep one line for each path")
+    given = read_columns(file, ("path", "label"), ("split",))
     position = pc.index_in(catalog["path"], value_set=given["path"])
     named = {
         name: given[name].take(position)
@@ -62,10 +61,33 @@ def apply_labels(catalog: pa.Table, file: Path) -> tuple[pa.Table, list[str]]:
     return catalog, warnings
 
 
-def _read(file: Path) -> pa.Table:
-    """The CSV's table: path, label and split are strings as they stand; an empty one is null."""
+def read_columns(
+    file: Path, needed: Sequence[str], optional: Sequence[str] = (), *, setting: str = "labels"
+) -> pa.Table:
+    """Reads a CSV file that says something of images, one line for each path.
+
+    Parameters
+    ----------
+    file : Path
+        A CSV in UTF-8.
+    needed, optional : sequence of str
+        Its columns; "path" is among those that it needs. Other columns are ignored.
+    setting : str
+        The setting that named the file.
+
+    Returns
+    -------
+    pyarrow.Table
+        These columns, as strings as they stand; an empty one is null.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, lacks a column, or names a path twice.
+    """
+    known = [*needed, *optional]
     convert = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(["path", "label", "split"], pa.string()),
+        column_types=dict.fromkeys(known, pa.string()),
         strings_can_be_null=True,
         null_values=[""],
     )
@@ -79,21 +101,24 @@ def _read(file: Path) -> pa.Table:
         )
         names = table.column_names
     except FileNotFoundError as exc:
-        raise SourceError(f"{file} does not exist: check `labels`") from exc
+        raise SourceError(f"{file} does not exist: check `{setting}`") from exc
     except ValueError as exc:  # Arrow's, or that of a header that is not UTF-8
         reason = str(exc).splitlines()[0]
         raise SourceError(
-            f"cannot read the labels in {file}: {reason}; it must be a CSV in UTF-8"
+            f"cannot read the {setting} in {file}: {reason}; it must be a CSV in UTF-8"
         ) from exc
     except OSError as exc:
-        reason = f"cannot read the labels in {file}: {exc.strerror}; check `labels`"
+        reason = f"cannot read the {setting} in {file}: {exc.strerror}; check `{setting}`"
         raise SourceError(reason) from exc
-    missing = {"path", "label"} - set(names)
+    missing = sorted(set(needed) - set(names))
     if missing:
+        lines_of = [",".join(needed), *([",".join(known)] if optional else [])]
         raise SourceError(
-            f"{file} has no column {' and no column '.join(sorted(missing))}: "
-            "its first line must name path,label or path,label,split"
+            f"{file} has no column {' and no column '.join(missing)}: "
+            f"its first line must name {' or '.join(lines_of)}"
         )
     if len(set(names)) != len(names):
         raise SourceError(f"{file} names a column twice: keep one of them")
-    return table
+    if pc.count_distinct(table["path"], mode="all").as_py() != table.num_rows:
+        raise SourceError(f"{file} names a path twice: keep one line for each path")
+    return table.select([name for name in known if name in names])
