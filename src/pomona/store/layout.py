@@ -12,6 +12,13 @@ TEMPORARIES = "_pomona/tmp"
 FORGETTING = "_pomona/forgetting.json"
 THUMBNAILS = "_pomona/thumbnails.parquet"
 PROJECTION = "model_info/projection.npz"
+CLASSIFIER_FOLDER = "classifier"
+CLASSIFIER = "classifier/classifier.json"
+CLASSIFIER_MODEL = "classifier/model.onnx"
+EVALUATION = "classifier/evaluation.json"
+EVALUATION_PAGE = "classifier/evaluation.html"
+TEST_PREDICTIONS = "classifier/predictions.parquet"
+SUSPECTS = "classifier/suspects.csv"
 
 # The folders of a store's parts, each with the suffix of its files. metadata/ comes first, since a
 # lost plan is made again from it: what it lacks is not known.

@@ -106,6 +106,11 @@ def write_table(
     footer : dict, optional
         What to say of the file in its key-value metadata.
     """
+    files.write(name, encode_table(table, footer))
+
+
+def encode_table(table: pa.Table, footer: dict[str, str] | None = None) -> memoryview:
+    """Returns the bytes of a Parquet file, as `write_table` writes them."""
     numbers = [field.name for field in table.schema if pa.types.is_fixed_size_list(field.type)]
     texts = [field.name for field in table.schema if field.name not in numbers]
     sink = pa.BufferOutputStream()
@@ -123,7 +128,7 @@ def write_table(
         write_statistics=texts,
         write_page_checksum=True,
     )
-    files.write(name, memoryview(sink.getvalue()))
+    return memoryview(sink.getvalue())
 
 
 def write_csv(files: Folder, name: str, table: pa.Table) -> None:
@@ -138,9 +143,14 @@ def write_csv(files: Folder, name: str, table: pa.Table) -> None:
     table : pyarrow.Table
         What to write.
     """
+    files.write(name, encode_csv(table))
+
+
+def encode_csv(table: pa.Table) -> memoryview:
+    """Returns the bytes of a CSV file, as `write_csv` writes them."""
     sink = pa.BufferOutputStream()
     pyarrow.csv.write_csv(table, sink)
-    files.write(name, memoryview(sink.getvalue()))
+    return memoryview(sink.getvalue())
 
 
 def spread(table: pa.Table, column: str, prefix: str) -> pa.Table:

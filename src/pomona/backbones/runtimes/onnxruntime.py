@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,21 @@ def run_unoptimized(model: bytes, output: str, images: NDArray[np.uint8]) -> NDA
     options.log_severity_level = _LOG_FATAL
     [result] = _session(model, options).run([output], {"images": images})
     return result  # type: ignore[no-any-return]
+
+
+def open_graph(model: bytes) -> Callable[[list[str], dict[str, NDArray[Any]]], list[Any]]:
+    """Opens an ONNX graph of any inputs, on one thread; raises anything.
+
+    Returns
+    -------
+    callable
+        Takes the names of outputs, and the inputs by their names; returns these outputs.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_FATAL
+    options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "0")
+    return _session(model, options).run  # type: ignore[no-any-return]
 
 
 def _session(model: bytes, options: Any) -> Any:
