@@ -80,9 +80,7 @@ def find_sides(rows: LabelledRows, groups: npt.NDArray[np.int64], seed: int) -> 
     return Sides(train, test[~copied & ~unlearned], test[copied], test[unlearned], is_made)
 
 
-def _draw(
-    rows: LabelledRows, groups: npt.NDArray[np.int64], seed: int
-) -> npt.NDArray[np.bool_]:
+def _draw(rows: LabelledRows, groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.bool_]:
     """About a fifth of each label: an image keeps its side when others are added.
 
     A group goes where a hash of one of its images says, that with the least other hash. So groups

@@ -27,6 +27,9 @@ from pomona.progress import count
 from pomona.reduction.measure import MOMENTS
 from pomona.store.folders.base import Folder
 from pomona.store.layout import (
+    CLASSIFIER,
+    CLASSIFIER_FOLDER,
+    EVALUATION_THUMBNAILS,
     FORGETTING,
     MANIFEST,
     PLAN,
@@ -101,7 +104,13 @@ def _finish(
 ) -> Summary:
     """Removes the last traces, and records how many images were forgotten."""
     store = context.store
-    store.files.delete(MOMENTS)
+    store.files.delete(MOMENTS, EVALUATION_THUMBNAILS)
+    if store.files.exists(CLASSIFIER):
+        context.progress.note(
+            "The classifier has learned from images of this store, forgotten ones perhaps among "
+            f"them: it is removed; train another with `pomona train {store.files}`."
+        )
+    store.files.delete(CLASSIFIER_FOLDER)
     manifest = store.manifest
     for entry in manifest["runs"]:
         entry["command"] = _without(entry["command"], wanted)

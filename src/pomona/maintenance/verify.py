@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from pomona.errors import StoreDamagedError
+from pomona.errors import StoreDamagedError, StoreError
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
 from pomona.maintenance.verify_part import REDO, RUN, Finding, VerifyTask, check_part
@@ -25,8 +25,10 @@ from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import count
 from pomona.reduction.measure import MOMENTS
 from pomona.reduction.model import MODEL_INFO, VARIANCE
-from pomona.store import schemas
+from pomona.store import classifier, schemas
 from pomona.store.layout import (
+    CLASSIFIER,
+    CLASSIFIER_FOLDER,
     FOLDERS,
     FORGETTING,
     MANIFEST,
@@ -108,6 +110,7 @@ def verify(out: str | Path, settings: RunSettings, source: str | Path | None = N
         plan = _read_plan(store, findings)
         projection, is_damaged = _read_projection(store, findings)
         findings += _check_projection(store, manifest, projection, is_damaged)
+        findings += _check_classifier(store, projection)
         findings += _check_names(store, plan, manifest["csv"], projection is not None or is_damaged)
         gone = None if images is None else _check_source(images, plan, findings)
         where = None if images is None else images.absolute()
@@ -231,6 +234,30 @@ def _is_recorded(recorded: Any, projection: Projection) -> bool:
     return said == summary and math.isclose(
         recorded.get("variance_explained", -1), share, rel_tol=1e-9
     )
+
+
+def _check_classifier(store: Store, projection: Projection | None) -> Iterator[Finding]:
+    """Holds the files of the classifier against their digests, and its projection against ours."""
+    anew = "`pomona train` the store"
+    try:
+        facts = classifier.read_facts(store.files)
+    except StoreDamagedError:
+        yield Finding(CLASSIFIER, "is damaged", anew)
+        return
+    except StoreError:
+        yield Finding(CLASSIFIER, "is of a later version of pomona", "upgrade pomona")
+        return
+    if facts is None:
+        for name in store.files.names(CLASSIFIER_FOLDER):
+            yield Finding(name, "is left of a command that was stopped", anew)
+        return
+    for name in facts["files"]:
+        try:
+            classifier.read_file(store.files, facts, name)
+        except StoreDamagedError:
+            yield Finding(name, "is missing or damaged", anew)
+    if facts["on"] == "pca" and (projection is None or facts["projection"] != projection.id):
+        yield Finding(CLASSIFIER, "stands on another projection than the store's", anew)
 
 
 def _check_names(

@@ -20,6 +20,7 @@ from jinja2 import BaseLoader, PackageLoader
 from pomona.report.context import ReportContext
 from pomona.report.projected import ImageRef
 from pomona.report.sections import (
+    classifier,
     data,
     errors,
     glance,
@@ -79,6 +80,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("map", "Map", map.gather, pictures=map.pictures, rank=4, script="map.js"),
     Section("data", "Data", data.gather, data.sentences, rank=1),
     Section("quality", "Data quality", quality.gather, quality.sentences, quality.pictures, rank=3),
+    Section("classifier", "Classifier", classifier.gather, classifier.sentences),
     Section("errors", "Errors", errors.gather),
     Section("timing", "Time", timing.gather),
     Section("provenance", "How it was made", provenance.gather),

@@ -128,6 +128,7 @@ def provide(
     limit_s: float,
     map_here: MapHere,
     most_pixels: int = 0,
+    file: str = THUMBNAILS,
 ) -> dict[str, bytes]:
     """Reads thumbnails from the store, and makes those that it does not have.
 
@@ -149,6 +150,8 @@ def provide(
         Runs the task. Called only if thumbnails are missing.
     most_pixels : int
         Width times height of the largest image of the store, which may be above the usual limit.
+    file : str
+        The store's file that keeps them: one for each page.
 
     Returns
     -------
@@ -157,7 +160,7 @@ def provide(
         those for which there was no time.
     """
     deadline = time.monotonic() + limit_s
-    images = dict(_kept(store, wanted))
+    images = dict(_kept(store, file, wanted))
     kept = len(images)
     missing = [item for item in wanted.items() if item[0] not in images]
     if missing and recipe.input_size is not None:
@@ -175,21 +178,21 @@ def provide(
             )
             images.update(_make(missing, drawing, map_here))
     if not images:
-        store.files.delete(THUMBNAILS)
-    elif len(images) > kept or _rows(store) != kept:
-        _save(store, images, wanted)
+        store.files.delete(file)
+    elif len(images) > kept or _rows(store, file) != kept:
+        _save(store, file, images, wanted)
     return images
 
 
-def _save(store: Store, images: Mapping[str, bytes], wanted: Mapping[str, str]) -> None:
+def _save(store: Store, file: str, images: Mapping[str, bytes], wanted: Mapping[str, str]) -> None:
     paths = sorted(images)
     columns = [paths, [wanted[path] for path in paths], [images[path] for path in paths]]
-    store.write_table(THUMBNAILS, pa.table(columns, schema=SCHEMA))
+    store.write_table(file, pa.table(columns, schema=SCHEMA))
 
 
-def _kept(store: Store, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+def _kept(store: Store, file: str, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
     try:
-        table = store.read_table(THUMBNAILS).cast(SCHEMA)
+        table = store.read_table(file).cast(SCHEMA)
     except (FileNotFoundError, StoreError, pa.ArrowException, ValueError):
         return
     for row in table.to_pylist():
@@ -197,8 +200,8 @@ def _kept(store: Store, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]
             yield row["path"], row["image"]
 
 
-def _rows(store: Store) -> int:
-    return int((store.footer(THUMBNAILS) or {}).get("rows", -1))
+def _rows(store: Store, file: str) -> int:
+    return int((store.footer(file) or {}).get("rows", -1))
 
 
 def _make(

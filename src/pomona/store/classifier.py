@@ -91,6 +91,4 @@ def write(files: Folder, facts: Mapping[str, Any], contents: Mapping[str, bytes]
 
 def damaged(files: Folder, name: str) -> StoreDamagedError:
     """Returns the error for a file of the classifier that is missing or damaged."""
-    return StoreDamagedError(
-        f"{files}/{name} is missing or damaged: `pomona train {files}` again"
-    )
+    return StoreDamagedError(f"{files}/{name} is missing or damaged: `pomona train {files}` again")

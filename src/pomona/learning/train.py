@@ -1,0 +1,182 @@
+"""The way from the rows of a store to its classifier, on one page.
+
+store ──lesson──▶ training rows in folds, test rows
+folds ──compare──▶ candidates ──one standard error──▶ model, settings, temperature
+training rows ──fit──▶ model.onnx ◀──evaluate── test rows
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pomona import report
+from pomona.errors import PomonaError, StoreError
+from pomona.learning.choose import Candidate, choose, find_models, fold_accuracies, try_models
+from pomona.learning.classifier import Classifier
+from pomona.learning.evaluate import Answers, describe
+from pomona.learning.graphs import classifier_graph
+from pomona.learning.lesson import Lesson, prepare, versions
+from pomona.learning.models.base import Fitted, Logits, out_of_fold
+from pomona.learning.settings import TrainSettings
+from pomona.learning.temperature import fit_temperature, softmax
+from pomona.pipeline.context import RunSettings, open_run
+from pomona.pipeline.here import map_here
+from pomona.progress import Progress
+from pomona.store import classifier as files
+from pomona.store.layout import CLASSIFIER_MODEL
+from pomona.store.store import Store
+
+# How far the stored graph may be from the library's own probabilities.
+TOLERANCE = 1e-5
+
+
+def train(out: str | Path, training: TrainSettings, settings: RunSettings) -> dict[str, Any]:
+    """Fits, chooses, measures and stores the classifier of a store.
+
+    Parameters
+    ----------
+    out : str or Path
+        The store.
+    training : TrainSettings
+        What is learned.
+    settings : RunSettings
+        How the command runs.
+
+    Returns
+    -------
+    dict
+        What classifier/classifier.json says.
+
+    Raises
+    ------
+    UsageError, SourceError, StoreError
+        If a setting, a file or the store allows no classifier.
+    PomonaError
+        If a library is missing, or the stored graph disagrees with it.
+    """
+    models = find_models(training.model)
+    for model in models:
+        model.load()
+    store = Store(out, settings.access)
+    _ = store.manifest
+    with open_run(store, settings) as context:
+        store, progress = context.store, settings.progress
+        lesson = prepare(store, training, progress)
+        candidates, at, logits = _compare(lesson, training, progress)
+        chosen = candidates[at]
+        temperature = fit_temperature(logits, lesson.training.y[lesson.judged])
+        fitted = chosen.model.load().fit(
+            lesson.training.x,
+            lesson.training.y,
+            len(lesson.training.names),
+            chosen.settings,
+            training.seed,
+        )
+        classifier = _build(store, lesson, training, chosen, fitted, temperature)
+        _check(classifier, fitted, temperature, lesson)
+        answers = Answers(lesson, chosen, candidates, logits, _random_accuracy(lesson, chosen))
+        earlier = _earlier(store, classifier)
+        with map_here(settings.engine) as run_here:
+            facts, contents = describe(store, classifier, answers, earlier, run_here)
+            files.write(store.files, facts, {CLASSIFIER_MODEL: classifier.model, **contents})
+            report.write(store, store.manifest, map_here=run_here)
+        return facts
+
+
+def _compare(
+    lesson: Lesson, training: TrainSettings, progress: Progress
+) -> tuple[list[Candidate], int, Logits]:
+    """The candidates, the place of the chosen one, and its logits of the judged rows."""
+    models = find_models(training.model)
+    x, y = lesson.training.x[lesson.judged], lesson.training.y[lesson.judged]
+    candidates: list[Candidate] = []
+    logits: list[Logits] = []
+    progress.begin("compare models", len(models))
+    try:
+        for tried, answers in try_models(
+            models, x, y, len(lesson.training.names), lesson.folds, training.seed
+        ):
+            candidates += tried
+            logits += [each.astype(np.float32) for each in answers]
+            progress.advance(1)
+    finally:
+        progress.end()
+    at = choose(candidates)
+    return candidates, at, logits[at].astype(np.float64)
+
+
+def _random_accuracy(lesson: Lesson, chosen: Candidate) -> float | None:
+    """The chosen candidate's accuracy over random folds, where groups make others."""
+    if not lesson.has_groups:
+        return None
+    x, y = lesson.training.x[lesson.judged], lesson.training.y[lesson.judged]
+    [logits] = out_of_fold(
+        chosen.model.load(),
+        x,
+        y,
+        len(lesson.training.names),
+        lesson.random_folds,
+        [chosen.settings],
+        lesson.facts["seed"],
+    )
+    return float(fold_accuracies(logits, y, lesson.random_folds).mean())
+
+
+def _build(
+    store: Store,
+    lesson: Lesson,
+    training: TrainSettings,
+    chosen: Candidate,
+    fitted: Fitted,
+    temperature: float,
+) -> Classifier:
+    projection = store.projection.id if training.on == "pca" else None
+    facts = {
+        "labels": lesson.training.names,
+        "model": chosen.model.name,
+        "settings": dict(chosen.settings),
+        "on": training.on,
+        "projection": projection,
+        "recipe": store.recipe.digest,
+        "temperature": temperature,
+        **lesson.facts,
+        "versions": versions(chosen.model.library or "scipy"),
+    }
+    width, classes = lesson.training.x.shape[1], len(lesson.training.names)
+    model = classifier_graph(fitted, width, classes, temperature, facts)
+    return Classifier({"id": hashlib.sha256(model).hexdigest()[:16], **facts}, model)
+
+
+def _check(classifier: Classifier, fitted: Fitted, temperature: float, lesson: Lesson) -> None:
+    """Holds the graph's answers on the test rows against the library's.
+
+    Raises
+    ------
+    PomonaError
+        If a probability is beyond the tolerance, or a label differs beyond a tie.
+    """
+    x = lesson.test.x if len(lesson.test) else lesson.training.x[lesson.judged]
+    wanted = softmax(fitted.logits(x), temperature)
+    given = classifier.probabilities(x)
+    gap = float(np.abs(wanted - given).max())
+    rows = np.arange(len(x))
+    lost = wanted.max(axis=1) - wanted[rows, given.argmax(axis=1)]
+    if gap > TOLERANCE or lost.max() > TOLERANCE:
+        raise PomonaError(
+            f"the ONNX graph of {classifier.facts['model']} differs from the library's "
+            f"probabilities by {gap:.1e}: nothing was stored; choose another `model`, and report it"
+        )
+
+
+def _earlier(store: Store, classifier: Classifier) -> Classifier | None:
+    """The store's classifier so far, if it can be compared: it was tested on the same rows."""
+    try:
+        earlier = Classifier.read(store)
+        same = earlier.facts["rows"]["test_digest"] == classifier.facts["rows"]["test_digest"]
+    except (StoreError, KeyError, TypeError):
+        return None
+    return earlier if same and earlier.on == classifier.on and earlier.id != classifier.id else None

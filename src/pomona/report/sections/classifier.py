@@ -1,0 +1,70 @@
+"""The classifier that stands on the store, in a few figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pomona.errors import StoreError
+from pomona.progress import count
+from pomona.report.context import ReportContext
+from pomona.report.formatting import percent
+from pomona.store.classifier import read_facts
+
+
+@dataclass(frozen=True)
+class ClassifierFigures:
+    """What classifier.json says.
+
+    Attributes
+    ----------
+    model : str
+        Its model.
+    labels, training, test : int
+        How many labels, training rows and test rows it has.
+    accuracy : float
+        The share of test rows that it labels as they are.
+    low, high : float
+        The 95 % interval of the accuracy.
+    is_current : bool
+        Whether it stands on the store's projection.
+    """
+
+    model: str
+    labels: int
+    training: int
+    test: int
+    accuracy: float
+    low: float
+    high: float
+    is_current: bool
+
+
+def gather(context: ReportContext) -> ClassifierFigures | None:
+    """Reads the figures; None without a classifier, or one that cannot be read."""
+    try:
+        facts = read_facts(context.store.files)
+        if facts is None:
+            return None
+        projection = context.projection.id if context.projection else None
+        figures, rows = facts["figures"], facts["rows"]
+        return ClassifierFigures(
+            model=str(facts["model"]),
+            labels=len(facts["labels"]),
+            training=int(rows["training"]),
+            test=int(rows["test"]),
+            accuracy=float(figures["accuracy"]),
+            low=float(figures["accuracy_low"]),
+            high=float(figures["accuracy_high"]),
+            is_current=facts["on"] != "pca" or facts["projection"] == projection,
+        )
+    except (StoreError, KeyError, TypeError, ValueError):
+        return None
+
+
+def sentences(classifier: ClassifierFigures) -> Iterator[str]:
+    """Says how good the classifier is."""
+    yield (
+        f"The classifier labels {percent(classifier.accuracy)} of "
+        f"{count(classifier.test, 'test image')} as they are."
+    )
