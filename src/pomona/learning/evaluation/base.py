@@ -16,8 +16,8 @@ from pomona.learning.models.base import Codes, Logits, Settings
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Rows with known labels that a classifier was asked about.
+class Labelled:
+    """Images with their labels.
 
     Attributes
     ----------
@@ -25,20 +25,30 @@ class Judged:
         The path of each image, and the SHA-256 of its file.
     labels : numpy.ndarray
         int64[n]: the codes of their labels, 0 to classes − 1.
+    """
+
+    paths: Sequence[str]
+    sha256: Sequence[str]
+    labels: Codes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Judged(Labelled):
+    """Labelled images that a classifier was asked about.
+
+    Attributes
+    ----------
     logits : numpy.ndarray
         float64[n, classes] or float32, before temperature.
     groups : numpy.ndarray or None
         int64[n]: images of one group are not independent. None: each is its own.
     """
 
-    paths: Sequence[str]
-    sha256: Sequence[str]
-    labels: Codes
     logits: Logits | npt.NDArray[np.float32]
     groups: Codes | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -157,8 +167,14 @@ class Inputs:
     copied : Judged
         Test rows that were left out since their bytes are among the training rows, with the
         labels of their folders; often none.
+    learned : Labelled
+        All training rows.
     training : Judged
-        The training rows, by out-of-fold logits.
+        Those of them that were cross-validated, by out-of-fold logits. Here and in `test`,
+        groups are None where there are none.
+    mixed : Judged or None
+        The same by logits of random folds, which tear groups apart: a wrong label stands out
+        among its like. None: take `training`.
     baselines : sequence of Other
         Majority and nearest neighbour.
     curve : sequence of CurvePoint
@@ -167,6 +183,9 @@ class Inputs:
         What was compared before one was chosen.
     earlier : Other or None
         The classifier that this one takes the place of.
+    are_groups_given : bool
+        Whether a person gave the groups: thresholds then promise something of new groups. Those
+        that pomona finds only keep near-duplicates together.
     seed : int
         Of the bootstrap.
     """
@@ -176,9 +195,12 @@ class Inputs:
     temperature: float
     test: Judged
     copied: Judged
+    learned: Labelled
     training: Judged
+    mixed: Judged | None
     baselines: Sequence[Other]
     curve: Sequence[CurvePoint]
     comparison: Sequence[Candidate]
     earlier: Other | None = None
+    are_groups_given: bool = False
     seed: int = 0
