@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,11 +12,7 @@ from pomona.commands.options.buckets import BucketOptions
 from pomona.commands.options.engine import EngineOptions
 from pomona.commands.options.places import StoreFolder
 from pomona.commands.output import OutputOptions, Thumbnails
-from pomona.commands.running import run_settings
-from pomona.store.folders.registry import is_address
-
-if TYPE_CHECKING:
-    from pomona.progress import Progress
+from pomona.commands.running import open_in_browser, run_settings
 
 
 def report(
@@ -58,19 +54,4 @@ def report(
             content["figures"] = [str(file) for file in drawn]
         output.result(content, "\n".join(map(str, [page, *drawn])))
         if open_page:
-            _open_in_browser(page, settings.progress)
-
-
-def _open_in_browser(page: str, progress: Progress) -> None:
-    import webbrowser
-
-    if is_address(page):
-        progress.warn(f"a browser cannot open {page}: download it first")
-        return
-    address = Path(page).absolute().as_uri()
-    try:
-        is_open = webbrowser.open(address)
-    except (webbrowser.Error, OSError):
-        is_open = False
-    if not is_open:
-        progress.warn(f"no browser could be started: open {address} yourself")
+            open_in_browser(page, settings.progress)

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,11 +19,13 @@ from pomona.commands.output import OutputOptions, complain
 from pomona.errors import UsageError
 from pomona.memory import forgo_pandas
 from pomona.progress import count, duration
+from pomona.store.folders.registry import is_address
 
 if TYPE_CHECKING:
     from pomona.engines.base import Engine
     from pomona.pipeline.context import RunSettings
     from pomona.pipeline.finish import Summary
+    from pomona.progress import Progress
     from pomona.s3.address import Access
 
 # The pipeline's tasks, which its workers import while the driver imports what it needs itself.
@@ -120,6 +123,30 @@ def finish(output: OutputOptions, summary: Summary, max_error_rate: float = 1.0)
             f"--max-error-rate {max_error_rate:g} allows: see {summary.store}/errors"
         )
         raise typer.Exit(exit_status.OVER_ERROR_RATE)
+
+
+def open_in_browser(page: str, progress: Progress) -> None:
+    """Opens a page in the browser, or says why that cannot be done.
+
+    Parameters
+    ----------
+    page : str
+        Its path or address.
+    progress : Progress
+        Who is told.
+    """
+    import webbrowser
+
+    if is_address(page):
+        progress.warn(f"a browser cannot open {page}: download it first")
+        return
+    address = Path(page).absolute().as_uri()
+    try:
+        is_open = webbrowser.open(address)
+    except (webbrowser.Error, OSError):
+        is_open = False
+    if not is_open:
+        progress.warn(f"no browser could be started: open {address} yourself")
 
 
 def _in_words(summary: Summary) -> str:

@@ -13,21 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from pomona import report
 from pomona.errors import PomonaError, StoreError
 from pomona.learning.choose import Candidate, choose, find_models, fold_accuracies, try_models
 from pomona.learning.classifier import Classifier
-from pomona.learning.evaluate import Answers, describe
+from pomona.learning.evaluate import Trial, out_of_fold_of, write
+from pomona.learning.evaluation import base
 from pomona.learning.graphs import classifier_graph
 from pomona.learning.lesson import Lesson, prepare, versions
-from pomona.learning.models.base import Fitted, Logits, out_of_fold
+from pomona.learning.models.base import Fitted, Logits
 from pomona.learning.settings import TrainSettings
 from pomona.learning.temperature import fit_temperature, softmax
 from pomona.pipeline.context import RunSettings, open_run
-from pomona.pipeline.here import map_here
 from pomona.progress import Progress
-from pomona.store import classifier as files
-from pomona.store.layout import CLASSIFIER_MODEL
 from pomona.store.store import Store
 
 # How far the stored graph may be from the library's own probabilities.
@@ -78,13 +75,9 @@ def train(out: str | Path, training: TrainSettings, settings: RunSettings) -> di
         )
         classifier = _build(store, lesson, training, chosen, fitted, temperature)
         _check(classifier, fitted, temperature, lesson)
-        answers = Answers(lesson, chosen, candidates, logits, _random_accuracy(lesson, chosen))
-        earlier = _earlier(store, classifier)
-        with map_here(settings.engine) as run_here:
-            facts, contents = describe(store, classifier, answers, earlier, run_here)
-            files.write(store.files, facts, {CLASSIFIER_MODEL: classifier.model, **contents})
-            report.write(store, store.manifest, map_here=run_here)
-        return facts
+        comparison = _described(candidates, at, _random_accuracy(lesson, chosen))
+        trial = Trial(chosen.model, chosen.settings, logits, comparison)
+        return write(store, classifier, lesson, trial, settings, _earlier(store, classifier))
 
 
 def _compare(
@@ -113,17 +106,27 @@ def _random_accuracy(lesson: Lesson, chosen: Candidate) -> float | None:
     """The chosen candidate's accuracy over random folds, where groups make others."""
     if not lesson.has_groups:
         return None
-    x, y = lesson.training.x[lesson.judged], lesson.training.y[lesson.judged]
-    [logits] = out_of_fold(
-        chosen.model.load(),
-        x,
-        y,
-        len(lesson.training.names),
-        lesson.random_folds,
-        [chosen.settings],
-        lesson.facts["seed"],
-    )
+    logits = out_of_fold_of(lesson, chosen.model, chosen.settings, lesson.random_folds)
+    y = lesson.training.y[lesson.judged]
     return float(fold_accuracies(logits, y, lesson.random_folds).mean())
+
+
+def _described(
+    candidates: list[Candidate], chosen: int, random_accuracy: float | None
+) -> list[base.Candidate]:
+    """The candidates, as the figures show them."""
+    return [
+        base.Candidate(
+            model=each.model.title,
+            settings=dict(each.settings),
+            accuracy=each.accuracy,
+            error=each.standard_error,
+            random_accuracy=random_accuracy if at == chosen else None,
+            seconds=round(each.seconds, 2),
+            is_chosen=at == chosen,
+        )
+        for at, each in enumerate(candidates)
+    ]
 
 
 def _build(
@@ -143,6 +146,7 @@ def _build(
         "projection": projection,
         "recipe": store.recipe.digest,
         "temperature": temperature,
+        "labels_from": None if training.labels is None else str(training.labels),
         **lesson.facts,
         "versions": versions(chosen.model.library or "scipy"),
     }
