@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from pomona.backbones import cache, registry
 from pomona.backbones.network import Network
 from pomona.backbones.overrides import ModelOverrides
 from pomona.backbones.runtimes import registry as runtimes
+from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, ImageError, PomonaError, UsageError
 from pomona.extraction.batches import Batches
 from pomona.extraction.recipe import make_recipe
@@ -24,9 +26,11 @@ from pomona.stopwatch import Stopwatch
 from pomona.store import schemas
 from pomona.store.recipe import Recipe
 
+AnyImage: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
+
 
 def featurize(
-    images: Sequence[str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]],
+    images: Sequence[AnyImage],
     recipe: Recipe | None = None,
 ) -> npt.NDArray[np.float32]:
     """Computes the features (embeddings) of images, exactly as a store of this recipe holds them.
@@ -57,11 +61,11 @@ def featurize(
         raise UsageError("featurize takes a list of images: put the image in brackets")
     if not isinstance(recipe, Recipe | None):
         raise UsageError(f"featurize takes a Recipe, such as store.recipe, not {recipe!r}")
-    network, recipe = _find_network(recipe)
+    network, recipe = _load_default() if recipe is None else (load_network(recipe), recipe)
     batches = Batches(len(images), network, recipe, Stopwatch())
     for row, image in enumerate(images):
         try:
-            batches.add(row, _pixels(image, recipe.side))
+            batches.add(row, read_pixels(image, recipe.side))
         except ImageError as exc:
             name = f" ({image})" if isinstance(image, (str, os.PathLike)) else ""
             detail = f"image {row}{name}: {exc.detail}".removesuffix(": ")
@@ -70,19 +74,21 @@ def featurize(
     return batches.features
 
 
-def _find_network(recipe: Recipe | None) -> tuple[Network, Recipe]:
-    """The network of a recipe, or the default network with its recipe."""
-    if recipe is None:
-        backbone = registry.get(registry.DEFAULT)
-        network = cache.load(backbone)
-        return network, make_recipe(backbone, network, "stretch")
+def find_backbone(recipe: Recipe) -> Backbone:
+    """Returns the backbone that made the features of a recipe.
+
+    Raises
+    ------
+    BackboneError
+        If there is none here.
+    """
     if recipe.input_size is None:
         raise BackboneError(
             "these features were imported: only the program that made them can make more"
         )
     name = recipe.backbone
     try:
-        backbone = registry.get(name, ModelOverrides(input_size=recipe.input_size))
+        return registry.get(name, ModelOverrides(input_size=recipe.input_size))
     except PomonaError as exc:
         if not name.endswith(".onnx"):
             raise
@@ -90,20 +96,48 @@ def _find_network(recipe: Recipe | None) -> tuple[Network, Recipe]:
             f"these features were made by a file {name}: `pomona backbones export FILE.onnx "
             f"{name}` with the settings of its run writes one, in the current folder, to be used"
         ) from exc
-    network = cache.load(backbone)
+
+
+def load_network(recipe: Recipe) -> Network:
+    """Returns the network of a recipe, ready to run as in the store's own run.
+
+    Raises
+    ------
+    BackboneError
+        If it is not here.
+    """
+    network = cache.load(find_backbone(recipe))
     if recipe.model_sha256 != network.digest:
         raise BackboneError(
-            f"the recipe's {name} is another network than this pomona has: "
+            f"the recipe's {recipe.backbone} is another network than this pomona has: "
             "use the version and the weights that made the store"
         )
     precision = recipe.precision or network.precision
     runtime = runtimes.get(recipe.runtime or network.runtime.name, precision)
-    return dataclasses.replace(network, runtime=runtime, precision=precision), recipe
+    return dataclasses.replace(network, runtime=runtime, precision=precision)
 
 
-def _pixels(
-    image: str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8], side: int | None
-) -> Pixels:
+def _load_default() -> tuple[Network, Recipe]:
+    backbone = registry.get(registry.DEFAULT)
+    network = cache.load(backbone)
+    return network, make_recipe(backbone, network, "stretch")
+
+
+def read_pixels(image: AnyImage, side: int | None) -> Pixels:
+    """Returns the pixels of an image, uint8[h, w, 3].
+
+    Parameters
+    ----------
+    image : str, path-like, bytes, Pillow image or ndarray
+        As `featurize` takes it.
+    side : int, optional
+        As for `decode`.
+
+    Raises
+    ------
+    ImageError
+        If it gives none.
+    """
     if isinstance(image, bytes):
         return decode(image, side=side).pixels
     if isinstance(image, Image.Image):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.errors import StoreError, UsageError
+from pomona.errors import StoreDamagedError, StoreError, UsageError
 from pomona.extraction.parts import TABLES, is_extracted
 from pomona.pipeline.context import RunContext, RunSettings, open_run
 from pomona.pipeline.finish import Summary, finish
@@ -36,7 +36,6 @@ from pomona.store.layout import (
     PROJECTION,
     derived_files,
     part_name,
-    provenance,
 )
 from pomona.store.plan import shards
 from pomona.store.schemas import decode_path, encode_path
@@ -213,15 +212,21 @@ def drop_rows(item: Erasure, files: Folder, attempt: int = 1) -> None:
     A file of the generation before gets the generation after; any other keeps its own.
     """
     store = Store(files)
-    store.files.delete(*derived_files(item.part))
-    for table in reversed(TABLES):
-        name = part_name(table, item.part)
+    predictions = part_name("predictions", item.part)
+    store.files.delete(*(name for name in derived_files(item.part) if name != predictions))
+    for name in (predictions, *(part_name(table, item.part) for table in reversed(TABLES))):
         if not store.files.exists(name):
             continue
-        rows, footer = store.read_table(name), provenance(store.footer(name))
+        try:
+            rows, footer = store.read_with_footer(name)
+        except StoreDamagedError:
+            if name != predictions:
+                raise
+            store.files.delete(name)  # `pomona predict` writes it again
+            continue
         stays = [path not in item.paths for path in rows["path"].to_pylist()]
         kept = rows.filter(pa.array(stays, pa.bool_()))
-        if footer["generation"] == item.before:
+        if footer.get("generation") == item.before:
             footer["generation"] = item.after
         store.write_table(name, kept.combine_chunks(), footer)
 

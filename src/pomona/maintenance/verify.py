@@ -116,7 +116,9 @@ def verify(out: str | Path, settings: RunSettings, source: str | Path | None = N
         where = None if images is None else images.absolute()
         parts = list(shards(plan))
         csv = manifest["csv"] is True
-        payload = VerifyTask(store.files.absolute(), recipe, projection, csv, where)
+        payload = VerifyTask(
+            store.files.absolute(), recipe, projection, csv, manifest.get("predictions"), where
+        )
         totals = {"images": plan.num_rows, "features": 0, "errors": 0, "labels": label_count(plan)}
         findings += _check_parts(settings, parts, payload, totals)
     if manifest["totals"] != totals:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +32,8 @@ from pomona.store.tables import PREFIXES, matrix, spread
 RUN = "run the store's `pomona run` again"
 REDO = f"delete it and {RUN}"
 REDUCE = "delete it and `pomona reduce` the store"
+PREDICT = "run the `pomona predict` that made it again"
+REPREDICT = f"delete it and {PREDICT}"
 TOUCH = f"touch them and {RUN}"
 
 # Another type of machine may round the last bits of a projected row differently.
@@ -62,6 +66,8 @@ class VerifyTask:
         Its projection. None: pca/ is not checked.
     csv : bool
         Whether it has CSV files.
+    predictions : mapping, optional
+        What the files of predictions/ say of how they were made. None: they are not checked.
     source : Source, optional
         Where to read the images again.
     """
@@ -70,6 +76,7 @@ class VerifyTask:
     recipe: Recipe
     projection: Projection | None
     csv: bool
+    predictions: Mapping[str, str] | None = None
     source: Source | None = None
 
 
@@ -108,6 +115,9 @@ def check_part(shard: Shard, payload: VerifyTask, attempt: int = 1) -> VerifyRes
             findings += _check_pca(store, shard, tables["features"], payload.projection)
         if payload.csv:
             findings += _check_csv(store, shard, tables, payload.projection)
+        if payload.predictions is not None:
+            made = {**wanted, **payload.predictions}
+            findings += _check_predictions(store, shard, tables["features"], made)
     if payload.source is not None and "metadata" in tables:
         findings += _check_source(shard, tables["metadata"], payload.source)
     rows = {table: tables[table].num_rows if table in tables else 0 for table in TABLES}
@@ -228,6 +238,40 @@ def _check_csv(
                 here = count(read.num_rows, "row")
                 what = f"differs from {folder}/: {here} here, {table.num_rows:,} there"
                 yield Finding(name, what, REDUCE)
+
+
+def _check_predictions(
+    store: Store, shard: Shard, features: pa.Table, made: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Holds a part's predictions against its features; made: what their footer must say."""
+    name = part_name("predictions", shard.part)
+    table = _read(store, name, schemas.PREDICTIONS, PREDICT, REPREDICT)
+    if isinstance(table, Finding):
+        yield table
+        return
+    footer = store.footer(name) or {}
+    if {key: footer.get(key) for key in made} != made:
+        yield Finding(name, "was made of other features, or by another classifier", PREDICT)
+    elif not table.select(["path", "sha256"]).equals(features.select(["path", "sha256"])):
+        yield Finding(name, "has other rows than features/", REPREDICT)
+    else:
+        wrong = sum(not _agrees(row, float(made["unsure"])) for row in table.to_pylist())
+        if wrong:
+            what = f"has {count(wrong, 'row')} that contradict themselves"
+            yield Finding(name, what, REPREDICT)
+
+
+def _agrees(row: Mapping[str, Any], unsure: float) -> bool:
+    """Whether a prediction's columns fit each other."""
+    probabilities = [each["probability"] for each in row["top"]]
+    return (
+        bool(row["top"])
+        and row["top"][0] == {"label": row["label"], "probability": row["probability"]}
+        and probabilities == sorted(probabilities, reverse=True)
+        and 0 <= probabilities[-1] <= probabilities[0] <= 1 + ROUNDING
+        and row["unsure"] == bool(np.float32(row["probability"]) < np.float32(unsure))
+        and 0 <= row["distance"] < math.inf
+    )
 
 
 def _read_csv(data: bytes, schema: pa.Schema) -> pa.Table:

@@ -23,7 +23,7 @@ from pomona.store.layout import MANIFEST, REPORT
 from pomona.store.plan import label_count
 from pomona.store.recipe import Recipe
 
-STAGES = ("scan", "extract", "pca", "project", "report")
+STAGES = ("scan", "extract", "pca", "project", "predict", "report")
 # The time that the report's pictures may take: a share of the run's so far, or these seconds.
 PICTURES_SHARE, PICTURES_S = 0.03, 5.0
 

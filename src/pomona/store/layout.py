@@ -16,6 +16,7 @@ PROJECTION = "model_info/projection.npz"
 CLASSIFIER_FOLDER = "classifier"
 CLASSIFIER = "classifier/classifier.json"
 CLASSIFIER_MODEL = "classifier/model.onnx"
+CLASSIFIER_SEEN = "classifier/seen.npz"
 EVALUATION = "classifier/evaluation.json"
 EVALUATION_PAGE = "classifier/evaluation.html"
 TEST_PREDICTIONS = "classifier/predictions.parquet"
@@ -28,6 +29,7 @@ FOLDERS = {
     "errors": "parquet",
     "features": "parquet",
     "pca": "parquet",
+    "predictions": "parquet",
     "csv/metadata": "csv",
     "csv/errors": "csv",
     "csv/pca": "csv",
@@ -75,7 +77,7 @@ def derived_files(part: int) -> list[str]:
         The part's number.
     """
     csv = [part_name(f"csv/{table}", part, "csv") for table in CSV_TABLES]
-    return [part_name("pca", part), *csv]
+    return [part_name("pca", part), part_name("predictions", part), *csv]
 
 
 def provenance(footer: dict[str, str] | None) -> dict[str, str]:

@@ -44,6 +44,26 @@ ERRORS: Final = pa.schema(
         pa.field("fingerprint", pa.string()),
     ]
 )
+# The most probable labels of an image, the first one first.
+TOP: Final = pa.list_(
+    pa.struct(
+        [
+            pa.field("label", pa.string(), nullable=False),
+            pa.field("probability", pa.float32(), nullable=False),
+        ]
+    )
+)
+PREDICTIONS: Final = pa.schema(
+    [
+        PATH,
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("probability", pa.float32(), nullable=False),
+        pa.field("unsure", pa.bool_(), nullable=False),
+        pa.field("distance", pa.float32(), nullable=False),
+        pa.field("top", TOP, nullable=False),
+        pa.field("sha256", pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True)

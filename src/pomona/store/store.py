@@ -113,6 +113,10 @@ class Store:
         """Returns a table with one row per image that gave no features, and its reason."""
         return self.read_all("errors", schemas.ERRORS)
 
+    def predictions(self) -> pa.Table:
+        """Returns what `pomona predict` made of the images that gave features."""
+        return self.read_all("predictions", schemas.PREDICTIONS)
+
     def project(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Projects features as the store would hold them.
 

@@ -17,6 +17,8 @@ PREFIXES = {"pca": "pc", "features": "feature"}
 # Arrow raises these for a file that is not what was written.
 _DAMAGED = (pa.ArrowException, ValueError, OSError)
 _KEY_PREFIX = "pomona."
+# The columns inside `schemas.TOP`, by their names in a file.
+_TOP_LABEL, _TOP_PROBABILITY = "top.list.element.label", "top.list.element.probability"
 
 
 def read_with_footer(
@@ -121,10 +123,10 @@ def encode_table(table: pa.Table, footer: dict[str, str] | None = None) -> memor
         sink,
         # A network's floats hardly compress, and a dictionary of them is larger than they are.
         compression={
-            **dict.fromkeys(texts, "zstd"),
+            **dict.fromkeys([*texts, _TOP_LABEL, _TOP_PROBABILITY], "zstd"),
             **{f"{name}.list.element": "none" for name in numbers},
         },
-        use_dictionary=["label", "split", "format", "stage", "reason"],
+        use_dictionary=["label", "split", "format", "stage", "reason", _TOP_LABEL],
         write_statistics=texts,
         write_page_checksum=True,
     )

@@ -14,6 +14,7 @@ STAGES = {
     "extract": "extract the features",
     "pca": "fit the PCA",
     "project": "project and write",
+    "predict": "predict the labels",
     "report": "write this page",
 }
 WORKER_STAGES = {
