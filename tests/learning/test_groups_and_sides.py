@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pomona.errors import SourceError, StoreError
 from pomona.learning import groups as grouping
 from pomona.learning.folds import loosen, make_folds
 from pomona.learning.groups import find_near_duplicates, join, read_groups
+from pomona.learning.models.base import Codes
 from pomona.learning.rows import LabelledRows
 from pomona.learning.sides import find_sides
 
@@ -21,7 +23,7 @@ def make_rows(
     labels: int = 4,
     *,
     seed: int = 0,
-    split: list[str | None] | None = None,
+    split: Sequence[str] | None = None,
     digests: list[str] | None = None,
 ) -> LabelledRows:
     rng = np.random.default_rng(seed)
@@ -30,7 +32,7 @@ def make_rows(
         {
             "path": [f"{at:06d}.jpg" for at in range(n)],
             "label": [f"label {code}" for code in y],
-            "split": pa.array(split or [None] * n, pa.string()),
+            "split": pa.array(split, pa.string()) if split else pa.nulls(n, pa.string()),
             "digest": digests or [f"{seed}-{at}" for at in range(n)],
         }
     )
@@ -38,7 +40,7 @@ def make_rows(
     return LabelledRows(x, images, [f"label {code}" for code in range(labels)], y)
 
 
-def own(rows: LabelledRows) -> np.ndarray:
+def own(rows: LabelledRows) -> Codes:
     """Each image in a group of its own."""
     return np.arange(len(rows))
 

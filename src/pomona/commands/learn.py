@@ -77,24 +77,30 @@ def _page(store: str | Path) -> str:
 def _show(store: str | Path, facts: Mapping[str, Any], output: OutputOptions) -> None:
     """Prints what was compared and measured."""
     figures, rows = facts["figures"], facts["rows"]
-    lines = _compared(facts)
-    lines.append(
+    accuracy = figures["accuracy"]
+    lines = [
+        *_compared(facts),
         f"{facts['model']} of {count(len(facts['labels']), 'label')}, "
-        f"from {count(rows['training'], 'image')}"
-    )
-    interval = f"95 % interval {figures['accuracy_low']:.2%} to {figures['accuracy_high']:.2%}"
-    lines.append(
-        f"  accuracy  {figures['accuracy']:.2%} of {count(rows['test'], 'test image')}, {interval}"
-    )
+        f"from {count(rows['training'], 'image')}",
+        f"  accuracy  {accuracy['value']:.2%} of {count(rows['test'], 'test image')}"
+        + _interval(accuracy),
+        f"  macro-F1  {figures['macro_f1']['value']:.2%}",
+    ]
     if rows["copied"]:
         lines.append(
-            f"  leak      {count(rows['copied'], 'test image')} with the bytes of a training image "
-            f"left out; with them {figures['accuracy_with_copies']:.2%}"
+            f"  leak      {count(rows['copied'], 'test image')} left out: the same bytes are among "
+            f"the training images, {figures['copied_from_other_labels']:,} of them under another "
+            f"label; with them the accuracy is {figures['accuracy_with_copies']:.2%}"
         )
-    lines.append(f"  macro-F1  {figures['macro_f1']:.2%}")
-    lines.append(f"  suspects  {count(figures['suspects'], 'probable mislabel')}")
+    lines.append(f"  suspects  {count(figures['suspects'], 'label')} more likely wrong than right")
     lines.append(f"  page      {_page(store)}")
     output.result(dict(facts), "\n".join(lines))
+
+
+def _interval(figure: Mapping[str, Any]) -> str:
+    if figure["low"] is None:
+        return ""
+    return f" (95 % interval {figure['low']:.2%} to {figure['high']:.2%})"
 
 
 def _compared(facts: Mapping[str, Any]) -> list[str]:

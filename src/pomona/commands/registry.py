@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAKE = "Make features"
+LEARN = "Learn labels"
 LOOK = "Look at results"
 KEEP = "Maintain a store"
 MOVE = "Move images and stores"
@@ -55,6 +56,8 @@ COMMANDS: tuple[Command, ...] = (
         "pomona.commands.make:import_features",
         "pomona import-features features.parquet out",
     ),
+    Command("train", LEARN, "pomona.commands.learn:train", "pomona train out"),
+    Command("evaluate", LEARN, "pomona.commands.learn:evaluate", "pomona evaluate out --open"),
     Command("report", LOOK, "pomona.commands.look:report", "pomona report out --open"),
     Command("verify", KEEP, "pomona.commands.keep:verify", "pomona verify out --source photos"),
     Command(

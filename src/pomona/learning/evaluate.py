@@ -19,15 +19,16 @@ from pomona.learning.lesson import Lesson, prepare
 from pomona.learning.models.base import Codes, Logits, Model, Settings, out_of_fold
 from pomona.learning.models.registry import MODELS
 from pomona.learning.rows import LabelledRows
+from pomona.learning.seen import Seen
 from pomona.learning.settings import TrainSettings
 from pomona.pipeline.context import RunSettings, open_run
 from pomona.pipeline.here import map_here
-from pomona.progress import Progress
 from pomona.report.thumbnails import provide
 from pomona.store import classifier as files
 from pomona.store.folders.base import encode_text
 from pomona.store.layout import (
     CLASSIFIER_MODEL,
+    CLASSIFIER_SEEN,
     EVALUATION,
     EVALUATION_PAGE,
     EVALUATION_THUMBNAILS,
@@ -58,6 +59,8 @@ class Trial:
         Those of the model.
     logits : float64[n, classes]
         Those of the lesson's judged rows, each by a fit that has not seen its fold.
+    mixed : float64[n, classes], optional
+        The same over random folds. None: the folds are random.
     comparison : list of base.Candidate
         What was compared.
     """
@@ -65,6 +68,7 @@ class Trial:
     model: Model
     settings: Settings
     logits: Logits
+    mixed: Logits | None
     comparison: list[base.Candidate]
 
 
@@ -112,24 +116,34 @@ def evaluate(out: str | Path, labels: Path | None, settings: RunSettings) -> dic
                 "again"
             )
         model = MODELS[facts["model"]]
-        logits = out_of_fold_of(lesson, model, facts["settings"], lesson.folds)
+        logits, mixed = cross_validate(lesson, model, facts["settings"])
         comparison = [base.Candidate(**each) for each in facts["comparison"]]
-        trial = Trial(model, facts["settings"], logits, comparison)
+        trial = Trial(model, facts["settings"], logits, mixed, comparison)
         return write(store, classifier, lesson, trial, settings)
 
 
-def out_of_fold_of(lesson: Lesson, model: Model, settings: Settings, folds: Codes) -> Logits:
+def cross_validate(
+    lesson: Lesson, model: Model, settings: Settings
+) -> tuple[Logits, Logits | None]:
     """Returns the logits of the judged rows by fits without their folds: float64[n, classes].
 
-    Parameters
-    ----------
-    lesson : Lesson
-        Whose rows.
-    model, settings
-        What is fitted.
-    folds : int64[n]
-        The fold of each judged row.
+    Returns
+    -------
+    tuple
+        Those over the lesson's folds, and those over random folds; None where these are the same.
     """
+    grouped = _out_of_fold(lesson, model, settings, lesson.folds)
+    return grouped, mix(lesson, model, settings)
+
+
+def mix(lesson: Lesson, model: Model, settings: Settings) -> Logits | None:
+    """Returns the logits of the judged rows over random folds, float64[n, classes], or None."""
+    if not lesson.has_groups:
+        return None
+    return _out_of_fold(lesson, model, settings, lesson.random_folds)
+
+
+def _out_of_fold(lesson: Lesson, model: Model, settings: Settings, folds: Codes) -> Logits:
     rows = lesson.training.take(lesson.judged)
     [logits] = out_of_fold(
         model.load(), rows.x, rows.y, len(rows.names), folds, [settings], lesson.facts["seed"]
@@ -165,9 +179,10 @@ def write(
     dict
         What classifier/classifier.json says.
     """
-    inputs = _inputs(store, classifier, lesson, trial, settings.progress, earlier)
-    found = suspects(inputs.names, inputs.training, inputs.temperature)
-    evaluation = figures.evaluate(inputs, found)
+    inputs = _inputs(store, classifier, lesson, trial, earlier)
+    evaluation = figures.evaluate(inputs)
+    listed = suspects(lesson.training.names, inputs.mixed or inputs.training, inputs.temperature)
+    judged = lesson.training.take(lesson.judged)
     manifest = store.manifest
     with map_here(settings.engine) as run_here:
         pictures = None
@@ -183,12 +198,13 @@ def write(
             )
         contents = {
             CLASSIFIER_MODEL: classifier.model,
+            CLASSIFIER_SEEN: Seen.of(judged.x, judged.y, lesson.folds).to_bytes(),
             TEST_PREDICTIONS: bytes(encode_table(_predictions(classifier, lesson.test))),
-            SUSPECTS: bytes(encode_csv(found)),
+            SUSPECTS: bytes(encode_csv(listed)),
             EVALUATION: encode_json(evaluation),
             EVALUATION_PAGE: encode_text(page.render(evaluation, pictures)),
         }
-        facts = {**classifier.facts, **figures.facts(evaluation)}
+        facts = {**classifier.facts, **_facts(evaluation)}
         files.write(store.files, facts, contents)
         report.write(store, manifest, map_here=run_here)
     return facts
@@ -199,7 +215,6 @@ def _inputs(
     classifier: Classifier,
     lesson: Lesson,
     trial: Trial,
-    progress: Progress,
     earlier: Classifier | None,
 ) -> base.Inputs:
     """What the evaluation is made from."""
@@ -226,18 +241,25 @@ def _inputs(
         temperature=temperature,
         test=_judged(lesson.test, _logits(classifier, lesson.test), test_groups),
         copied=_judged(lesson.copied, _logits(classifier, lesson.copied), None),
+        learned=base.Labelled(*_identify(lesson.training), lesson.training.y),
         training=_judged(judged, trial.logits, training_groups),
+        mixed=None if trial.mixed is None else _judged(judged, trial.mixed, training_groups),
         baselines=_baselines(lesson),
-        curve=_curve(lesson, trial, progress),
+        curve=_curve(lesson, trial, classifier),
         comparison=trial.comparison,
         earlier=None if earlier is None else _earlier(earlier, lesson),
+        are_groups_given=lesson.are_groups_given,
         seed=lesson.facts["seed"],
     )
 
 
+def _identify(rows: LabelledRows) -> tuple[list[str], list[str]]:
+    """The paths and the digests of images."""
+    return rows.images["path"].to_pylist(), rows.images["digest"].to_pylist()
+
+
 def _judged(rows: LabelledRows, logits: Logits, groups: Codes | None) -> base.Judged:
-    paths, digests = (rows.images[name].to_pylist() for name in ("path", "digest"))
-    return base.Judged(paths, digests, rows.y, logits, groups)
+    return base.Judged(*_identify(rows), rows.y, logits, groups)
 
 
 def _logits(classifier: Classifier, rows: LabelledRows) -> Logits:
@@ -285,18 +307,34 @@ def _nearest(lesson: Lesson) -> Codes:
     return nearest
 
 
-def _curve(lesson: Lesson, trial: Trial, progress: Progress) -> list[base.CurvePoint]:
+def _curve(lesson: Lesson, trial: Trial, classifier: Classifier) -> list[base.CurvePoint]:
     """The learning curve of the chosen model."""
     implementation, classes = trial.model.load(), len(lesson.training.names)
-
-    def predict(rows: Codes) -> Codes:
-        some = lesson.training.take(rows)
-        fitted = implementation.fit(some.x, some.y, classes, trial.settings, lesson.facts["seed"])
-        return fitted.logits(lesson.test.x).argmax(axis=1)
-
+    seed = lesson.facts["seed"]
     return learning_curve.learn(
-        lesson.training.y, lesson.training_groups, predict, seed=lesson.facts["seed"]
+        lambda x, y: implementation.fit(x, y, classes, trial.settings, seed),
+        lesson.training.x,
+        lesson.training.y,
+        lesson.training_groups if lesson.has_groups else None,
+        lesson.test.x,
+        _logits(classifier, lesson.test).argmax(axis=1),
+        seed,
     )
+
+
+def _facts(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The figures that classifier.json repeats."""
+    return {
+        "figures": {
+            **evaluation["figures"],
+            "accuracy_with_copies": evaluation["leak"]["accuracy"],
+            "copied_from_other_labels": evaluation["leak"]["other_label"],
+            "suspects": evaluation["suspects"]["likely"],
+            "ece": evaluation["calibration"]["after"]["ece"],
+        },
+        "thresholds": evaluation["thresholds"],
+        "comparison": evaluation["comparison"],
+    }
 
 
 def _earlier(earlier: Classifier, lesson: Lesson) -> base.Other:

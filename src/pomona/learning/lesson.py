@@ -61,6 +61,11 @@ class Lesson:
         return bool(self.facts["groups"] != NO_GROUPS)
 
     @property
+    def are_groups_given(self) -> bool:
+        """Whether a file said what the groups are."""
+        return self.facts["groups"] not in (NO_GROUPS, NEAR_DUPLICATES)
+
+    @property
     def split(self) -> str:
         """How the test rows were told, as it reads after "The test images are"."""
         if self.facts["split"] == "store":

@@ -16,7 +16,7 @@ import numpy as np
 from pomona.errors import PomonaError, StoreError
 from pomona.learning.choose import Candidate, choose, find_models, fold_accuracies, try_models
 from pomona.learning.classifier import Classifier
-from pomona.learning.evaluate import Trial, out_of_fold_of, write
+from pomona.learning.evaluate import Trial, mix, write
 from pomona.learning.evaluation import base
 from pomona.learning.graphs import classifier_graph
 from pomona.learning.lesson import Lesson, prepare, versions
@@ -75,8 +75,9 @@ def train(out: str | Path, training: TrainSettings, settings: RunSettings) -> di
         )
         classifier = _build(store, lesson, training, chosen, fitted, temperature)
         _check(classifier, fitted, temperature, lesson)
-        comparison = _described(candidates, at, _random_accuracy(lesson, chosen))
-        trial = Trial(chosen.model, chosen.settings, logits, comparison)
+        mixed = mix(lesson, chosen.model, chosen.settings)
+        comparison = _described(candidates, at, lesson, mixed)
+        trial = Trial(chosen.model, chosen.settings, logits, mixed, comparison)
         return write(store, classifier, lesson, trial, settings, _earlier(store, classifier))
 
 
@@ -102,19 +103,14 @@ def _compare(
     return candidates, at, logits[at].astype(np.float64)
 
 
-def _random_accuracy(lesson: Lesson, chosen: Candidate) -> float | None:
-    """The chosen candidate's accuracy over random folds, where groups make others."""
-    if not lesson.has_groups:
-        return None
-    logits = out_of_fold_of(lesson, chosen.model, chosen.settings, lesson.random_folds)
-    y = lesson.training.y[lesson.judged]
-    return float(fold_accuracies(logits, y, lesson.random_folds).mean())
-
-
 def _described(
-    candidates: list[Candidate], chosen: int, random_accuracy: float | None
+    candidates: list[Candidate], chosen: int, lesson: Lesson, mixed: Logits | None
 ) -> list[base.Candidate]:
-    """The candidates, as the figures show them."""
+    """The candidates, as the figures show them: the chosen one with that over random folds."""
+    random_accuracy = None
+    if mixed is not None:
+        y = lesson.training.y[lesson.judged]
+        random_accuracy = float(fold_accuracies(mixed, y, lesson.random_folds).mean())
     return [
         base.Candidate(
             model=each.model.title,

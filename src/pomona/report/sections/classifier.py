@@ -24,8 +24,8 @@ class ClassifierFigures:
         How many labels, training rows and test rows it has.
     accuracy : float
         The share of test rows that it labels as they are.
-    low, high : float
-        The 95 % interval of the accuracy.
+    interval : (float, float) or None
+        The 95 % interval of the accuracy. None: there are too few groups for one.
     is_current : bool
         Whether it stands on the store's projection.
     """
@@ -35,8 +35,7 @@ class ClassifierFigures:
     training: int
     test: int
     accuracy: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     is_current: bool
 
 
@@ -47,15 +46,14 @@ def gather(context: ReportContext) -> ClassifierFigures | None:
         if facts is None:
             return None
         projection = context.projection.id if context.projection else None
-        figures, rows = facts["figures"], facts["rows"]
+        accuracy, rows = facts["figures"]["accuracy"], facts["rows"]
         return ClassifierFigures(
             model=str(facts["model"]),
             labels=len(facts["labels"]),
             training=int(rows["training"]),
             test=int(rows["test"]),
-            accuracy=float(figures["accuracy"]),
-            low=float(figures["accuracy_low"]),
-            high=float(figures["accuracy_high"]),
+            accuracy=float(accuracy["value"]),
+            interval=None if accuracy["low"] is None else (accuracy["low"], accuracy["high"]),
             is_current=facts["on"] != "pca" or facts["projection"] == projection,
         )
     except (StoreError, KeyError, TypeError, ValueError):
