@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,14 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def image(self, row: int) -> dict[str, Any]:
+        """An image as evaluation.json names it: path, sha256 and the code of its label."""
+        return {
+            "path": self.paths[row],
+            "sha256": self.sha256[row],
+            "label": int(self.labels[row]),
+        }
 
 
 @dataclass(frozen=True)
