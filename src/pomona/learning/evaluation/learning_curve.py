@@ -40,6 +40,8 @@ def learn(
         int64[n]: their groups.
     asked : numpy.ndarray
         float32[t, width]: the test rows.
+    predicted : numpy.ndarray
+        int64[t]: what the classifier, which has all rows, says of them.
     answers : numpy.ndarray
         int64[t]: what the classifier, that of all rows, says of them.
     seed : int
@@ -48,8 +50,10 @@ def learn(
     Returns
     -------
     list of CurvePoint
-        The fewest rows first; the last one is of all rows.
+        The fewest rows first; the last one is of all rows. Without test rows there is none.
     """
+    if not len(asked):
+        return []
     place = _places(y, groups, seed)
     points = []
     for share in SHARES:
