@@ -42,11 +42,11 @@ def classifier_graph(
         *part.nodes,
         helper.make_node("Div", ["logits", "temperature"], ["scaled"]),
         helper.make_node("Softmax", ["scaled"], ["probabilities"], axis=1),
-        helper.make_node("ArgMax", ["scaled"], ["label"], axis=1, keepdims=0),
+        helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=0),
     ]
     constants = [
         *part.constants,
-        numpy_helper.from_array(np.float32(temperature), "temperature"),
+        numpy_helper.from_array(np.asarray(temperature, np.float32), "temperature"),
     ]
     rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["batch", width])
     outputs = [

@@ -84,16 +84,17 @@ class Model:
         The module that fits it: see `Implementation`. Importing it imports its library.
     is_quick : bool
         Whether the choice among models tries it without being asked.
-    library, extra : str
-        What it needs, as Python imports it, and the extra of pomona that installs it.
+    library, extra : str, optional
+        What it needs, as Python imports it, and the extra of pomona that installs it; neither,
+        if it needs nothing beyond pomona.
     """
 
     name: str
     title: str
     module: str
     is_quick: bool
-    library: str = "sklearn"
-    extra: str = "learn"
+    library: str | None = "sklearn"
+    extra: str | None = "learn"
 
     def load(self) -> Implementation:
         """Imports the module that fits it.

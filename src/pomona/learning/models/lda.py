@@ -85,11 +85,14 @@ class ClassMoments:
         with threadpool_limits(1, "blas"):
             covariance = (self.squares - (means * counts[:, None]).T @ means) / n
             variances, axes = np.linalg.eigh(covariance)
+            variances = np.maximum(variances, 0)
+            # Where the rows of each class are alike, the nearest class mean is all there is.
+            least = np.finfo(float).eps * np.trace(self.squares) / (n * len(axes)) or 1.0
+            mean_variance = max(variances.mean(), least)
             turned = means @ axes
             models = []
             for share in shrinkages:
-                mean_variance = max(float(np.trace(covariance)) / len(axes), np.finfo(float).tiny)
-                shrunk = (1 - share) * np.maximum(variances, 0) + share * mean_variance
+                shrunk = (1 - share) * variances + share * mean_variance
                 scaled = turned / shrunk
                 weights = np.zeros((len(axes), len(present)))
                 weights[:, present] = axes @ scaled.T

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from threadpoolctl import threadpool_limits
 
 from pomona.learning.models.base import Graph, Logits, Rows
@@ -34,9 +34,20 @@ class Linear:
         return result
 
     def graph(self, x: str, logits: str) -> Graph:
-        """Returns a matrix product and a sum."""
-        constants = [
-            numpy_helper.from_array(self.weights.astype(np.float32), "weights"),
-            numpy_helper.from_array(self.bias.astype(np.float32), "bias"),
+        """Returns the product and the sum in float64, less the greatest logit of each row.
+
+        Logits of several hundreds, as a discriminant has them, are too coarse in float32 for
+        probabilities within 1e-5.
+        """
+        nodes = [
+            helper.make_node("Cast", [x], ["x64"], to=TensorProto.DOUBLE),
+            helper.make_node("Gemm", ["x64", "weights", "bias"], ["sums"]),
+            helper.make_node("ReduceMax", ["sums"], ["peaks"], axes=[1], keepdims=1),
+            helper.make_node("Sub", ["sums", "peaks"], ["below"]),
+            helper.make_node("Cast", ["below"], [logits], to=TensorProto.FLOAT),
         ]
-        return Graph([helper.make_node("Gemm", [x, "weights", "bias"], [logits])], constants)
+        constants = [
+            numpy_helper.from_array(self.weights, "weights"),
+            numpy_helper.from_array(self.bias, "bias"),
+        ]
+        return Graph(nodes, constants)

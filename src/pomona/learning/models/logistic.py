@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ THREADS = 2
 
 def fit(x: Rows, y: Codes, classes: int, settings: Settings, seed: int) -> Linear:
     """Fits rows float32[n, width] of the classes int64[n]."""
-    with threadpool_limits(1, "blas"):
+    with _bounds():
         [model] = _fit_path(x, y, classes, settings["scaling"], [settings["C"]])
     return model
 
@@ -54,9 +55,18 @@ def out_of_fold(
 
     scalings = dict.fromkeys(each["scaling"] for each in settings)
     tasks = [(fold, scaling) for scaling in scalings for fold in np.unique(folds).tolist()]
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(THREADS) as threads:
+    with _bounds(), ThreadPoolExecutor(THREADS) as threads:
         list(threads.map(answer, tasks))
     return results
+
+
+@contextmanager
+def _bounds() -> Iterator[None]:
+    """Keeps each fit to one thread, and to itself that it stopped at the most steps."""
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():
+        # A fit that is not at its end yet is as good as its cross-validation says.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def _fit_path(
@@ -68,10 +78,7 @@ def _fit_path(
     regression = LogisticRegression(max_iter=MOST_STEPS, tol=TOLERANCE, warm_start=True)
     for penalty in penalties:
         regression.set_params(C=penalty)
-        with warnings.catch_warnings():
-            # A fit that is not at its end yet is as good as its cross-validation says.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            regression.fit(rows, y)
+        regression.fit(rows, y)
         yield _linear(regression, mean, scale, classes)
 
 

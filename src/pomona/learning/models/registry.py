@@ -13,7 +13,7 @@ MODELS: dict[str, Model] = {
     model.name: model
     for model in (
         Model("logistic", "logistic regression", f"{_HOME}.logistic", True),
-        Model("lda", "shrunk linear discriminant", f"{_HOME}.lda", True),
+        Model("lda", "shrunk linear discriminant", f"{_HOME}.lda", True, None, None),
         Model("knn", "nearest neighbours", f"{_HOME}.knn", True),
         Model("svm", "support vector machine", f"{_HOME}.svm", False),
         Model("mlp", "neural network", f"{_HOME}.mlp", False),
