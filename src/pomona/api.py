@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pomona.backbones.overrides import ModelOverrides
 from pomona.engines.registry import open_engine
@@ -21,11 +21,96 @@ from pomona.s3.address import Access
 from pomona.store.folders.registry import place
 from pomona.store.store import Store
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL.Image import Image
+
+    from pomona.learning.ask import Prediction
+
 # The keyword of `pomona.run` for a field of a settings class, where the two differ.
 _KEYWORDS = {"sha256": "backbone_sha256"}
 
 
-def open(path: str | os.PathLike[str], *, allow_region: Sequence[str] = ()) -> Store:
+class OpenedStore(Store):
+    """A store with its classifier, as `pomona.open` and `pomona.run` return it."""
+
+    @property
+    def classifier(self) -> StoreClassifier:
+        """The classifier that `pomona train` has made.
+
+        Raises
+        ------
+        StoreError
+            If there is none that can be used.
+        """
+        return StoreClassifier(self)
+
+
+class StoreClassifier:
+    """The classifier of a store, to be asked from Python.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+
+    Attributes
+    ----------
+    labels : list of str
+        The labels that it knows.
+    facts : dict
+        What classifier/classifier.json says.
+
+    Raises
+    ------
+    StoreError
+        If the store has no classifier that can be used.
+    """
+
+    def __init__(self, store: Store) -> None:
+        from pomona.learning.classifier import Classifier
+
+        found = Classifier.read(store)
+        self._store, self.labels, self.facts = store, found.labels, found.facts
+
+    def __repr__(self) -> str:
+        return f"<{self.facts['model']} of {len(self.labels)} labels, {self._store.files}>"
+
+    def predict(
+        self,
+        images: Sequence[str | os.PathLike[str] | bytes | Image | npt.NDArray[np.uint8]],
+        *,
+        top: int = 5,
+        unsure: float = 0.9,
+    ) -> list[Prediction]:
+        """Labels images, as `pomona predict` does.
+
+        Parameters
+        ----------
+        images : sequence
+            Paths, bytes of image files, Pillow images, or uint8[h, w, 3] arrays (RGB).
+        top : int
+            How many labels to give for an image.
+        unsure : float
+            An image is unsure whose label is less probable than this.
+
+        Returns
+        -------
+        list of Prediction
+            One for each image, in their order. One that cannot be read has an `error`.
+
+        Raises
+        ------
+        UsageError, StoreError, BackboneError
+            If `images` is a single image, or the classifier or its network cannot be used.
+        """
+        from pomona.learning.ask import predict_here
+
+        return predict_here(self._store, images, top=top, unsure=unsure)
+
+
+def open(path: str | os.PathLike[str], *, allow_region: Sequence[str] = ()) -> OpenedStore:
     """Opens a store, to be read.
 
     Parameters
@@ -40,7 +125,7 @@ def open(path: str | os.PathLike[str], *, allow_region: Sequence[str] = ()) -> S
     StoreError
         If there is no store.
     """
-    store = Store(place(path), Access(tuple(allow_region)))
+    store = OpenedStore(place(path), Access(tuple(allow_region)))
     _ = store.manifest
     return store
 
@@ -60,7 +145,7 @@ def run(
     kms_key: str | None = None,
     insecure_endpoint: bool = False,
     **settings: Any,
-) -> Store:
+) -> OpenedStore:
     """The whole way, as `pomona run SOURCE OUT`: images in; features, PCA, CSV and a report out.
 
     Parameters
@@ -101,7 +186,7 @@ def run(
     pipeline.run(
         place(out), extracting, ReduceSettings(**_of(ReduceSettings, settings)), run_settings
     )
-    return Store(place(out), run_settings.access)
+    return OpenedStore(place(out), run_settings.access)
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pomona.commands.options.buckets import BucketOptions
+from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import EngineOptions
 from pomona.commands.options.learning import Labels, LearningOptions
 from pomona.commands.options.places import StoreFolder
 from pomona.commands.output import OutputOptions
-from pomona.commands.running import open_in_browser, run_settings
+from pomona.commands.running import (
+    TASK_MODULES,
+    finish,
+    open_in_browser,
+    run_settings,
+    start_engine,
+)
+from pomona.errors import UsageError
 from pomona.progress import count
+from pomona.store.folders.registry import place
 from pomona.store.layout import EVALUATION_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pomona.learning.ask import Prediction
+    from pomona.learning.predict import Tally
 
 OpenPage = Annotated[
     bool, typer.Option("--open", help="Open the page of all figures in the browser.")
@@ -63,6 +75,106 @@ def evaluate(
         _show(store, facts, output)
         if open_page:
             open_in_browser(_page(store), settings.progress)
+
+
+def predict(
+    store: StoreFolder,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES",
+            help="Image files, or a folder, pack or s3:// address as `pomona run` takes it. A folder or "
+            "address after it keeps the predictions: it is new, or a store of them.",
+        ),
+    ],
+    where: EngineOptions,
+    buckets: BucketOptions,
+    output: OutputOptions,
+    top: Annotated[
+        int, typer.Option(metavar="N", help="How many labels to give for an image.")
+    ] = 5,
+    unsure: Annotated[
+        float,
+        typer.Option(
+            metavar="P", help="Mark an image as unsure if its label is less probable than P."
+        ),
+    ] = 0.9,
+) -> None:
+    """Label images with the classifier of a store.
+
+    With OUT, predictions/ in it has a row for each image. Run the same command again to continue
+    after a stop, or to label new images.
+    """
+    with start_engine(where, (*TASK_MODULES, "pomona.learning.predictions")) as engine:
+        from pomona.learning import ask
+        from pomona.learning import predict as predicting
+
+    places = [place(each) for each in images]
+    out = _find_out(places)
+    with run_settings(output, buckets.access(), engine) as settings:
+        if out is None:
+            answers = ask.predict_images(store, places, settings, top=top, unsure=unsure)
+            content = {"predictions": [each.to_dict() for each in answers]}
+            output.result(content, "\n".join(map(_in_words, answers)))
+            return
+        if len(places) != 2:
+            raise UsageError("give one folder, pack or address of images before OUT")
+        from pomona.pipeline.settings import ExtractSettings
+
+        extracting = ExtractSettings(source=places[0])
+        summary, tally = predicting.predict_into(
+            store, out, extracting, settings, top=top, unsure=unsure
+        )
+        finish(output, summary, more=dataclasses.asdict(tally), lines=_tallied(tally))
+
+
+def _find_out(places: list[str | Path]) -> str | Path | None:
+    """The last of several places, if it is no image file: where predictions are kept."""
+    last = places[-1]
+    if len(places) < 2 or (isinstance(last, Path) and last.is_file()):
+        return None
+    if isinstance(last, Path) and not last.exists() and last.suffix:
+        raise UsageError(f"{last} does not exist: check its name")
+    return last
+
+
+def _in_words(answer: Prediction) -> str:
+    """A line for an image: its label, how probable it is, and the next ones."""
+    if answer.error:
+        detail = f": {answer.error['detail']}" if answer.error["detail"] else ""
+        return f"{answer.path}: no label, {answer.error['reason']}{detail}"
+    assert answer.probability is not None  # noqa: S101 - as it has no error
+    others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:3])
+    mark = "?" if answer.unsure else " "
+    return f"{answer.path}: {answer.label} {answer.probability:.1%}{mark} ({others})"
+
+
+def _tallied(tally: Tally) -> list[str]:
+    labels = ", ".join(f"{name} {number:,}" for name, number in list(tally.labels.items())[:5])
+    more = ", …" if len(tally.labels) > 5 else ""
+    return [f"  labels    {labels}{more}", f"  unsure    {tally.unsure:,}"]
+
+
+def export(
+    store: StoreFolder,
+    file: Annotated[
+        Path, typer.Argument(readable=False, metavar="FILE.onnx", help="The file to write.")
+    ],
+    buckets: ReadBucketOptions,
+    output: OutputOptions,
+) -> None:
+    """Write network, PCA and classifier into one ONNX file: pixels in, labels out.
+
+    It runs wherever ONNX Runtime runs, without pomona: on servers, phones and in browsers.
+    """
+    from pomona.learning import export as exporting
+
+    written = exporting.export(store, file, buckets.access())
+    output.result(
+        written,
+        f"{file}: {count(len(written['labels']), 'label')}, images of {written['input_size']} × "
+        f"{written['input_size']} pixels\n  SHA-256  {written['sha256']}",
+    )
 
 
 def _settings(buckets: BucketOptions, output: OutputOptions) -> Any:

@@ -58,6 +58,8 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("train", LEARN, "pomona.commands.learn:train", "pomona train out"),
     Command("evaluate", LEARN, "pomona.commands.learn:evaluate", "pomona evaluate out --open"),
+    Command("predict", LEARN, "pomona.commands.learn:predict", "pomona predict out new.jpg"),
+    Command("export", LEARN, "pomona.commands.learn:export", "pomona export out fruit.onnx"),
     Command("report", LOOK, "pomona.commands.look:report", "pomona report out --open"),
     Command("verify", KEEP, "pomona.commands.keep:verify", "pomona verify out --source photos"),
     Command(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -103,7 +103,14 @@ def run_settings(
     progress.over(exit_status.DONE)
 
 
-def finish(output: OutputOptions, summary: Summary, max_error_rate: float = 1.0) -> None:
+def finish(
+    output: OutputOptions,
+    summary: Summary,
+    max_error_rate: float = 1.0,
+    *,
+    more: Mapping[str, Any] | None = None,
+    lines: Sequence[str] = (),
+) -> None:
     """Prints a run's summary, and exits if too many images failed.
 
     Parameters
@@ -114,9 +121,13 @@ def finish(output: OutputOptions, summary: Summary, max_error_rate: float = 1.0)
         What the run did.
     max_error_rate : float
         The share of images that may fail.
+    more : mapping, optional
+        What a command adds to the JSON object.
+    lines : sequence of str
+        What it adds to the text.
     """
-    content = {**vars(summary), "error_rate": summary.error_rate}
-    output.result(content, _in_words(summary))
+    content = {**vars(summary), "error_rate": summary.error_rate, **(more or {})}
+    output.result(content, "\n".join([_in_words(summary), *lines]))
     if summary.error_rate > max_error_rate:
         complain(
             f"{summary.errors:,} of {count(summary.images, 'image')} gave no features, more than "

@@ -107,8 +107,7 @@ def choose(candidates: Sequence[Candidate]) -> int:
     """Returns the place of the simplest candidate within one standard error of the best.
 
     The rule of Breiman, Friedman, Olshen & Stone, "Classification and Regression Trees", 1984,
-    section 3.4.3: what cross-validation cannot tell apart is decided by simplicity. The error is
-    that of the difference from the best, fold by fold: folds differ more than candidates do.
+    section 3.4.3: what cross-validation cannot tell apart is decided by simplicity.
 
     Parameters
     ----------
@@ -116,8 +115,5 @@ def choose(candidates: Sequence[Candidate]) -> int:
         The simplest first.
     """
     best = max(candidates, key=lambda each: each.accuracy)
-    for at, each in enumerate(candidates):
-        lacks = best.accuracies - each.accuracies
-        if lacks.mean() <= lacks.std(ddof=1) / np.sqrt(len(lacks)):
-            return at
-    return candidates.index(best)
+    enough = best.accuracy - best.standard_error
+    return next(at for at, each in enumerate(candidates) if each.accuracy >= enough)

@@ -21,10 +21,10 @@ from pomona.learning.models.base import MISSING, Codes, Logits, Rows, Settings
 from pomona.learning.models.linear import Linear
 
 PLAIN, STANDARD = "plain", "standard"
-# The most regularized first. Of C, beyond these nothing changes any more.
+# The most regularized first. A larger C takes longer to fit, and changes few answers.
 SETTINGS: Sequence[Settings] = (
-    *({"scaling": PLAIN, "C": c} for c in (0.005, 0.05, 0.5, 5.0)),
-    *({"scaling": STANDARD, "C": c} for c in (0.005, 0.05, 0.5, 5.0)),
+    *({"scaling": PLAIN, "C": c} for c in (0.005, 0.05, 1.0)),
+    *({"scaling": STANDARD, "C": c} for c in (0.05, 0.5)),
 )
 MOST_STEPS, TOLERANCE = 200, 1e-4
 # Fits side by side, each on one thread: a fit gains little from a second one.
