@@ -1,4 +1,4 @@
-"""A store's classifier by the nearest mean of each label, made by hand: quick, without a library."""
+"""A classifier by the nearest mean of each label, made by hand: quick, without a library."""
 
 from __future__ import annotations
 

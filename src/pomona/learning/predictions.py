@@ -91,6 +91,14 @@ class Predictor:
             "unsure": repr(float(self.unsure)),
         }
 
+    def probabilities(self, features: Rows) -> Rows:
+        """Returns the probability of each label, float32[n, labels], of features."""
+        return self.classifier.probabilities(self._rows(features))
+
+    def _rows(self, features: Rows) -> Rows:
+        """The rows that the classifier takes."""
+        return features if self.projection is None else self.projection.apply(features)
+
     def answer(self, features: Rows) -> pa.Table:
         """Returns the prediction of each row of features, float32[n, width].
 
@@ -99,7 +107,7 @@ class Predictor:
         pyarrow.Table
             The columns label, probability, unsure, distance and top of `schemas.PREDICTIONS`.
         """
-        rows = features if self.projection is None else self.projection.apply(features)
+        rows = self._rows(features)
         probabilities = self.classifier.probabilities(rows)
         # Of equals the first one, as the graph's own `label`.
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.top]
