@@ -216,7 +216,7 @@ def test_the_square_of_a_browser_is_the_same() -> None:
 def network(opset: int, names: list[str]) -> Network:
     """A network of 8 × 8 pixels, whose features are the means of the colours."""
     first, second, third = names
-    axes = {"axes": [1, 2]} if opset < 18 else {}
+    axes: dict[str, Any] = {"axes": [1, 2]} if opset < 18 else {}
     nodes = [
         helper.make_node("Cast", ["images"], [first], to=TensorProto.FLOAT),
         helper.make_node(
