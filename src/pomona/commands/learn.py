@@ -83,8 +83,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGES",
-            help="Image files, or a folder, pack or s3:// address as `pomona run` takes it. A folder or "
-            "address after it keeps the predictions: it is new, or a store of them.",
+            help="Image files, or a folder, pack or s3:// address as `pomona run` takes it. A "
+            "folder or address after it keeps the predictions: it is new, or a store of them.",
         ),
     ],
     where: EngineOptions,

@@ -205,7 +205,7 @@ def write(
             EVALUATION_PAGE: encode_text(page.render(evaluation, pictures)),
         }
         facts = {**classifier.facts, **_facts(evaluation)}
-        files.write(store.files, facts, contents)
+        facts = files.write(store.files, facts, contents)
         report.write(store, manifest, map_here=run_here)
     return facts
 

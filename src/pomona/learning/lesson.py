@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from pomona.errors import StoreError
 from pomona.learning.folds import loosen, make_folds
 from pomona.learning.groups import find_near_duplicates, read_groups
 from pomona.learning.models.base import Codes
@@ -114,6 +115,11 @@ def prepare(store: Store, training: TrainSettings, progress: Progress) -> Lesson
             "takes them apart"
         )
     test = rows.take(sides.test)
+    if not len(test):
+        raise StoreError(
+            f"no image of {store.files} is left to test a classifier on: add images, give a test "
+            "split with `labels`, or choose other `groups`"
+        )
     facts = {
         "split": "made" if sides.is_made else "store",
         "groups": str(training.groups),

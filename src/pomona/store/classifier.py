@@ -63,7 +63,9 @@ def read_file(files: Folder, facts: Mapping[str, Any], name: str) -> bytes:
     return data
 
 
-def write(files: Folder, facts: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
+def write(
+    files: Folder, facts: Mapping[str, Any], contents: Mapping[str, bytes]
+) -> dict[str, Any]:
     """Writes a classifier's files. classifier.json comes last: without it there is none.
 
     Parameters
@@ -75,6 +77,11 @@ def write(files: Folder, facts: Mapping[str, Any], contents: Mapping[str, bytes]
     contents : mapping of str to bytes
         The other files, by their names.
 
+    Returns
+    -------
+    dict
+        What classifier.json says now.
+
     Raises
     ------
     StoreWriteError
@@ -84,9 +91,11 @@ def write(files: Folder, facts: Mapping[str, Any], contents: Mapping[str, bytes]
     files.delete(CLASSIFIER)
     for name, data in contents.items():
         files.write(name, data)
-    files.write(CLASSIFIER, encode_json({"format": FORMAT, **facts, "files": digests}))
+    told = {"format": FORMAT, **facts, "files": digests}
+    files.write(CLASSIFIER, encode_json(told))
     for name in set(files.names(CLASSIFIER_FOLDER)) - {CLASSIFIER, *contents}:
         files.delete(name)
+    return told
 
 
 def damaged(files: Folder, name: str) -> StoreDamagedError:
