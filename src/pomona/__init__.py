@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pomona.api import open, run
+    from pomona.api import open, run, train
     from pomona.errors import PomonaError
     from pomona.extraction.featurize import featurize
     from pomona.pca.projection import Projection
@@ -35,6 +35,7 @@ _HOMES = {
     "featurize": "pomona.extraction.featurize",
     "open": "pomona.api",
     "run": "pomona.api",
+    "train": "pomona.api",
 }
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "featurize",
     "open",
     "run",
+    "train",
 ]
 
 

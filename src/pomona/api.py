@@ -1,4 +1,4 @@
-"""The way in from Python: `pomona.run` and `pomona.open`."""
+"""The way in from Python: `pomona.run`, `pomona.open` and `pomona.train`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.backbones.overrides import ModelOverrides
 from pomona.engines.registry import open_engine
+from pomona.learning.settings import NEAR_DUPLICATES, NO_GROUPS, TrainSettings
 from pomona.pipeline import run as pipeline
 from pomona.pipeline.context import RunSettings
 from pomona.pipeline.settings import ExtractSettings, ReduceSettings
@@ -187,6 +188,59 @@ def run(
         place(out), extracting, ReduceSettings(**_of(ReduceSettings, settings)), run_settings
     )
     return OpenedStore(place(out), run_settings.access)
+
+
+def train(
+    store: str | os.PathLike[str],
+    *,
+    model: str = TrainSettings.model,
+    on: str = TrainSettings.on,
+    labels: str | os.PathLike[str] | None = None,
+    groups: str | os.PathLike[str] = TrainSettings.groups,
+    seed: int = TrainSettings.seed,
+    progress: bool = True,
+    allow_region: Sequence[str] = (),
+) -> StoreClassifier:
+    """Trains the classifier of a store, as `pomona train STORE`.
+
+    Parameters
+    ----------
+    store : str or os.PathLike
+        The store's folder, or its s3:// address.
+    model, on, labels, groups, seed, allow_region
+        As the options of these names.
+    progress : bool
+        Whether a line every few seconds goes to stderr.
+
+    Returns
+    -------
+    StoreClassifier
+        The classifier; its page is classifier/evaluation.html.
+
+    Raises
+    ------
+    PomonaError
+        Where `pomona train` fails: see `pomona.errors`.
+    """
+    from pomona.learning import train as training
+
+    learning = TrainSettings(
+        model=model,
+        on=on,
+        labels=None if labels is None else Path(labels).expanduser(),
+        groups=groups
+        if isinstance(groups, str) and groups in (NEAR_DUPLICATES, NO_GROUPS)
+        else Path(groups).expanduser(),
+        seed=seed,
+    )
+    run_settings = RunSettings(
+        open_engine("local", 1),
+        PlainProgress(sys.stderr) if progress else Progress(),
+        f"pomona.train({str(store)!r})",
+        access=Access(tuple(allow_region)),
+    )
+    training.train(place(store), learning, run_settings)
+    return StoreClassifier(Store(place(store), run_settings.access))
 
 
 def _check_settings(settings: dict[str, Any]) -> None:
