@@ -9,7 +9,7 @@ import numpy as np
 
 from pomona.learning.evaluation import confusion, leak, learning_curve, unsure
 from pomona.learning.evaluation.answers import Answers, ask
-from pomona.learning.evaluation.base import Inputs
+from pomona.learning.evaluation.base import Inputs, Judged
 from pomona.learning.evaluation.calibration import (
     expected_calibration_error,
     log_loss,
@@ -21,6 +21,11 @@ from pomona.learning.evaluation.suspects import LIKELY, Suspects, find_suspects
 
 FORMAT = 1
 NEAR = 5
+# What takes test rows.
+MEASURED = (
+    *("figures", "per_label", "confusion", "calibration", "sure_first"),
+    *("learning_curve", "baselines", "earlier"),
+)
 PAIRS_SHOWN, SUSPECTS_SHOWN, CONFLICTS_SHOWN = 6, 12, 4
 
 
@@ -39,8 +44,7 @@ def evaluate(inputs: Inputs) -> dict[str, Any]:
         the places in its `labels`; images by path, sha256 and label. What is measured on test
         rows is None where there are none.
     """
-    test = inputs.test
-    answers, sure = ask(test, inputs.temperature), ask(inputs.training, inputs.temperature)
+    test, answers = inputs.test, ask(inputs.test, inputs.temperature)
     doubted = inputs.training if inputs.mixed is None else inputs.mixed
     return {
         "format": FORMAT,
@@ -56,21 +60,14 @@ def evaluate(inputs: Inputs) -> dict[str, Any]:
         },
         "leak": _leak(inputs, answers),
         "near": min(NEAR, len(inputs.names) - 1),
-        **(_measure(inputs, answers, sure) if len(test) else dict.fromkeys(MEASURED)),
-        "thresholds": _thresholds(inputs, answers, sure),
+        **(_measure(inputs, answers) if len(test) else dict.fromkeys(MEASURED)),
+        **_thresholds(inputs, answers),
         "suspects": _show_suspects(inputs, find_suspects(doubted, inputs.temperature)),
         "comparison": [asdict(candidate) for candidate in inputs.comparison],
     }
 
 
-# What takes test rows.
-MEASURED = (
-    *("figures", "per_label", "confusion", "calibration", "sure_first"),
-    *("learning_curve", "baselines", "earlier"),
-)
-
-
-def _measure(inputs: Inputs, answers: Answers, sure: Answers) -> dict[str, Any]:
+def _measure(inputs: Inputs, answers: Answers) -> dict[str, Any]:
     test, near = inputs.test, min(NEAR, len(inputs.names) - 1)
     right = answers.predicted == test.labels
     cells = confusion.count_cells(test.labels, answers.predicted)
@@ -87,7 +84,7 @@ def _measure(inputs: Inputs, answers: Answers, sure: Answers) -> dict[str, Any]:
         "confusion": {
             "cells": cells,
             "order": confusion.arrange(cells),
-            "pairs": _show_pairs(inputs, confusion.find_pairs(cells), answers, sure),
+            "pairs": _show_pairs(inputs, confusion.find_pairs(cells), answers),
         },
         "calibration": _calibration(inputs, answers, right),
         "sure_first": unsure.accuracy_by_share(answers.probability, right),
@@ -125,7 +122,7 @@ def _per_label(inputs: Inputs, answers: Answers) -> list[dict[str, Any]]:
 
 
 def _show_pairs(
-    inputs: Inputs, pairs: list[dict[str, Any]], answers: Answers, sure: Answers
+    inputs: Inputs, pairs: list[dict[str, Any]], answers: Answers
 ) -> list[dict[str, Any]]:
     """The pairs; the first ones with the surest mistake, and a training image that resembles it.
 
@@ -153,18 +150,43 @@ def _calibration(inputs: Inputs, answers: Answers, right: Any) -> dict[str, Any]
     return told
 
 
-def _thresholds(inputs: Inputs, answers: Answers, sure: Answers) -> list[dict[str, Any]]:
-    """For each wanted accuracy the threshold, and under test what it does to the test rows."""
-    known = sure.predicted == inputs.training.labels
+def _thresholds(inputs: Inputs, answers: Answers) -> dict[str, Any]:
+    """For each wanted accuracy the threshold, and under test what it does to the test rows.
+
+    folds: of which folds the answers are that they were found on.
+    """
+    is_mixed, judged = _like_the_test(inputs)
+    sure, groups = ask(judged, inputs.temperature), None
+    if inputs.are_groups_given:
+        groups = judged.groups
+    known = sure.predicted == judged.labels
     right = answers.predicted == inputs.test.labels
-    groups = inputs.training.groups if inputs.are_groups_given else None
     promises = (
         unsure.find_threshold(sure.probability, known, wanted, groups) for wanted in unsure.WANTED
     )
-    return [
-        promise | {"test": unsure.apply(promise["threshold"], answers.probability, right)}
-        for promise in promises
-    ]
+    return {
+        "folds": "random" if is_mixed or judged.groups is None else "grouped",
+        "thresholds": [
+            promise | {"test": unsure.apply(promise["threshold"], answers.probability, right)}
+            for promise in promises
+        ],
+    }
+
+
+def _like_the_test(inputs: Inputs) -> tuple[bool, Judged]:
+    """Whether rows judged over random folds are more like the test rows; and the rows to take.
+
+    Over random folds, rows of groups of several have others of their group to learn from. If
+    that is so of at least half as many of the test rows, near-duplicates lie on both sides there,
+    too, and will among new images. Given groups are kept together all the same.
+    """
+    training, mixed, test = inputs.training, inputs.mixed, inputs.test
+    if mixed is None or inputs.are_groups_given or training.groups is None or test.groups is None:
+        return False, training
+    _, group, sizes = np.unique(training.groups, return_inverse=True, return_counts=True)
+    linked = np.mean(sizes[group] > 1)
+    is_alike = len(test) > 0 and 2 * np.isin(test.groups, training.groups).mean() >= linked > 0
+    return bool(is_alike), mixed if is_alike else training
 
 
 def _show_suspects(inputs: Inputs, found: Suspects) -> dict[str, Any]:

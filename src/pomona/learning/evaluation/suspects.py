@@ -19,6 +19,8 @@ LISTED, LIKELY = 0.1, 0.5
 FACTORS = np.geomspace(0.1, 1.25, 32)
 MOST_WRONG = 0.5
 FITTED_ROWS = 10_000
+# The 98 % quantile of chi-squared with one degree of freedom.
+MOST_BY_CHANCE = 5.41
 SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -126,18 +128,28 @@ def find_suspects(judged: Judged, temperature: float) -> Suspects:
 
 
 def _fit(judged: Judged, temperature: float) -> tuple[float, float]:
-    """The temperature and the share of wrong labels that make the labels most likely."""
-    step = -(-len(judged) // FITTED_ROWS)
-    logits = judged.logits[::step].astype(np.float64)
-    labels = judged.labels[::step]
-    best = (-np.inf, temperature, 0.0)
-    for scale in temperature * FACTORS:
+    """The temperature and the share of wrong labels that make the labels most likely.
+
+    No label is taken for wrong unless a likelihood ratio test says so at the level of 1 %, w
+    being at the end of its range (Self & Liang, 1987).
+    """
+    logits = judged.logits[:: 1 + len(judged) // FITTED_ROWS].astype(np.float64)
+    labels = judged.labels[:: 1 + len(judged) // FITTED_ROWS]
+    uniform = 1 / logits.shape[1]
+    none_wrong = some_wrong = (-np.inf, temperature, 0.0)
+    for scale in (temperature * FACTORS).tolist():
         own = softmax(logits, scale)[np.arange(len(labels)), labels]
-        wrong = _wrong_share(own, 1 / logits.shape[1])
-        mixed = (1 - wrong) * own + wrong / logits.shape[1]
-        likelihood = float(np.log(np.maximum(mixed, np.finfo(np.float64).tiny)).sum())
-        best = max(best, (likelihood, float(scale), wrong))
-    return best[1:]
+        wrong = _wrong_share(own, uniform)
+        none_wrong = max(none_wrong, (_likelihood(own), scale, 0.0))
+        some_wrong = max(
+            some_wrong, (_likelihood((1 - wrong) * own + wrong * uniform), scale, wrong)
+        )
+    is_plain = 2 * (some_wrong[0] - none_wrong[0]) < MOST_BY_CHANCE
+    return (none_wrong if is_plain else some_wrong)[1:]
+
+
+def _likelihood(probabilities: npt.NDArray[np.float64]) -> float:
+    return float(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)).sum())
 
 
 def _wrong_share(own: npt.NDArray[np.float64], uniform: float) -> float:

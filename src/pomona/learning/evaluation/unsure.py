@@ -86,8 +86,11 @@ def apply(
     probability: npt.NDArray[np.float64],
     is_right: npt.NDArray[np.bool_],
 ) -> dict[str, Any] | None:
-    """Says what a threshold does to other rows: answered (share), rows, right, accuracy."""
-    if threshold is None:
+    """Says what a threshold does to other rows: answered (share), rows, right, accuracy.
+
+    None: there is no threshold, or no row.
+    """
+    if threshold is None or not len(probability):
         return None
     kept = probability >= threshold
     rows, right = int(kept.sum()), int(is_right[kept].sum())
