@@ -160,7 +160,8 @@ def predict(parts: Sequence[int], payload: PredictTask, attempt: int = 1) -> Non
 
 
 def _predict_part(store: Store, part: int, predictor: Predictor) -> None:
-    features, footer = store.read_with_footer(part_name("features", part))
+    columns = ["path", "sha256", "features"]
+    features, footer = store.read_with_footer(part_name("features", part), columns)
     table = predictor.answer(matrix(features, "features"))
     for name in ("path", "sha256"):
         table = table.append_column(schemas.PREDICTIONS.field(name), features[name])

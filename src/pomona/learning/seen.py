@@ -8,7 +8,9 @@ arXiv:2204.06507).
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, TypeAlias
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,6 +25,9 @@ MOST_NUMBERS = 2**20
 MOST_ASKED, SHARE = 2_048, 0.95
 # Rows are asked about in blocks of one shape, so that a row's bits do not depend on its company.
 BLOCK_ROWS = 64
+
+# −2 times the transposed rows, float64[width, m], and their squared lengths, float64[m].
+Factors: TypeAlias = "tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]"
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Seen:
         order = np.random.default_rng(0).permutation(len(x))
         kept = _spread(y, order, max(1, MOST_NUMBERS // x.shape[1]))
         asked = order[:MOST_ASKED]
-        squares = _nearest(x[asked], x[kept], folds[asked, None] != folds[kept])
+        squares = _nearest(x[asked], _factors(x[kept]), folds[asked, None] != folds[kept])
         squares = squares[np.isfinite(squares)]
         unit = float(np.sqrt(np.quantile(squares, SHARE))) if len(squares) else 0.0
         return cls(x[kept], unit or 1.0)
@@ -69,7 +74,14 @@ class Seen:
 
         A distance depends on its own row alone, bit by bit.
         """
-        return (np.sqrt(_nearest(x, self.rows)) / self.unit).astype(np.float32)
+        return (np.sqrt(_nearest(x, self._factors)) / self.unit).astype(np.float32)
+
+    @cached_property
+    def _factors(self) -> Factors:
+        return _factors(self.rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def to_bytes(self) -> bytes:
         """Returns it as an .npz file."""
@@ -98,24 +110,30 @@ def _spread(y: Codes, order: Codes, limit: int) -> Codes:
     return np.sort(order[np.argsort(turn[order], kind="stable")[:limit]])
 
 
+def _factors(rows: Rows) -> Factors:
+    """What squared distances from rows float32[m, width] need of them."""
+    others = rows.astype(np.float64)
+    return -2 * others.T, np.square(others).sum(axis=1)
+
+
 def _nearest(
-    x: Rows, rows: Rows, counts: npt.NDArray[np.bool_] | None = None
+    x: Rows, others: Factors, counts: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.float64]:
     """The squared distance of each row float32[n, width] from the nearest of others: float64[n].
 
     counts: bool[n, others], which of the others count; infinity where none does.
     """
-    others = rows.astype(np.float64)
-    lengths = np.square(others).sum(axis=1)
+    factors, lengths = others
     nearest = np.empty(len(x))
     block = np.zeros((BLOCK_ROWS, x.shape[1]))
     with threadpool_limits(1, "blas"):
         for start in range(0, len(x), BLOCK_ROWS):
             some = slice(start, min(start + BLOCK_ROWS, len(x)))
             block[: some.stop - start] = x[some]
-            squares = lengths - 2 * (block @ others.T) + np.square(block).sum(axis=1)[:, None]
-            squares = squares[: some.stop - start]
+            squares = (block @ factors)[: some.stop - start]
+            squares += lengths
             if counts is not None:
                 squares[~counts[some]] = np.inf
             nearest[some] = squares.min(axis=1)
-    return np.maximum(nearest, 0)
+    nearest += np.square(x.astype(np.float64)).sum(axis=1)
+    return np.maximum(nearest, 0, out=nearest)
