@@ -28,11 +28,20 @@ from killing import (
 from PIL import Image
 
 from conftest import draw_photos
+from means import teach
 
 SEED = 0
 AT_ONCE = 2
 # How many of the kills at an operation the short way takes of each story.
-STORIES = {"new": 3, "grown": 1, "synced": 1, "retried": 1, "refitted": 1, "forgotten": 1}
+STORIES = {
+    "new": 3,
+    "grown": 1,
+    "synced": 1,
+    "retried": 1,
+    "refitted": 1,
+    "forgotten": 1,
+    "predicted": 1,
+}
 MOMENTS = 100 if LONG else 3
 GONE = ("Training/Pear/photo 0-002.jpg", "Test/Plum 2/photo 0-019.jpg")
 
@@ -51,12 +60,15 @@ class Stories:
         Image.new("RGB", (20, 30), "green").save(self.grown_source / "Training/Pear/cut.jpg")
         for name in GONE:
             (self.grown_source / name).unlink()
+        self.taught = folder / "taught"
         self._told: dict[str, Story] = {}
 
     def __getitem__(self, name: str) -> Story:
         if name not in self._told:
-            before = None if name == "new" else self["new"].after
+            before = None if name in ("new", "predicted") else self["new"].after
             source, command = self._commands()[name]
+            if name == "predicted":
+                teach(shutil.copytree(self["new"].after, self.taught))
             words = (*command, "--workers", "2", "--quiet")
             self._told[name] = tell(name, words, source, before, self.folder, self.pomona)
         return self._told[name]
@@ -70,6 +82,7 @@ class Stories:
             "retried": (source, ("run", source, "OUT", "--retry-errors=all")),
             "refitted": (source, ("reduce", "OUT", "--refit", "--components", "5")),
             "forgotten": (source, ("forget", "OUT", *GONE)),
+            "predicted": (grown, ("predict", self.taught, grown, "OUT")),
         }
 
 

@@ -424,6 +424,15 @@ def test_forget_leaves_the_predictions_of_the_others(
     assert not damaged.exists()
 
 
+def test_predictions_need_neither_scikit_learn_nor_pandas() -> None:
+    script = "import sys, pomona.learning.ask, pomona.learning.predict; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded & {"sklearn", "scipy", "pandas", "onnx", "pyspark"} == set()
+
+
 def test_the_schema_is_what_the_reference_says() -> None:
     page = Path(__file__).parents[2] / "docs" / "reference" / "store.md"
     text = page.read_text(encoding="utf-8").partition("### predictions")[2].partition("###")[0]
