@@ -16,12 +16,12 @@ import numpy.typing as npt
 import onnx
 import pyarrow.parquet as pq
 import pytest
-from means import graph, teach
 from onnx import TensorProto, helper
 
 import pomona as api
 from conftest import REAL, Here, unpack_fruits
 from machine import find_chromium, need
+from means import graph, teach
 from pomona.backbones.network import Network
 from pomona.backbones.overrides import ModelOverrides
 from pomona.backbones.runtimes.onnxruntime import open_graph

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from means import teach
 from PIL import Image
 
 import pomona as api
 from conftest import Here, contents, draw_photos, wait_for
+from means import teach
 from pomona.backbones.overrides import ModelOverrides
 from pomona.engines.registry import open_engine
 from pomona.errors import BackboneError, PomonaError, SourceError, StoreError, UsageError
@@ -312,7 +312,7 @@ def test_what_cannot_predict_says_so_in_a_line(
     (tmp_path / "link").symlink_to(trained)
     for same in (trained, tmp_path / "link", trained / ".." / trained.name):
         message = refused(UsageError, lambda same=same: into(trained, same, new))  # type: ignore[misc]
-        assert "is the store that has the classifier: choose another folder" in message
+        assert "is the store that has the classifier: choose another folder for" in message
     single = next(new.rglob("*.jpg"))
     assert "give the folder" in refused(UsageError, lambda: into(trained, out, single))
     assert "`top` 0" in refused(UsageError, lambda: into(trained, out, new, top=0))

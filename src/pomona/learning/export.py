@@ -23,7 +23,7 @@ from pomona.errors import BackboneError, PomonaError, UsageError
 from pomona.extraction.featurize import find_backbone, load_network
 from pomona.images import jpeg
 from pomona.learning import square
-from pomona.learning.classifier import INPUT
+from pomona.learning.classifier import INPUT, Classifier
 from pomona.learning.predictions import Predictor
 from pomona.pca.projection import Projection
 from pomona.s3.address import Access
@@ -80,19 +80,7 @@ def export(store: str | Path, file: Path, access: Access | None = None) -> dict[
     predictor, recipe = Predictor.read(trained), trained.recipe
     backbone, network = find_backbone(recipe), load_network(recipe)
     classifier = predictor.classifier
-    facts = {
-        "labels": json.dumps(classifier.labels, ensure_ascii=False),
-        "licence": backbone.licence,
-        "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
-        "sha256": json.dumps(
-            {
-                "classifier": cache.sha256(classifier.model),
-                "network": network.digest,
-                "weights": recipe.weights_sha256,
-            }
-        ),
-        "square": json.dumps(describe_square(recipe), ensure_ascii=False),
-    }
+    facts = _describe(classifier, recipe, backbone.licence)
     try:
         content = join(network, predictor.projection, classifier.model, facts)
     except Exception as exc:  # what onnx makes of operators that it cannot bring together
@@ -110,6 +98,22 @@ def export(store: str | Path, file: Path, access: Access | None = None) -> dict[
         "classifier": classifier.id,
         "input_size": network.input_size,
         "licence": backbone.licence,
+    }
+
+
+def _describe(classifier: Classifier, recipe: Recipe, licence: str) -> dict[str, str]:
+    """The file's metadata."""
+    digests = {
+        "classifier": cache.sha256(classifier.model),
+        "network": recipe.model_sha256,
+        "weights": recipe.weights_sha256,
+    }
+    return {
+        "labels": json.dumps(classifier.labels, ensure_ascii=False),
+        "licence": licence,
+        "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
+        "sha256": json.dumps(digests),
+        "square": json.dumps(describe_square(recipe), ensure_ascii=False),
     }
 
 

@@ -115,16 +115,15 @@ def predict_into(
 
 
 def _check_places(trained: Store, out: Store, images: str | Path) -> None:
-    """Raises UsageError where the results would go into the store that they are made by."""
+    """Raises UsageError for a single file, and for results that would go into their own source."""
     if not is_address(images) and Path(images).is_file():
         raise UsageError(
-            f"{images} is a file: with `out`, give the folder that holds the images, or leave out "
-            "`out`"
+            f"{images} is a file: give the folder that holds it, or leave out {out.files}"
         )
-    places = [_place(each) for each in (trained, out)]
-    if places[0] == places[1]:
+    if _place(trained) == _place(out):
         raise UsageError(
-            f"`out` {out.files} is the store that has the classifier: choose another folder"
+            f"{out.files} is the store that has the classifier: choose another folder for the "
+            "predictions"
         )
 
 
