@@ -235,18 +235,40 @@ def test_accuracy_by_share_is_that_of_the_surest() -> None:
         assert accuracy == pytest.approx(right[kept].mean())
 
 
-def test_thresholds_come_of_folds_like_the_test() -> None:
-    inputs = make_inputs(of=4)
-    mixed = replace(inputs.training, logits=inputs.training.logits * 2)
-    inputs = replace(inputs, mixed=mixed)
+def test_random_folds_promise_where_grouped_ones_cannot_and_the_test_is_like_them() -> None:
+    inputs = make_inputs(of=4, margin=20.0)
+    surest = int(inputs.training.logits.max(axis=1).argmax())
+    labels = inputs.training.labels.copy()
+    logits = np.asarray(inputs.training.logits).copy()
+    logits[:200] = logits[surest]  # by the folds that keep groups together, wrong and sure of it
     assert inputs.test.groups is not None
+    inputs = replace(
+        inputs,
+        training=replace(inputs.training, logits=logits, labels=labels),
+        mixed=inputs.training,
+    )
     apart = replace(inputs, test=replace(inputs.test, groups=inputs.test.groups + 10_000))
-    assert evaluate(inputs)["folds"] == "random"
-    assert evaluate(apart)["folds"] == "grouped"
-    assert evaluate(replace(inputs, are_groups_given=True))["folds"] == "grouped"
-    wanted = evaluate(apart)["thresholds"]
-    assert evaluate(replace(apart, mixed=None))["thresholds"] == wanted
-    assert evaluate(inputs)["thresholds"] != wanted
+    for case, folds in (
+        (inputs, ["random"] * 3),
+        (apart, [None] * 3),
+        (replace(inputs, are_groups_given=True), [None] * 3),
+        (replace(inputs, training=inputs.mixed), ["grouped"] * 3),
+    ):
+        thresholds = evaluate(case)["thresholds"]
+        found = [one["threshold"] and one["folds"] for one in thresholds]
+        assert found == folds
+
+
+def test_a_lower_accuracy_never_takes_a_higher_threshold() -> None:
+    found = []
+    for margin in (3.0, 6.0, 10.0, 20.0):
+        thresholds = evaluate(make_inputs(margin=margin))["thresholds"]
+        assert [one["wanted"] for one in thresholds] == list(unsure.WANTED)
+        found += [[one["threshold"] or 2 for one in thresholds]]
+        for one in thresholds:
+            assert one["threshold"] is None or one["bound"] >= one["wanted"]
+            assert one["needed"] == unsure.needed(one["wanted"])
+    assert all(thresholds == sorted(thresholds) for thresholds in found)
 
 
 def test_pairs_are_counted_either_way() -> None:

@@ -143,7 +143,10 @@ def sure_first(
     """
     heights = _Heights.of(min(accuracy for _, accuracy in curve))
     marked = [one for one in thresholds if one["test"] and one["test"]["rows"]]
-    dots = [(_x(one["test"]["answered"]), heights.y(one["test"]["accuracy"])) for one in marked]
+    dots: dict[Point, list[str]] = {}
+    for one in marked:
+        place = _x(one["test"]["answered"]), heights.y(one["test"]["accuracy"])
+        dots.setdefault(place, []).append(f"{100 * one['wanted']:g}")
     return Chart(
         name="sure-first",
         title="Accuracy by the share of images that get an answer",
@@ -157,10 +160,7 @@ def sure_first(
         y_ticks=heights.ticks(),
         curves=[("curve", [(_x(share), heights.y(accuracy)) for share, accuracy in curve])],
         dots=[("dot", *dot) for dot in dots],
-        texts=[
-            (x - 9, y + 18, f"{100 * one['wanted']:g}")
-            for (x, y), one in zip(dots, marked, strict=True)
-        ],
+        texts=[(x - 9, y + 18, ", ".join(wanted)) for (x, y), wanted in dots.items()],
     )
 
 

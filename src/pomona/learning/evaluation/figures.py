@@ -9,7 +9,7 @@ import numpy as np
 
 from pomona.learning.evaluation import confusion, leak, learning_curve, unsure
 from pomona.learning.evaluation.answers import Answers, ask
-from pomona.learning.evaluation.base import Inputs, Judged
+from pomona.learning.evaluation.base import Inputs
 from pomona.learning.evaluation.calibration import (
     expected_calibration_error,
     log_loss,
@@ -61,7 +61,7 @@ def evaluate(inputs: Inputs) -> dict[str, Any]:
         "leak": _leak(inputs, answers),
         "near": min(NEAR, len(inputs.names) - 1),
         **(_measure(inputs, answers) if len(test) else dict.fromkeys(MEASURED)),
-        **_thresholds(inputs, answers),
+        "thresholds": _thresholds(inputs, answers),
         "suspects": _show_suspects(inputs, find_suspects(doubted, inputs.temperature)),
         "comparison": [asdict(candidate) for candidate in inputs.comparison],
     }
@@ -150,43 +150,35 @@ def _calibration(inputs: Inputs, answers: Answers, right: Any) -> dict[str, Any]
     return told
 
 
-def _thresholds(inputs: Inputs, answers: Answers) -> dict[str, Any]:
-    """For each wanted accuracy the threshold, and under test what it does to the test rows.
-
-    folds: of which folds the answers are that they were found on.
-    """
-    is_mixed, judged = _like_the_test(inputs)
-    sure, groups = ask(judged, inputs.temperature), None
-    if inputs.are_groups_given:
-        groups = judged.groups
-    known = sure.predicted == judged.labels
+def _thresholds(inputs: Inputs, answers: Answers) -> list[dict[str, Any]]:
+    """For each wanted accuracy the threshold, and under test what it does to the test rows."""
+    judged = {"random" if inputs.training.groups is None else "grouped": inputs.training}
+    if inputs.mixed is not None and _is_test_mixed(inputs):
+        judged["random"] = inputs.mixed
+    trials = {}
+    for folds, rows in judged.items():
+        sure = ask(rows, inputs.temperature)
+        groups = rows.groups if inputs.are_groups_given else None
+        trials[folds] = sure.probability, sure.predicted == rows.labels, groups
     right = answers.predicted == inputs.test.labels
-    promises = (
-        unsure.find_threshold(sure.probability, known, wanted, groups) for wanted in unsure.WANTED
-    )
-    return {
-        "folds": "random" if is_mixed or judged.groups is None else "grouped",
-        "thresholds": [
-            promise | {"test": unsure.apply(promise["threshold"], answers.probability, right)}
-            for promise in promises
-        ],
-    }
+    return [
+        promise | {"test": unsure.apply(promise["threshold"], answers.probability, right)}
+        for promise in unsure.find_thresholds(trials)
+    ]
 
 
-def _like_the_test(inputs: Inputs) -> tuple[bool, Judged]:
-    """Whether rows judged over random folds are more like the test rows; and the rows to take.
+def _is_test_mixed(inputs: Inputs) -> bool:
+    """Whether the test rows are like rows of random folds, and no group was given.
 
-    Over random folds, rows of groups of several have others of their group to learn from. If
-    that is so of at least half as many of the test rows, near-duplicates lie on both sides there,
-    too, and will among new images. Given groups are kept together all the same.
+    There, rows of groups of several have others of their group among those that were learned.
+    So have at least half as many of such test rows.
     """
-    training, mixed, test = inputs.training, inputs.mixed, inputs.test
-    if mixed is None or inputs.are_groups_given or training.groups is None or test.groups is None:
-        return False, training
+    training, test = inputs.training, inputs.test
+    if inputs.are_groups_given or training.groups is None or test.groups is None or not len(test):
+        return False
     _, group, sizes = np.unique(training.groups, return_inverse=True, return_counts=True)
-    linked = np.mean(sizes[group] > 1)
-    is_alike = len(test) > 0 and 2 * np.isin(test.groups, training.groups).mean() >= linked > 0
-    return bool(is_alike), mixed if is_alike else training
+    linked = float(np.mean(sizes[group] > 1))
+    return bool(2 * np.isin(test.groups, training.groups).mean() >= linked > 0)
 
 
 def _show_suspects(inputs: Inputs, found: Suspects) -> dict[str, Any]:

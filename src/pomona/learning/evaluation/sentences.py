@@ -75,7 +75,11 @@ def _accuracy(evaluation: Mapping[str, Any], accuracy: Mapping[str, Any]) -> Ite
     if accuracy["low"] is not None:
         said += f" (95 % interval: {between(accuracy)})"
     yield f"{said}."
-    baselines = [f"{one['name']}, {exact(one['accuracy'])}" for one in evaluation["baselines"]]
+    baselines = [
+        f"{one['name']}, {exact(one['accuracy'])}"
+        + (", which is better" if one["accuracy"] > accuracy["value"] else "")
+        for one in evaluation["baselines"]
+    ]
     if baselines:
         yield f"To compare: {'; '.join(baselines)}."
 

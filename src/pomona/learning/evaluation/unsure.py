@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -81,21 +82,66 @@ def find_threshold(
     return {"wanted": wanted, **promise, "units": units, "needed": needed(wanted)}
 
 
+def find_thresholds(
+    trials: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], Codes | None]],
+) -> list[dict[str, Any]]:
+    """Finds the threshold for each accuracy of `WANTED`.
+
+    Parameters
+    ----------
+    trials : mapping
+        By the name of their folds, the probability, is_right and groups of `find_threshold`. The
+        first that allow a promise are taken.
+
+    Returns
+    -------
+    list of dict
+        As `find_threshold` has them, with the folds. What promises a higher accuracy is taken for
+        a lower one, too, if it is not above its own threshold.
+    """
+    found: list[dict[str, Any]] = []
+    for wanted in sorted(WANTED, reverse=True):
+        promises = [
+            find_threshold(probability, is_right, wanted, groups) | {"folds": folds}
+            for folds, (probability, is_right, groups) in trials.items()
+        ]
+        promise = next((one for one in promises if one["threshold"] is not None), promises[0])
+        if found and _height(found[0]) < _height(promise):
+            promise = found[0] | {"wanted": wanted, "needed": promise["needed"]}
+        found.insert(0, promise)
+    return found
+
+
+def _height(promise: Mapping[str, Any]) -> float:
+    return np.inf if promise["threshold"] is None else float(promise["threshold"])
+
+
 def apply(
     threshold: float | None,
     probability: npt.NDArray[np.float64],
     is_right: npt.NDArray[np.bool_],
 ) -> dict[str, Any] | None:
-    """Says what a threshold does to other rows: answered (share), rows, right, accuracy.
+    """Says what a threshold does to other rows.
 
-    None: there is no threshold, or no row.
+    Returns
+    -------
+    dict or None
+        answered, the share of rows at or above it; rows, their number; right, how many of these
+        are; accuracy; upper, its one-sided 95 % upper bound (Clopper & Pearson, 1934). None:
+        there is no threshold, or no row.
     """
     if threshold is None or not len(probability):
         return None
     kept = probability >= threshold
     rows, right = int(kept.sum()), int(is_right[kept].sum())
     accuracy = right / rows if rows else None
-    return {"answered": rows / len(kept), "rows": rows, "right": right, "accuracy": accuracy}
+    return {
+        "answered": rows / len(kept),
+        "rows": rows,
+        "right": right,
+        "accuracy": accuracy,
+        "upper": 1 - lower_bound(rows - right, rows),
+    }
 
 
 def accuracy_by_share(
