@@ -54,6 +54,7 @@ def test_public_names_are_pinned() -> None:
         "featurize",
         "open",
         "run",
+        "train",
     ]
     assert all(hasattr(pomona, name) for name in pomona.__all__)
     assert dir(pomona) == sorted(pomona.__all__)

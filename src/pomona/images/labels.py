@@ -71,7 +71,7 @@ def read_columns(
     file : Path
         A CSV in UTF-8.
     needed, optional : sequence of str
-        Its columns; "path" is among those that it needs. Other columns are ignored.
+        Its columns, "path" among them. Others are ignored.
     setting : str
         The setting that named the file.
 
@@ -87,17 +87,15 @@ def read_columns(
     """
     known = [*needed, *optional]
     convert = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(known, pa.string()),
-        strings_can_be_null=True,
-        null_values=[""],
+        column_types=dict.fromkeys(known, pa.string()), strings_can_be_null=True, null_values=[""]
     )
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
     try:
-        lines = pa.BufferReader(file.read_bytes())
+        data = pa.BufferReader(file.read_bytes())
         # Arrow's reading threads can outlive an error, and abort the process when it exits.
         read = pyarrow.csv.ReadOptions(use_threads=False)
         table = pyarrow.csv.read_csv(
-            lines, read_options=read, parse_options=parse, convert_options=convert
+            data, read_options=read, parse_options=parse, convert_options=convert
         )
         names = table.column_names
     except FileNotFoundError as exc:

@@ -17,7 +17,7 @@ from pomona.learning.groups import find_near_duplicates, read_groups
 from pomona.learning.models.base import Codes
 from pomona.learning.rows import LabelledRows, read_rows
 from pomona.learning.settings import NEAR_DUPLICATES, NO_GROUPS, TrainSettings
-from pomona.learning.sides import find_sides
+from pomona.learning.sides import Sides, find_sides
 from pomona.progress import Progress, count
 from pomona.store.store import Store
 
@@ -94,14 +94,7 @@ def prepare(store: Store, training: TrainSettings, progress: Progress) -> Lesson
     rows = read_rows(store, training.on, training.labels, progress)
     groups = _find_groups(rows, training)
     sides = find_sides(rows, groups, training.seed)
-    if len(sides.unlearned):
-        images = count(len(sides.unlearned), "test image")
-        progress.warn(f"{images} of labels without a training image: left out")
-    if len(sides.copied):
-        progress.warn(
-            f"{count(len(sides.copied), 'test image')} with the bytes of a training image: left "
-            "out of the figures"
-        )
+    _tell(sides, progress)
     named = np.unique(rows.y[sides.train])
     rows = _rename(rows, named)
     learned, groups_learned = rows.take(sides.train), groups[sides.train]
@@ -145,6 +138,18 @@ def prepare(store: Store, training: TrainSettings, progress: Progress) -> Lesson
         random_folds=make_folds(y, digests, digests),
         facts=facts,
     )
+
+
+def _tell(sides: Sides, progress: Progress) -> None:
+    """Says which test rows are left out."""
+    if len(sides.unlearned):
+        images = count(len(sides.unlearned), "test image")
+        progress.warn(f"{images} of labels without a training image: left out")
+    if len(sides.copied):
+        progress.warn(
+            f"{count(len(sides.copied), 'test image')} with the bytes of a training image: left "
+            "out of the figures"
+        )
 
 
 def _find_groups(rows: LabelledRows, training: TrainSettings) -> Codes:

@@ -147,17 +147,17 @@ def provide(
     limit_s : float
         How many seconds it may take to make thumbnails.
     map_here : MapHere
-        Runs the task. Called only if thumbnails are missing.
+        Runs the task, if thumbnails are missing.
     most_pixels : int
-        Width times height of the largest image of the store, which may be above the usual limit.
+        Width times height of the store's largest image, which may be above the usual limit.
     file : str
         The store's file that keeps them: one for each page.
 
     Returns
     -------
     dict
-        WebP files by path, without those whose file is away, has changed or cannot be decoded, and
-        those for which there was no time.
+        WebP files by path, but for files that are away, have changed or cannot be decoded, and for
+        which there was no time.
     """
     deadline = time.monotonic() + limit_s
     images = dict(_kept(store, file, wanted))
@@ -177,14 +177,15 @@ def provide(
                 deadline,
             )
             images.update(_make(missing, drawing, map_here))
-    if not images:
-        store.files.delete(file)
-    elif len(images) > kept or _rows(store, file) != kept:
+    if not images or len(images) > kept or _rows(store, file) != kept:
         _save(store, file, images, wanted)
     return images
 
 
 def _save(store: Store, file: str, images: Mapping[str, bytes], wanted: Mapping[str, str]) -> None:
+    if not images:
+        store.files.delete(file)
+        return
     paths = sorted(images)
     columns = [paths, [wanted[path] for path in paths], [images[path] for path in paths]]
     store.write_table(file, pa.table(columns, schema=SCHEMA))
