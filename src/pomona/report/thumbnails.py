@@ -138,10 +138,8 @@ def provide(
     ----------
     store : Store
         The store, open for writing.
-    source : str
-        Where the images are.
-    recipe : Recipe
-        How the network sees them.
+    source, recipe
+        Where the images are, and how the network sees them.
     wanted : mapping of str to str
         The SHA-256 of each image's file by its path, the most important first.
     limit_s : float
