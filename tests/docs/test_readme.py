@@ -29,7 +29,7 @@ def test_the_python_examples_of_the_readme_run(tmp_path: Path) -> None:
         timeout=120,
         check=True,
     )
-    assert 0.5 < float(done.stdout) <= 1
+    assert done.stdout == f"{new.parent.name}\n"
 
 
 def test_the_pictures_of_the_readme_exist() -> None:
