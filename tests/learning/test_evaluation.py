@@ -239,20 +239,17 @@ def test_random_folds_promise_where_grouped_ones_cannot_and_the_test_is_like_the
     inputs = make_inputs(of=4, margin=20.0)
     surest = int(inputs.training.logits.max(axis=1).argmax())
     labels = inputs.training.labels.copy()
-    logits = np.asarray(inputs.training.logits).copy()
+    logits = np.array(inputs.training.logits, np.float64)
     logits[:200] = logits[surest]  # by the folds that keep groups together, wrong and sure of it
-    assert inputs.test.groups is not None
-    inputs = replace(
-        inputs,
-        training=replace(inputs.training, logits=logits, labels=labels),
-        mixed=inputs.training,
-    )
-    apart = replace(inputs, test=replace(inputs.test, groups=inputs.test.groups + 10_000))
+    groups, mixed = inputs.test.groups, inputs.training
+    assert groups is not None
+    inputs = replace(inputs, training=replace(mixed, logits=logits, labels=labels), mixed=mixed)
+    apart = replace(inputs, test=replace(inputs.test, groups=groups + 10_000))
     for case, folds in (
         (inputs, ["random"] * 3),
         (apart, [None] * 3),
         (replace(inputs, are_groups_given=True), [None] * 3),
-        (replace(inputs, training=inputs.mixed), ["grouped"] * 3),
+        (replace(inputs, training=mixed), ["grouped"] * 3),
     ):
         thresholds = evaluate(case)["thresholds"]
         found = [one["threshold"] and one["folds"] for one in thresholds]

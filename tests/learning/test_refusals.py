@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from pomona.pipeline.settings import ReduceSettings
 from pomona.store.store import Store
 
 
-def write_features(file: Path, labels: list[str | None], *, seed: int = 0) -> Path:
+def write_features(file: Path, labels: Sequence[str | None], *, seed: int = 0) -> Path:
     """A file of features that tell the labels apart, to be imported."""
     rng = np.random.default_rng(seed)
     names = sorted({label for label in labels if label})
@@ -36,7 +37,7 @@ def write_features(file: Path, labels: list[str | None], *, seed: int = 0) -> Pa
     table = pa.table(
         {
             "path": [f"{row:04d}.jpg" for row in range(len(labels))],
-            "label": pa.array(labels, pa.string()),
+            "label": pa.array(list(labels), pa.string()),
             "features": pa.FixedSizeListArray.from_arrays(x.ravel(), 12),
         }
     )
@@ -44,7 +45,7 @@ def write_features(file: Path, labels: list[str | None], *, seed: int = 0) -> Pa
     return file
 
 
-def make_store(folder: Path, labels: list[str | None], *, components: int | None = 6) -> Path:
+def make_store(folder: Path, labels: Sequence[str | None], *, components: int | None = 6) -> Path:
     """A store of imported features, with PCA if `components` says so."""
     out = folder / "store"
     import_features(write_features(folder / "features.parquet", labels), out, RunSettings(Here()))
@@ -79,7 +80,7 @@ def store(imported: Path, tmp_path: Path) -> Path:
     ],
 )
 def test_labels_that_allow_no_classifier(
-    tmp_path: Path, labels: list[str | None], words: str
+    tmp_path: Path, labels: Sequence[str | None], words: str
 ) -> None:
     out = make_store(tmp_path, labels)
     with pytest.raises(StoreError, match=words):

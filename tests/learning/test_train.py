@@ -71,7 +71,9 @@ class Said(Progress):
 
 
 def test_a_classifier_is_chosen_measured_and_stored(store: Path, trained: dict[str, Any]) -> None:
-    assert trained["labels"] == sorted(set(pomona_package.open(store).pca().labels))
+    assert trained["labels"] == sorted(
+        {str(label) for label in pomona_package.open(store).pca().labels}
+    )
     assert sum(each["is_chosen"] for each in trained["comparison"]) == 1
     files = {path.name for path in (store / "classifier").iterdir()}
     assert {

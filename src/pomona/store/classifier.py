@@ -63,9 +63,7 @@ def read_file(files: Folder, facts: Mapping[str, Any], name: str) -> bytes:
     return data
 
 
-def write(
-    files: Folder, facts: Mapping[str, Any], contents: Mapping[str, bytes]
-) -> dict[str, Any]:
+def write(files: Folder, facts: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
     """Writes a classifier's files. classifier.json comes last: without it there is none.
 
     Parameters
