@@ -12,10 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pomona.backbones.graphs import IR_VERSION, OPSET
 from pomona.learning.models.base import Fitted
+from pomona.learning.models.trees import TREES_DOMAIN, TREES_OPSET
 
 KEY = "pomona"
-# Of ai.onnx.ml, which has the trees.
-ML_OPSET = 3
 
 
 def classifier_graph(
@@ -53,11 +52,12 @@ def classifier_graph(
         helper.make_tensor_value_info("label", TensorProto.INT64, ["batch"]),
         helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", classes]),
     ]
-    domains = sorted({node.domain for node in nodes})
+    opsets = {"": OPSET, TREES_DOMAIN: TREES_OPSET}
     model = helper.make_model(
         helper.make_graph(nodes, "classifier", [rows], outputs, constants),
         opset_imports=[
-            helper.make_opsetid(domain, ML_OPSET if domain else OPSET) for domain in domains
+            helper.make_opsetid(domain, opsets[domain])
+            for domain in sorted({node.domain for node in nodes})
         ],
         ir_version=IR_VERSION,
         producer_name="pomona",

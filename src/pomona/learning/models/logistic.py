@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from pomona.learning.models.base import MISSING, Codes, Logits, Rows, Settings
 from pomona.learning.models.linear import Linear
+from pomona.learning.models.scaling import PLAIN, STANDARD, find_scaling
 
-PLAIN, STANDARD = "plain", "standard"
 # The most regularized first. A larger C takes longer to fit, and changes few answers.
 SETTINGS: Sequence[Settings] = (
     *({"scaling": PLAIN, "C": c} for c in (0.005, 0.05, 1.0)),
@@ -73,23 +73,13 @@ def _fit_path(
     x: Rows, y: Codes, classes: int, scaling: str, penalties: Sequence[float]
 ) -> Iterator[Linear]:
     """Fits one C after the other, from small to large."""
-    mean, scale = _scaling(x, scaling)
+    mean, scale = find_scaling(x, scaling)
     rows = (x - mean) / scale
     regression = LogisticRegression(max_iter=MOST_STEPS, tol=TOLERANCE, warm_start=True)
     for penalty in penalties:
         regression.set_params(C=penalty)
         regression.fit(rows, y)
         yield _linear(regression, mean, scale, classes)
-
-
-def _scaling(x: Rows, scaling: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """What is taken from each row, and what it is divided by."""
-    mean = x.mean(axis=0, dtype=np.float64)
-    deviations = x.std(axis=0, dtype=np.float64)
-    if scaling == PLAIN:
-        deviations = np.full_like(deviations, np.sqrt((deviations**2).mean()))
-    deviations[deviations == 0] = 1
-    return mean.astype(np.float32), deviations.astype(np.float32)
 
 
 def _linear(
