@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from pomona.commands.options.pca import PcaOptions
 from pomona.commands.options.places import Out, Source, StoreFolder
 from pomona.commands.output import DryRun, OutputOptions, Thumbnails
 from pomona.commands.running import TASK_MODULES, finish, run_settings, start_engine
+from pomona.store.folders.registry import place
 
 if TYPE_CHECKING:
     from pomona.pipeline.settings import ExtractSettings
@@ -34,7 +35,7 @@ def run(
     thumbnails: Thumbnails = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Turn images into features (embeddings), reduce them by PCA, and write a report.
+    """Compute features (embeddings) of images, reduce them by PCA, and write a report.
 
     Run the same command again to continue after a stop, or to add new and changed images.
     """
@@ -64,7 +65,7 @@ def extract(
     output: OutputOptions,
     thumbnails: Thumbnails = None,
 ) -> None:
-    """Turn images into features (embeddings) and write a report; `pomona reduce` adds PCA."""
+    """Compute features (embeddings) of images and write a report; `pomona reduce` adds PCA."""
     with start_engine(where, (*TASK_MODULES, *network.worker_modules())) as engine:
         from pomona.pipeline import run as pipeline
 
@@ -126,11 +127,19 @@ def import_features(
         typer.Argument(
             readable=False,
             metavar="FILE",
-            help="Parquet file, or folder of them, with a column path, one column of lists (the "
-            "features), and optionally label and split.",
+            help="Parquet file or folder of them. Columns: path; one list column of any name, the "
+            "features; optionally label and split, else taken from the folders in path.",
         ),
     ],
-    out: Out,
+    out: Annotated[
+        Any,
+        typer.Argument(
+            parser=place,
+            metavar="OUT",
+            help="Folder or s3://BUCKET/PREFIX for the store: new, empty, or a store of the same "
+            "features (any other is refused).",
+        ),
+    ],
     buckets: BucketOptions,
     output: OutputOptions,
 ) -> None:

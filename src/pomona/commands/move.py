@@ -44,10 +44,11 @@ def upload(
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
-    """Upload new and changed images to a bucket, without their metadata.
+    """Upload new and changed images to a bucket, with EXIF and other embedded metadata removed.
 
     Images are compared by content. Run the same command again to continue after a stop. Images
-    that SOURCE no longer has stay in the bucket.
+    that SOURCE no longer has stay in the bucket. To write a store to a bucket, give `pomona run`
+    an s3:// address as OUT.
     """
     from pomona.transfer import upload as uploading
 
@@ -76,9 +77,9 @@ def download(
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
-    """Download new and changed objects from a bucket as files.
+    """Download new and changed files (images or a store) from a bucket.
 
-    Objects are compared by content. Run the same command again to continue after a stop. Files
+    Files are compared by content. Run the same command again to continue after a stop. Files
     that the bucket no longer has stay in DIR.
     """
     from pomona.transfer import download as downloading
@@ -122,7 +123,9 @@ def pack(
     yes: Annotated[
         bool,
         typer.Option(
-            "--yes", help="Replace the pack even if most of its images are not in SOURCE."
+            "--yes",
+            help="Remove even more than half of the pack's images. (default: refuse that, and "
+            "change nothing)",
         ),
     ] = False,
     dry_run: DryRun = False,
@@ -131,7 +134,8 @@ def pack(
     """Pack many image files into a few large ones, byte for byte, for faster reading.
 
     `pomona run` takes a pack as SOURCE. Run the same command again to continue after a stop, or to
-    add new and changed images.
+    update the pack: it adds new and changed images, and removes those that are not in SOURCE or
+    do not match --include.
     """
     from pomona.transfer import pack as packing
 

@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from pomona.commands import exit_status
-from pomona.commands.options.images import Seed
 from pomona.commands.output import AsJson, OutputOptions, Quiet
 from pomona.errors import PomonaError
 from pomona.progress import count
@@ -28,11 +27,13 @@ def sample(
     per_variety: Annotated[
         int, typer.Option(metavar="N", help="Number of images of each variety.")
     ] = 25,
-    seed: Seed = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of the drawing: the same N draws the same fruit.")
+    ] = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Generate images of fruit to try pomona on: Training and Test, a folder per variety."""
+    """Draw images of fruit to try pomona on, in Training/ and Test/ with one folder per variety."""
     from pomona.samples.sample import draw_sample
 
     output = OutputOptions(quiet=quiet, as_json=as_json)

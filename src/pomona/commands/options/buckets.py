@@ -21,12 +21,17 @@ class ReadBucketOptions:
         list[str] | None,
         typer.Option(
             metavar="REGION",
-            help="AWS buckets outside the European Economic Area are refused; allow this region. "
-            "May be repeated.",
+            help="Also allow AWS buckets in this region, such as us-east-1; may be repeated. "
+            "(default: only regions in the European Economic Area)",
         ),
     ] = None
     insecure_endpoint: Annotated[
-        bool, typer.Option("--insecure-endpoint", help="Allow an unencrypted http:// endpoint.")
+        bool,
+        typer.Option(
+            "--insecure-endpoint",
+            help="Allow an http:// endpoint (AWS_ENDPOINT_URL) on another machine: data travels "
+            "unencrypted.",
+        ),
     ] = Access.insecure_endpoint
 
     def access(self) -> Access:

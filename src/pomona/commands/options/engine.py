@@ -25,7 +25,14 @@ class EngineOptions:
     """Where the work is done."""
 
     panel: ClassVar[str] = "Where the work is done"
-    workers: Workers = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of worker processes. On a Spark cluster, leave it out: its settings "
+            "decide. (default: one per processor core)",
+        ),
+    ] = None
     engine: Annotated[
         str,
         typer.Option(

@@ -35,11 +35,10 @@ Labels = Annotated[
     typer.Option(
         readable=False,
         metavar="FILE",
-        help="CSV file with the columns path, label and optionally split. "
-        "(default: labels from the folder names)",
+        help="CSV file with the columns path (relative to SOURCE), label and optionally split; "
+        "an image that it does not list has no label. (default: labels from the folder names)",
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Random seed.")]
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,15 @@ class ImageOptions:
     labels: Labels = ExtractSettings.labels
     limit: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Take at most N images, drawn evenly from the labels."),
+        typer.Option(
+            metavar="N",
+            help="Take at most N images, chosen at random: the same number from each label where "
+            "possible.",
+        ),
     ] = ExtractSettings.limit
-    seed: Seed = ExtractSettings.seed
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of the random choice that --limit makes.")
+    ] = ExtractSettings.seed
     retry_errors: Annotated[
         str | None,
         typer.Option(
@@ -65,12 +70,16 @@ class ImageOptions:
     sync: Annotated[
         bool,
         typer.Option(
-            "--sync", help="Remove from the store the images that are no longer in the source."
+            "--sync", help="Remove from the store the images that are no longer in SOURCE."
         ),
     ] = ExtractSettings.sync
     yes: Annotated[
         bool,
-        typer.Option("--yes", help="With --sync: remove them even if they are most of the store."),
+        typer.Option(
+            "--yes",
+            help="With --sync: remove even more than half of the store's images. (default: refuse "
+            "that, and change nothing)",
+        ),
     ] = ExtractSettings.yes
     image_timeout: Annotated[
         float,
@@ -93,7 +102,8 @@ class ImageOptions:
         float,
         typer.Option(
             metavar="SHARE",
-            help="Exit with status 3 when more than this share of the images fail.",
+            help="Write everything, then exit with status 3 if more than this share of the "
+            "store's images failed.",
         ),
     ] = 0.05
 

@@ -24,16 +24,24 @@ class PcaOptions:
         ),
     ] = ReduceSettings.variance
     components: Annotated[
-        int | None, typer.Option(metavar="K", help="Keep exactly K components.")
+        int | None,
+        typer.Option(metavar="K", help="Keep exactly K components, instead of --variance."),
     ] = ReduceSettings.components
     refit: Annotated[
-        bool, typer.Option("--refit", help="Refit the PCA to all features in the store.")
+        bool,
+        typer.Option(
+            "--refit",
+            help="Fit the PCA again to all images in the store. (default: project new images with "
+            "the PCA that the store has; fit it again only for another --variance or --components, "
+            "or once the store has more than doubled since the last fit)",
+        ),
     ] = ReduceSettings.refit
     keep_projection: Annotated[
         bool,
         typer.Option(
             "--keep-projection",
-            help="Do not refit the PCA once the store has more than doubled.",
+            help="Keep the PCA however much the store grows; only another --variance or "
+            "--components fits it again.",
         ),
     ] = ReduceSettings.keep_projection
     csv: Annotated[

@@ -16,8 +16,8 @@ Source = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Images: a folder or s3://BUCKET/PREFIX, whose subfolders are the labels; or a pack "
-        "(see `pomona pack`).",
+        help="Images: a folder or s3://BUCKET/PREFIX, where the innermost folder of an image is "
+        "its label; or a pack (see `pomona pack`).",
     ),
 ]
 ImagesToPack = Annotated[
@@ -25,7 +25,8 @@ ImagesToPack = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Images: a folder or s3://BUCKET/PREFIX, whose subfolders are the labels; or a pack.",
+        help="Images: a folder or s3://BUCKET/PREFIX, where the innermost folder of an image is "
+        "its label; or a pack.",
     ),
 ]
 ImagesToUpload = Annotated[
@@ -41,7 +42,8 @@ Out = Annotated[
     typer.Argument(
         parser=place,
         metavar="OUT",
-        help="Folder or s3://BUCKET/PREFIX for the results: new, empty, or a store.",
+        help="Folder or s3://BUCKET/PREFIX for the store: new, empty, or a store of the same "
+        "SOURCE and network options (any other is refused).",
     ),
 ]
 StoreFolder = Annotated[
