@@ -163,6 +163,6 @@ def test_a_cache_that_is_a_file_is_refused_before_the_work(own: Pomona, tmp_path
 
 
 def test_help_names_what_is_to_be_installed(pomona: Pomona) -> None:
-    assert 'pip install "pomona[keras]"' in " ".join(
+    assert 'pip install ".[keras]"' in " ".join(
         pomona.done("backbones", "add", "--help").stdout.split()
     )

@@ -26,7 +26,9 @@ app = typer.Typer(
     help="List the pretrained networks (backbones), or add or export one.\n\n"
     "The columns: name; width (features per image); input (its size in pixels); top-1 (accuracy on "
     "ImageNet); images/s per core (filled in by --measure); weights (whether this machine has "
-    "them).",
+    "them).\n\n"
+    "Converted networks are kept in the cache: the folder $POMONA_CACHE, or else pomona/ in your "
+    "own cache folder (~/.cache on Linux, ~/Library/Caches on macOS).",
     invoke_without_command=True,
     add_completion=False,
 )
@@ -38,7 +40,9 @@ def backbones(
     measure: Annotated[
         bool,
         typer.Option(
-            "--measure", help="Measure images/s per core of the cached networks, a second each."
+            "--measure",
+            help="Measure images/s per core of the networks that are cached or installed, a second "
+            "each.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -123,7 +127,7 @@ def add(
         str,
         typer.Argument(
             metavar="NAME",
-            help="A network that `pomona backbones` lists, or keras:NAME for any other of "
+            help="A network that `pomona backbones` lists, or keras:NAME for any other network in "
             "keras.applications, such as keras:VGG16.",
         ),
     ],
@@ -137,9 +141,10 @@ def add(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    r"""Convert a Keras network, and keep it in the cache.
+    r"""Convert a Keras network, and keep it in the cache (see `pomona backbones --help`).
 
-    Only this command needs Keras: pip install "pomona\[keras]".
+    Then give the same NAME to `pomona run --backbone`. Needs Keras; in a clone: pip install
+    ".\[keras]".
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.keras import catalog as keras_catalog
@@ -187,7 +192,8 @@ def export(
 ) -> None:
     """Write a network into one ONNX file, for machines that do not have it.
 
-    On them, `--backbone OUT.onnx` gives the same features.
+    There, `pomona run --backbone OUT.onnx` gives the same features: the file includes the options
+    given here.
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.onnx import exported

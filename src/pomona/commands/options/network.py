@@ -25,7 +25,7 @@ def _backbone_names() -> list[str]:
 def _in_words(runtime: Runtime) -> str:
     """A runtime's name, and how to install it, as markup."""
     return runtime.name + (
-        escape(f' (pip install "{runtime.requirement}")') if runtime.extra else ""
+        escape(f' (in a clone: pip install ".[{runtime.extra}]")') if runtime.extra else ""
     )
 
 
@@ -44,16 +44,18 @@ class NetworkFileOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="For FILE.onnx: the node that gives the features. (default: the classifier's "
-            "input)",
+            help="For FILE.onnx: the node whose output is the features, by its own name or its "
+            "output's. (default: the node before the classifier)",
         ),
     ] = ModelOverrides.layer
     preprocessing: Annotated[
         str | None,
         typer.Option(
             metavar="HOW",
-            help="For FILE.onnx, required unless its input is uint8: the scaling it expects, which "
-            "is imagenet, tf, caffe, unit, none, or MEANS/DEVIATIONS (0 to 255).",
+            help="How FILE.onnx expects pixels; required unless its input is uint8 or pomona "
+            "exported it. imagenet: scaled by ImageNet's mean and std; tf: -1 to 1; caffe: BGR "
+            "minus the mean; unit: 0 to 1; none: 0 to 255; or MEANS/STDS of red, green, blue in 0 "
+            "to 255, such as 123.7,116.3,103.5/58.4,57.1,57.4.",
             autocompletion=one_of(NAMED),
         ),
     ] = ModelOverrides.preprocessing
@@ -102,7 +104,8 @@ class NetworkOptions:
         str,
         typer.Option(
             metavar="HOW",
-            help="stretch: resize the whole image to a square; crop: take the central square.",
+            help="How the image is made square: stretch resizes the whole image; crop takes its "
+            "central square.",
             autocompletion=one_of(FITS),
         ),
     ] = ExtractSettings.fit
@@ -118,8 +121,9 @@ class NetworkOptions:
         str,
         typer.Option(
             metavar="TYPE",
-            help="float32, or bfloat16: faster with openvino on processors that support it, with "
-            "nearly the same features.",
+            help="float32, or bfloat16: faster, with nearly the same features; needs --runtime "
+            "openvino and a processor with AVX512_BF16 or AMX (AMD from Zen 4, Intel from Sapphire "
+            "Rapids on).",
             autocompletion=precisions,
         ),
     ] = ExtractSettings.precision
