@@ -54,7 +54,8 @@ def forget(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Paths as metadata/ lists them. Without paths: finish an interrupted forget.",
+            help="Path of an image, as metadata/ lists it; may be repeated. Without PATH and "
+            "--from: finish an interrupted forget.",
         ),
     ] = None,
     from_file: Annotated[

@@ -27,8 +27,8 @@ def report(
         typer.Option(
             readable=False,
             metavar="DIR",
-            help="Also draw the report's figures as files in DIR, for slides: variance, map, "
-            "labels and times.",
+            help="Also draw figures as files in DIR, for slides: explained variance, map, images "
+            "per label, time per step.",
         ),
     ] = None,
     image_format: Annotated[

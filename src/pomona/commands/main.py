@@ -25,8 +25,8 @@ from pomona.errors import PomonaError, UsageError
 app = typer.Typer(
     name="pomona",
     cls=RegisteredGroup,
-    help="Turn images into compact features (embeddings): a pretrained network, PCA, Parquet files "
-    "and a report. The output folder is called a store.\n\n"
+    help="Compute features (embeddings) of images with a pretrained network, reduce them by PCA, "
+    "and write Parquet files and a report. The output folder is called a store.\n\n"
     "Start with: pomona sample photos && pomona run photos out",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
