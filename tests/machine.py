@@ -124,6 +124,10 @@ NEEDS = {
         lambda: importlib.util.find_spec("tensorflow") is not None, "no TensorFlow: make test-keras"
     ),
     "terminals": Need(_has_terminals, "no pseudo-terminals: /dev/pts is not mounted"),
+    "xgboost": Need(
+        lambda: importlib.util.find_spec("xgboost") is not None,
+        "no XGBoost: pip install xgboost-cpu, or xgboost on macOS",
+    ),
 }
 
 

@@ -11,7 +11,10 @@ from pomona.learning.models.base import Codes, Rows, out_of_fold
 from pomona.learning.models.registry import MODELS
 from pomona.learning.temperature import softmax
 
-NAMES = sorted(MODELS)
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.needs("xgboost")] if name == "xgboost" else [])
+    for name in sorted(MODELS)
+]
 
 
 def draw(n: int, classes: int, *, seed: int) -> tuple[Rows, Codes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,9 +190,8 @@ def _digest(rows: LabelledRows) -> str:
 
 def versions(library: str) -> Mapping[str, str]:
     """Returns the versions of what decided a classifier's numbers."""
-    from importlib.metadata import version
-
-    import pomona
-
-    packages = ["numpy", "scipy", *({"sklearn": ["scikit-learn"]}.get(library, [library]))]
-    return {"pomona": pomona.__version__, **{name: version(name) for name in packages}}
+    names = dict.fromkeys(["pomona", "numpy", "scipy", library])
+    return {
+        {"sklearn": "scikit-learn"}.get(name, name): importlib.import_module(name).__version__
+        for name in names
+    }

@@ -18,5 +18,6 @@ MODELS: dict[str, Model] = {
         Model("svm", "support vector machine", f"{_HOME}.svm", False),
         Model("mlp", "neural network", f"{_HOME}.mlp", False),
         Model("forest", "random forest", f"{_HOME}.forest", False),
+        Model("xgboost", "boosted trees", f"{_HOME}.xgboost", False, "xgboost", "xgboost"),
     )
 }
