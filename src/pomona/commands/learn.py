@@ -46,7 +46,8 @@ def train(
     r"""Train a classifier on the labelled images of a store, and measure it on its test images.
 
     It is stored in classifier/, with a page of its figures and a list of probable mislabels.
-    Without a test split, pomona draws a fifth of the images. Needs pip install "pomona\[learn]".
+    Without a test split, pomona draws a fifth of the images. Needs scikit-learn; in a clone:
+    pip install ".\[learn]".
     """
     from pomona.learning import train as training
 
@@ -66,7 +67,7 @@ def evaluate(
 ) -> None:
     r"""Measure the classifier of a store again, and rewrite its page.
 
-    Do so after labels were corrected. Needs pip install "pomona\[learn]".
+    Do so after labels were corrected. Needs scikit-learn; in a clone: pip install ".\[learn]".
     """
     from pomona.learning import evaluate as evaluating
 
