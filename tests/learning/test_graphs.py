@@ -102,7 +102,7 @@ def test_trees_agree_on_their_thresholds(name: str) -> None:
     x = rng.integers(0, 4, (300, 6)).astype(np.float32)
     model = MODELS[name].load()
     fitted = model.fit(x, rng.integers(0, 3, 300), 3, model.SETTINGS[-1], 0)
-    halves = rng.integers(0, 8, (300, 6)).astype(np.float32) / 2
+    halves = (rng.integers(0, 8, (300, 6)) / 2).astype(np.float32)
     assert_agrees(fitted, halves, 3)
 
 
