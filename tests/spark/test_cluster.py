@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import venv
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,44 @@ from clusters import SPARK_CLASS, Cluster, start_cluster
 
 import pomona as pomona_package
 from conftest import TIMEOUT_S, Pomona, draw_photos, tables, unpack_fruits, wait_for
+from machine import lacking
 
 PROJECT = Path(__file__).parents[2]
+MANY = 415
+ONE_EXECUTOR = ("--spark-conf", "spark.cores.max=1")
+
+
+@dataclass(frozen=True)
+class Disks:
+    """Two folders; where the machine can hide one from it, the cluster sees the first alone."""
+
+    seen: Path
+    hidden: Path
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with start_cluster(tmp_path_factory.mktemp("cluster")) as started:
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Disks:
+    folder = tmp_path_factory.mktemp("disks")
+    for name in ("seen", "hidden"):
+        draw_photos(folder / name / "photos", 8)
+    return Disks(folder / "seen", folder / "hidden")
+
+
+@pytest.fixture(scope="module")
+def cluster(disks: Disks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests; the last of them kills one of its two workers."""
+    hidden = None if lacking("mount namespaces") else disks.hidden
+    with start_cluster(tmp_path_factory.mktemp("cluster"), hidden=hidden) as started:
         yield started
+
+
+def refused(cluster: Cluster, source: Path, out: Path, pomona: Pomona) -> str:
+    """What a run says that the cluster refuses; it asks for one executor alone."""
+    flags = ("--engine", "spark", "--master", cluster.master, *ONE_EXECUTOR)
+    ended = pomona("run", source, out, *flags)
+    assert ended.status == 1
+    assert not (out / "pomona.json").exists()
+    return ended.complaint
 
 
 def last_run(out: Path) -> dict[str, Any]:
@@ -53,48 +84,6 @@ def test_a_cluster_makes_the_same_store(
     assert sent["bytes_with_every_task"] == sent["bytes"] // sent["executors"] * parts
 
 
-def survive(source: Path, out: Path, images: int, folder: Path) -> None:
-    """Runs on a cluster, of which an executor and then a whole worker are killed meanwhile."""
-    with start_cluster(folder) as cluster:
-        process = Pomona().start(
-            "run", source, out, "--engine", "spark", "--master", cluster.master
-        )
-
-        def parts() -> int:
-            features = out / "features"
-            return len(list(features.iterdir())) if features.is_dir() else 0
-
-        wait_for(lambda: parts() >= 2)
-        random.Random(0).choice(cluster.executors()).kill()  # noqa: S311
-        wait_for(lambda: parts() >= 5)
-        cluster.kill_worker()
-        ended = Pomona().end(process, timeout_s=900)  # thousands of photographs on one core
-    assert ended.status == 0, ended
-    assert last_run(out)["retries"] >= 1
-    store = pomona_package.open(out)
-    paths = [*store.features().paths, *store.errors()["path"].to_pylist()]
-    assert len(paths) == len(set(paths)) == images
-
-
-def test_a_run_survives_an_executor_and_a_worker(tmp_path: Path, pomona: Pomona) -> None:
-    photos = draw_photos(tmp_path / "photos", 800)
-    survive(photos, tmp_path / "out", 800, tmp_path / "cluster")
-    pomona.done("run", photos, tmp_path / "undisturbed", "--quiet")
-    assert tables(tmp_path / "out") == tables(tmp_path / "undisturbed")
-
-
-@pytest.mark.real
-@pytest.mark.needs("photographs")
-def test_the_photographs_survive_it_too(tmp_path: Path) -> None:
-    """One photograph in four: both kills come within the first five parts."""
-    fruits = unpack_fruits(tmp_path)
-    photographs = sorted(fruits.rglob("*.jpg"))
-    for at, path in enumerate(photographs):
-        if at % 4:
-            path.unlink()
-    survive(fruits, tmp_path / "out", len(photographs[::4]), tmp_path / "cluster")
-
-
 @pytest.fixture(scope="module")
 def without_pomona(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python that has what pomona needs, but not pomona."""
@@ -109,10 +98,9 @@ def test_executors_without_pomona_are_refused(
     cluster: Cluster, photos: Path, without_pomona: Path, tmp_path: Path
 ) -> None:
     bare = Pomona(env={"PYSPARK_PYTHON": str(without_pomona)})
-    ended = bare("run", photos, tmp_path / "out", "--engine", "spark", "--master", cluster.master)
-    assert ended.status == 1
-    assert "the executors' Python has no pomona" in ended.complaint
-    assert "docs/how-to/spark.md" in ended.complaint
+    complaint = refused(cluster, photos, tmp_path / "out", bare)
+    assert "the executors' Python has no pomona" in complaint
+    assert "docs/how-to/spark.md" in complaint
 
 
 def test_executors_without_the_runtime_are_refused(
@@ -129,26 +117,24 @@ def test_executors_without_the_runtime_are_refused(
     [listed] = python.parents[1].glob("lib/python*/site-packages/others.pth")
     listed.write_text(str(others))
     bare = Pomona(env={"PYSPARK_PYTHON": str(python)})
-    ended = bare("run", photos, tmp_path / "out", "--engine", "spark", "--master", cluster.master)
-    assert ended.status == 1
-    assert "has pomona, but no onnxruntime: install its dependencies there" in ended.complaint
+    complaint = refused(cluster, photos, tmp_path / "out", bare)
+    assert "has pomona, but no onnxruntime: install its dependencies there" in complaint
 
 
 @pytest.mark.needs("mount namespaces")
 @pytest.mark.parametrize("what", ["photos", "out"])
-def test_a_cluster_that_sees_other_disks_is_refused(what: str, tmp_path: Path) -> None:
-    photos, out = draw_photos(tmp_path / "photos", 8), tmp_path / "shared" / "out"
-    out.parent.mkdir()
-    hidden = photos if what == "photos" else out.parent
-    with start_cluster(tmp_path / "cluster", workers=1, hidden=hidden) as cluster:
-        ended = Pomona()("run", photos, out, "--engine", "spark", "--master", cluster.master)
-    assert ended.status == 1
+def test_a_cluster_that_sees_other_disks_is_refused(
+    what: str, cluster: Cluster, disks: Disks, pomona: Pomona
+) -> None:
     if what == "photos":
-        assert f"cannot read {photos}/" in ended.complaint
-        assert "put SOURCE on a disk that all nodes share" in ended.complaint
+        photos = disks.hidden / "photos"
+        complaint = refused(cluster, photos, disks.seen / "out", pomona)
+        assert f"cannot read {photos}/" in complaint
+        assert "put SOURCE on a disk that all nodes share" in complaint
     else:
-        assert f"does not see {out}: put OUT on a disk that all nodes share" in ended.complaint
-    assert not (out / "pomona.json").exists()
+        out = disks.hidden / "out"
+        complaint = refused(cluster, disks.seen / "photos", out, pomona)
+        assert f"does not see {out}: put OUT on a disk that all nodes share" in complaint
 
 
 def test_spark_submit_brings_pomona_along(
@@ -177,3 +163,37 @@ def test_spark_submit_brings_pomona_along(
     assert submitted.returncode == 0, submitted.stderr
     assert "40 images done" in submitted.stdout
     assert tables(tmp_path / "out") == tables(finished)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """415 images, in 13 parts: photographs where they are, else drawn ones."""
+    folder = tmp_path_factory.mktemp("many")
+    if lacking("photographs"):
+        return draw_photos(folder / "photos", MANY)
+    return unpack_fruits(folder, every=21)
+
+
+def test_a_run_survives_an_executor_and_a_worker(
+    cluster: Cluster, many: Path, pomona: Pomona, tmp_path: Path
+) -> None:
+    """The last test of the cluster, which it leaves with one worker."""
+    out = tmp_path / "out"
+    process = pomona.start("run", many, out, "--engine", "spark", "--master", cluster.master)
+
+    def parts() -> int:
+        features = out / "features"
+        return len(list(features.iterdir())) if features.is_dir() else 0
+
+    wait_for(lambda: parts() >= 2)
+    random.Random(0).choice(cluster.executors()).kill()  # noqa: S311
+    wait_for(lambda: parts() >= 5)
+    cluster.kill_worker()
+    ended = pomona.end(process)
+    assert ended.status == 0, ended
+    assert last_run(out)["retries"] >= 1
+    store = pomona_package.open(out)
+    paths = [*store.features().paths, *store.errors()["path"].to_pylist()]
+    assert len(paths) == len(set(paths)) == MANY
+    pomona.done("run", many, tmp_path / "undisturbed", "--quiet")
+    assert tables(out) == tables(tmp_path / "undisturbed")
