@@ -16,7 +16,7 @@ from pyspark import SparkConf, SparkContext
 
 import engine_tasks as tasks
 import pomona as pomona_package
-from conftest import Pomona, draw_photos, tables, wait_for
+from conftest import Ended, Pomona, draw_photos, tables, wait_for
 from pomona.engines.base import Failure
 from pomona.engines.registry import open_engine
 from pomona.engines.spark.application import is_local
@@ -200,19 +200,28 @@ def test_workers_run_the_python_of_the_driver() -> None:
     assert process != os.getpid()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_goes_on_when_it_is_given_again(
-    pomona: Pomona, tmp_path: Path, number: signal.Signals, status: int
-) -> None:
-    photos, out = draw_photos(tmp_path / "photos", 200), tmp_path / "out"
+def stop(pomona: Pomona, photos: Path, out: Path, number: signal.Signals) -> Ended:
+    """Starts or continues a run, and stops it by a signal after its next part."""
+
+    def parts() -> int:
+        features = out / "features"
+        return len(list(features.iterdir())) if features.is_dir() else 0
+
+    before = parts()
     process = pomona.start("run", photos, out, *SPARK, "--workers", "2")
-    features = out / "features"
-    wait_for(lambda: process.poll() is not None or (features.is_dir() and any(features.iterdir())))
+    wait_for(lambda: process.poll() is not None or parts() > before)
     process.send_signal(number)
-    ended = pomona.end(process)
-    assert ended.status == status, ended
-    assert "continue with: pomona run" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    return pomona.end(process)
+
+
+def test_a_stopped_run_goes_on_when_it_is_given_again(pomona: Pomona, tmp_path: Path) -> None:
+    """Stopped twice, by Ctrl-C and by what a scheduler sends."""
+    photos, out = draw_photos(tmp_path / "photos", 200), tmp_path / "out"
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        ended = stop(pomona, photos, out, number)
+        assert ended.status == status, ended
+        assert "continue with: pomona run" in ended.stderr
+        assert "Traceback" not in ended.stderr
     secret = ("--spark-conf", "spark.authenticate.secret=hush")
     pomona.done("run", photos, out, *SPARK, "--workers", "2", *secret)
     for name in ("pomona.json", "report.html"):
