@@ -231,14 +231,16 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-# The quick compiler alone: a Java here lives for seconds, of which the other takes a third.
+# A Java here lives for seconds, of which the slow compiler takes a third, and checking the bytecode
+# of Spark's own classes a seventh.
 JAVA = """#!/bin/sh
 [ "$1" = -version ] || [ "${starts}" ] || {{ echo "mark this test: spark" >&2; exit 1; }}
 for flag do
     shift
     [ "$flag" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$flag"
 done
-exec "{java}" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "$@"
+exec "{java}" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \\
+    -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote "$@"
 """
 
 
