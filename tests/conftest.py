@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import shutil
@@ -26,6 +27,7 @@ from machine import DATA, find_s3_server, lacking
 
 TIMEOUT_S = 120.0
 NOBODY = 65534
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 SPARK = Path(__file__).parent / "spark"
 STARTS_JAVA = "POMONA_TEST_STARTS_JAVA"
 LABELS = ("Apple Red 1", "Crème brûlée", "Pear", "Plum 2")
@@ -291,20 +293,30 @@ def nobody(finished: Path, cache: Path, commons: Path) -> Pomona:
     env = {"POMONA_CACHE": str(readable), "HOME": str(commons)}
     if os.geteuid() != 0:
         return Pomona(cwd=commons, env=env)
-    switch = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    packages = [*site.getsitepackages(), str(Path(pomona_package.__file__).parents[1])]
-    env["PYTHONPATH"] = os.pathsep.join(packages)
-    # Root's own Python may lie where nobody else can go: then the system's, if it is of one kind.
+    python = find_python_of_nobody()
+    if python is None:
+        pytest.skip("nobody can run no Python that has pomona")
+    return Pomona((*AS_NOBODY, python), commons, {**env, "PYTHONPATH": packages()})
+
+
+@functools.cache
+def find_python_of_nobody() -> str | None:
+    """A Python that nobody can run, and that has pomona."""
+    # Root's own may lie where nobody else can go: then the system's, if it is of one kind.
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    env = {**os.environ, "HOME": "/", "PYTHONPATH": packages()}
     for python in (sys.executable, f"/usr/local/bin/{version}", f"/usr/bin/{version}"):
-        user = Pomona((*switch, python), commons, env)
-        probe = [*user.python, "-c", CAN_START_PYTHON]
+        probe = [*AS_NOBODY, python, "-c", CAN_START_PYTHON]
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
-            subprocess.run(
-                probe, cwd=commons, env={**os.environ, **env}, check=True, capture_output=True
-            )
-            return user
-    pytest.skip("nobody can run no Python that has pomona")
+            subprocess.run(probe, cwd="/", env=env, check=True, capture_output=True)
+            return python
+    return None
+
+
+def packages() -> str:
+    """Where pomona and what it needs are, for a Python that does not know."""
+    folders = [*site.getsitepackages(), str(Path(pomona_package.__file__).parents[1])]
+    return os.pathsep.join(folders)
 
 
 CAN_START_PYTHON = """
