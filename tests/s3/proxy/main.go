@@ -23,17 +23,19 @@ import (
 	"time"
 )
 
-// Settings say what becomes of requests. The shares are of all of them, drawn by Seed; Hold numbers
-// the writing request (0: none) that is held up for ever, "before" or "after" the server had it.
+// Settings say what becomes of requests. The shares are of all of them, drawn by Seed, but no more
+// than MostStalls stall; Hold numbers the writing request (0: none) that is held up for ever,
+// "before" or "after" the server had it.
 type Settings struct {
-	LatencyMs float64
-	Refuse    float64
-	Reset     float64
-	Stall     float64
-	StallS    float64
-	Seed      int64
-	Hold      int
-	When      string
+	LatencyMs  float64
+	Refuse     float64
+	Reset      float64
+	Stall      float64
+	MostStalls int
+	StallS     float64
+	Seed       int64
+	Hold       int
+	When       string
 }
 
 // Counts say what has passed since the last settings.
@@ -95,7 +97,7 @@ func (p *proxy) next(method string) (fault string, held bool, settings Settings,
 		if p.draws.Intn(2) == 0 {
 			fault = "reset after"
 		}
-	case draw < settings.Refuse+settings.Reset+settings.Stall:
+	case draw < settings.Refuse+settings.Reset+settings.Stall && p.counts.Stalls < settings.MostStalls:
 		p.counts.Stalls++
 		fault = "stall"
 	}
