@@ -24,7 +24,7 @@ import (
 )
 
 // Settings say what becomes of requests. The shares are of all of them, drawn by Seed, but no more
-// than MostStalls stall; Hold numbers the writing request (0: none) that is held up for ever,
+// than MostStalls stall (0: any); Hold numbers the writing request (0: none) that is held up for ever,
 // "before" or "after" the server had it.
 type Settings struct {
 	LatencyMs  float64
@@ -97,7 +97,8 @@ func (p *proxy) next(method string) (fault string, held bool, settings Settings,
 		if p.draws.Intn(2) == 0 {
 			fault = "reset after"
 		}
-	case draw < settings.Refuse+settings.Reset+settings.Stall && p.counts.Stalls < settings.MostStalls:
+	case draw < settings.Refuse+settings.Reset+settings.Stall &&
+		(settings.MostStalls == 0 || p.counts.Stalls < settings.MostStalls):
 		p.counts.Stalls++
 		fault = "stall"
 	}
