@@ -159,7 +159,10 @@ def _tallied(tally: Tally) -> list[str]:
 def export(
     store: StoreFolder,
     file: Annotated[
-        Path, typer.Argument(readable=False, metavar="FILE.onnx", help="The file to write.")
+        Path,
+        typer.Argument(
+            readable=False, metavar="FILE", help="The file to write; its name ends in .onnx."
+        ),
     ],
     buckets: ReadBucketOptions,
     output: OutputOptions,
