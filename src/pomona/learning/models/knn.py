@@ -41,7 +41,8 @@ class Neighbours:
     kinds : int64[m]
         Which of the mixtures each of them is.
     mixtures : float64[kinds, classes]
-        Shares of the classes; but for rows that occur under several labels, one of each is 1.
+        Shares of the classes: those of one class alone, by its place, and then those of each row
+        that occurs under several labels.
     k : int
         How many neighbours vote.
     """
@@ -124,11 +125,16 @@ class Neighbours:
 def fit(x: Rows, y: Codes, classes: int, settings: Settings, seed: int) -> Neighbours:
     """Keeps rows float32[n, width] of the classes int64[n]."""
     rows, inverse = np.unique(x, axis=0, return_inverse=True)
-    shares = np.zeros((len(rows), classes))
-    np.add.at(shares, (inverse.reshape(-1), y), 1)
-    shares /= shares.sum(axis=1, keepdims=True)
-    mixtures, kinds = np.unique(shares, axis=0, return_inverse=True)
-    return Neighbours(rows, kinds.reshape(-1), mixtures, settings["k"])
+    keys, counts = np.unique(inverse.reshape(-1) * classes + y, return_counts=True)
+    row, label = np.divmod(keys, classes)
+    is_mixed = np.bincount(row) > 1
+    kinds = np.empty(len(rows), np.int64)
+    kinds[row] = label
+    kinds[is_mixed] = classes + np.arange(is_mixed.sum())
+    mixtures = np.zeros((classes + is_mixed.sum(), classes))
+    mixtures[kinds[row], label] = counts
+    mixtures /= np.maximum(mixtures.sum(axis=1, keepdims=True), 1)
+    return Neighbours(rows, kinds, mixtures, settings["k"])
 
 
 def out_of_fold(
