@@ -118,12 +118,12 @@ def search(page: Any, start: str, word: str, title: str) -> None:
 
 
 def test_a_word_is_found_by_the_search(page: Any, address: str) -> None:
-    search(page, f"{address}/index.html", "mislabels", "From images to a classifier")
+    search(page, f"{address}/index.html", "McNemar", "How a classifier is made and measured")
     search(page, f"{address}/reference/store.html", "insecure-endpoint", "Command line")
 
 
 def test_the_search_works_on_pages_from_a_disk(page: Any, site: Path) -> None:
-    search(page, (site / "index.html").as_uri(), "mislabels", "From images to a classifier")
+    search(page, (site / "index.html").as_uri(), "McNemar", "How a classifier is made and measured")
 
 
 def test_no_page_is_wider_than_a_phone_or_a_desktop(page: Any, site: Path, address: str) -> None:

@@ -29,6 +29,7 @@ SECTIONS = [
     "Map",
     "Data",
     "Data quality",
+    "Classifier",
     "Errors",
     "Where the time went",
     "How it was made",
@@ -37,7 +38,7 @@ HOSTILE_LABEL = "</script><img src=x onerror=\"document.title='run'\"> & '😀' 
 HOSTILE_PATH = "<!--<script>document.title='run';\"</script>'😀.png"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium; without one the tests are skipped, but not where CI is set."""
     need("chromium")
