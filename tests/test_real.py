@@ -120,6 +120,14 @@ def test_another_number_of_workers_elsewhere_gives_the_same_bytes(
     assert tables(tmp_path / "elsewhere") == tables(some_out)
 
 
+def test_another_number_of_workers_fits_the_same_projection(out: Path, tmp_path: Path) -> None:
+    """Of all photographs: their moments are of five groups of parts."""
+    store = Path(shutil.copytree(out, tmp_path / "store"))
+    shutil.rmtree(store / "pca")
+    pomona_json("reduce", store, "--refit", "--workers", "3")
+    assert tables(store) == tables(out)
+
+
 def test_bfloat16_features_are_nearly_the_same(fruits: Path, out: Path) -> None:
     try:
         RUNTIMES["openvino"].check_machine("bfloat16")

@@ -24,8 +24,8 @@ import (
 )
 
 // Settings say what becomes of requests. The shares are of all of them, drawn by Seed, but no more
-// than MostStalls stall (0: any); Hold numbers the writing request (0: none) that is held up for ever,
-// "before" or "after" the server had it.
+// than MostStalls stall (0: any number); Hold numbers the writing request (0: none) that is held up
+// for ever, "before" or "after" the server had it.
 type Settings struct {
 	LatencyMs  float64
 	Refuse     float64
