@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+PLANTED = Path(__file__).parents[1] / "planted"
 SETTINGS = {
+    # The workers' codec crashes of images that are marked so.
+    "spark.executorEnv.PYTHONPATH": str(PLANTED),
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "3",
     "spark.log.level": "ERROR",
