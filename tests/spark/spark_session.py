@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ from pyspark.sql import SparkSession
 
 PLANTED = Path(__file__).parents[1] / "planted"
 SETTINGS = {
-    # The workers' codec crashes of images that are marked so.
-    "spark.executorEnv.PYTHONPATH": str(PLANTED),
+    # The workers' codec crashes of images that are marked so. Later applications of this JVM, an
+    # engine's too, inherit the setting: it holds all that they import.
+    "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(PLANTED), *filter(None, sys.path)]),
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "3",
     "spark.log.level": "ERROR",
