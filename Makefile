@@ -32,9 +32,8 @@ test-fast: .venv/dev $(TOOLS)  ## Run the tests that need no photographs from el
 	$(BIN)/python -m pytest -m "not real" $(PARALLEL) --ignore tests/keras_networks
 
 test-spark35: .venv-spark35/spark35 $(TOOLS)  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
-	.venv-spark35/bin/python -m pytest $(PARALLEL) -m "spark and not real" tests/engines \
-		tests/pipeline/test_engines_agree.py tests/pipeline/test_retry_errors.py tests/spark \
-		tests/store/test_folders_s3.py
+	.venv-spark35/bin/python -m pytest $(PARALLEL) -m "spark and not any_spark and not real" \
+		tests/engines tests/pipeline/test_engines_agree.py tests/spark tests/store/test_folders_s3.py
 
 test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, with TensorFlow
 	.venv-keras/bin/python -m pytest $(PARALLEL) tests/keras_networks

@@ -103,6 +103,7 @@ def test_executors_without_pomona_are_refused(
     assert "docs/how-to/spark.md" in complaint
 
 
+@pytest.mark.any_spark  # a task of pomona's looks for it, and tells as any task does
 def test_executors_without_the_runtime_are_refused(
     cluster: Cluster, photos: Path, without_pomona: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_executors_without_the_runtime_are_refused(
     assert "has pomona, but no onnxruntime: install its dependencies there" in complaint
 
 
+@pytest.mark.any_spark  # likewise
 @pytest.mark.needs("mount namespaces")
 @pytest.mark.parametrize("what", ["photos", "out"])
 def test_a_cluster_that_sees_other_disks_is_refused(

@@ -97,6 +97,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, bucket: Place) -> Story:
 
 
 @pytest.mark.spark
+@pytest.mark.any_spark  # the story on disks is told with 3.5; a bucket is plain data to an engine
 @pytest.mark.parametrize("chapter", ["first", "grown_and_damaged", "lost"])
 def test_every_engine_writes_the_same_bytes_as_on_a_disk(story: Story, chapter: str) -> None:
     getattr(story, chapter)()
@@ -114,6 +115,7 @@ def test_every_engine_writes_the_same_bytes_as_on_a_disk(story: Story, chapter: 
 
 
 @pytest.mark.spark  # it goes on with the story
+@pytest.mark.any_spark
 def test_a_store_in_a_bucket_is_used_as_one_on_disk(
     story: Story, pomona: Pomona, tmp_path: Path
 ) -> None:
