@@ -35,8 +35,9 @@ test-spark35: .venv-spark35/spark35 $(TOOLS)  ## Run the tests that use Spark wi
 	.venv-spark35/bin/python -m pytest $(PARALLEL) -m "spark and not any_spark and not real" \
 		tests/engines tests/pipeline/test_engines_agree.py tests/spark tests/store/test_folders_s3.py
 
+# Its two files differ in length, and what its tests share is made in seconds.
 test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, with TensorFlow
-	.venv-keras/bin/python -m pytest $(PARALLEL) tests/keras_networks
+	.venv-keras/bin/python -m pytest -n logical --dist worksteal tests/keras_networks
 
 # Daft imports TensorFlow where there is one: what needs Keras is measured in Keras's environment.
 bench: .venv-bench/bench .venv-keras/keras  ## Measure pomona beside its limits and others (an hour)
