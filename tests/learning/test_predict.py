@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from pomona.pipeline import run as pipeline
 from pomona.pipeline.context import RunSettings
 from pomona.pipeline.finish import Summary
 from pomona.pipeline.settings import ExtractSettings, ReduceSettings
+from pomona.report.predicted import read_predicted
 from pomona.store import schemas
 from pomona.store.store import Store
 from pomona.transfer.pack import PackSettings, make_pack
@@ -134,6 +136,24 @@ def test_the_tally_counts_what_the_table_says(taught: Path, new: Path, tmp_path:
     assert all(table["label"].to_pylist().count(name) == n for name, n in tally.labels.items())
     again, same = into(taught, tmp_path / "out", new, unsure=0.95)
     assert (again.worked, again.ran, same) == (False, 0, tally)
+
+
+def test_the_report_counts_predictions_and_shows_the_least_sure(predicted: Path) -> None:
+    table = api.open(predicted).predictions()
+    read = read_predicted(Store(predicted), 0.9)
+    assert read is not None
+    assert (read.images, read.unsure) == (table.num_rows, pc.sum(table["unsure"]).as_py())
+    assert dict(read.labels) == dict(Counter(table["label"].to_pylist()))
+    assert [number for _, number in read.labels] == sorted(dict(read.labels).values())[::-1]
+    rows = sorted((row["probability"], row["path"], row["label"]) for row in table.to_pylist())
+    shown = [(each.probability, each.image.path, each.image.label) for each in read.least_sure]
+    assert shown == rows[:12]
+    page = (predicted / "report.html").read_text()
+    assert f"A classifier labelled {read.images} images, and is unsure of {read.unsure}." in page
+    assert all(f"{label}</th>" in page for label, _ in read.labels)
+    section = page[page.index("Least sure predictions") :]
+    pictures = section[: section.index("</section>")].count("data:image/webp")
+    assert pictures == len(read.least_sure)
 
 
 def test_folders_are_no_labels(taught: Path, new: Path, predicted: Path, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ SECTIONS: tuple[Section, ...] = (
     Section("map", "Map", map.gather, pictures=map.pictures, rank=4, script="map.js"),
     Section("data", "Data", data.gather, data.sentences, rank=1),
     Section("quality", "Data quality", quality.gather, quality.sentences, quality.pictures, rank=3),
-    Section("classifier", "Classifier", classifier.gather, classifier.sentences),
+    Section(
+        "classifier", "Classifier", classifier.gather, classifier.sentences, classifier.pictures
+    ),
     Section("errors", "Errors", errors.gather),
     Section("timing", "Time", timing.gather),
     Section("provenance", "How it was made", provenance.gather),

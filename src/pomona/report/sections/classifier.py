@@ -1,4 +1,4 @@
-"""The classifier that stands on the store, in a few figures."""
+"""The classifier that stands on the store, and what another one predicts of its images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pomona.errors import StoreError
 from pomona.progress import count
 from pomona.report.context import ReportContext
 from pomona.report.formatting import percent
+from pomona.report.predicted import Predicted, read_predicted
+from pomona.report.projected import ImageRef
 from pomona.store.classifier import read_facts
 
 
@@ -39,8 +41,30 @@ class ClassifierFigures:
     is_current: bool
 
 
-def gather(context: ReportContext) -> ClassifierFigures | None:
-    """Reads the figures; None without a classifier, or one that cannot be read."""
+@dataclass(frozen=True)
+class Labelling:
+    """What a store has to do with classifiers.
+
+    Attributes
+    ----------
+    figures : ClassifierFigures or None
+        Its own classifier. None: it has none that can be read.
+    predicted : Predicted or None
+        What another store's classifier says of its images.
+    """
+
+    figures: ClassifierFigures | None
+    predicted: Predicted | None
+
+
+def gather(context: ReportContext) -> Labelling:
+    """Reads the figures, and counts the predictions."""
+    made = context.manifest.get("predictions")
+    predicted = read_predicted(context.store, float(made["unsure"])) if made else None
+    return Labelling(_figures(context), predicted)
+
+
+def _figures(context: ReportContext) -> ClassifierFigures | None:
     try:
         facts = read_facts(context.store.files)
         if facts is None:
@@ -60,9 +84,22 @@ def gather(context: ReportContext) -> ClassifierFigures | None:
         return None
 
 
-def sentences(classifier: ClassifierFigures) -> Iterator[str]:
-    """Says how good the classifier is."""
-    yield (
-        f"The classifier labels {percent(classifier.accuracy)} of "
-        f"{count(classifier.test, 'test image')} as they are."
-    )
+def sentences(classifier: Labelling) -> Iterator[str]:
+    """Says how good the classifier is, and of how many images it is unsure."""
+    figures, predicted = classifier.figures, classifier.predicted
+    if figures:
+        yield (
+            f"The classifier labels {percent(figures.accuracy)} of "
+            f"{count(figures.test, 'test image')} as they are."
+        )
+    if predicted:
+        yield (
+            f"A classifier labelled {count(predicted.images, 'image')}, and is unsure of "
+            f"{predicted.unsure:,}."
+        )
+
+
+def pictures(classifier: Labelling) -> Iterator[ImageRef]:
+    """Yields the images with the least sure predictions."""
+    if classifier.predicted:
+        yield from (guess.image for guess in classifier.predicted.least_sure)
