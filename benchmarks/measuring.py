@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -256,11 +256,12 @@ class Ran:
     entry: dict[str, Any]
 
 
-def pomona(verb: str, photos: Path, out: Path, *flags: object) -> Ran:
-    """`pomona run` or `pomona extract` as a command, with two workers."""
+def pomona(verb: str, *places: Path, flags: Sequence[object] = ()) -> Ran:
+    """`pomona run`, `extract` or `predict` as a command with two workers. places: the last: OUT."""
+    out = places[-1]
     log = out.parent / "log"
     seconds = command(
-        *("-m", "pomona", verb, photos, out, "--workers", WORKERS, "--quiet", "--log-file", log),
+        *("-m", "pomona", verb, *places, "--workers", WORKERS, "--quiet", "--log-file", log),
         *flags,
     )
     entry = json.loads((out / "pomona.json").read_text())["runs"][-1]

@@ -14,6 +14,7 @@ CASES = {
     "original": "Extraction, MobileNetV2, beside the way that pomona replaces",
     "fixed": "What a run costs beyond its images",
     "growth": "More images, with squares of 128 pixels",
+    "predict": "Predictions, kept in a store",
     "pca": "PCA, 50 components",
     "planning": "Planning",
 }

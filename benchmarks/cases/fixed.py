@@ -34,9 +34,8 @@ def measure(setting: Setting) -> list[Measure]:
         if sizes.started and available("pyspark"):
             bare = command("-c", BARE_APPLICATION)
             with setting.emptied("run") as folder:
-                told = pomona(
-                    "extract", setting.copies(sizes.started), folder / "out", "--engine", "spark"
-                )
+                few, flags = setting.copies(sizes.started), ("--engine", "spark")
+                told = pomona("extract", few, folder / "out", flags=flags)
             spark.append(told.seconds - bare)
     name = f"`pomona run`, {sizes.fixed} images all in, beyond their network"
     on_spark = f"`pomona extract` on Spark, {sizes.started} images, beyond a bare application"

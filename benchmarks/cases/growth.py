@@ -19,7 +19,7 @@ def measure(setting: Setting) -> list[Measure]:
     def extract(count: int) -> Ran:
         with setting.emptied("run") as folder:
             flags = ("--input-size", INPUT_SIZE)
-            return pomona("extract", folders[count], folder / "out", *flags)
+            return pomona("extract", folders[count], folder / "out", flags=flags)
 
     # Of each number of images: the run, and that of the least before and after it.
     found: dict[int, list[tuple[Ran, Ran, Ran]]] = {count: [] for count in more}

@@ -22,9 +22,8 @@ def measure(setting: Setting) -> list[Measure]:
         for _ in range(sizes.pairs):
             for name, flags in own.items():
                 with setting.emptied("run") as folder:
-                    ran = pomona(
-                        "extract", photos, folder / "out", "--backbone", "mobilenet_v2", *flags
-                    )
+                    network = ("--backbone", "mobilenet_v2")
+                    ran = pomona("extract", photos, folder / "out", flags=(*network, *flags))
                 found[name].append(ran.steady)
             for way in others:
                 done = spark.measure(way=way)

@@ -83,7 +83,7 @@ def _pomona(setting: Setting, limit: Limit, *flags: object) -> Found:
     kept = setting.folder / "+".join(["features", *map(str, flags)])
     with setting.emptied("run") as folder:
         photos = setting.copies(setting.sizes.images)
-        ran = pomona("run", photos, folder / "out", "--no-csv", *flags)
+        ran = pomona("run", photos, folder / "out", flags=("--no-csv", *flags))
         if not kept.exists():
             (folder / "out" / "features").rename(kept)
     return Found((before + limit.speed()) / 2, ran.all_in, ran.steady, ran)
