@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     cls=PomonaGroup,
-    help="List the pretrained networks (backbones), or add or export one.\n\n"
+    help="List the pretrained networks (backbones), or with a COMMAND, add or export one.\n\n"
     "The columns: name; width (features per image); input (its size in pixels); top-1 (accuracy on "
     "ImageNet); images/s per core (filled in by --measure); weights (whether this machine has "
     "them).\n\n"
@@ -141,10 +141,10 @@ def add(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    r"""Convert a Keras network, and keep it in the cache (see `pomona backbones --help`).
+    r"""Convert a Keras network, and keep it in the cache.
 
-    Then give the same NAME to `pomona run --backbone`. Needs Keras; in a clone: pip install
-    ".\[keras]".
+    Then give the same NAME, such as mobilenet_v2 or keras:VGG16, to `pomona run --backbone`. Needs
+    Keras; in a clone: pip install ".\[keras]".
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.keras import catalog as keras_catalog
@@ -192,8 +192,8 @@ def export(
 ) -> None:
     """Write a network into one ONNX file, for machines that do not have it.
 
-    There, `pomona run --backbone OUT.onnx` gives the same features: the file includes the options
-    given here.
+    On such a machine, `pomona run --backbone OUT.onnx` computes the features that NAME gives here
+    with the options of this command, which the file contains.
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.onnx import exported

@@ -54,8 +54,8 @@ def forget(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Path of an image, as metadata/ lists it; may be repeated. Without PATH and "
-            "--from: finish an interrupted forget.",
+            help="Path of an image, as metadata/ lists it; may be repeated. With neither PATH nor "
+            "--from: finish an interrupted `pomona forget`.",
         ),
     ] = None,
     from_file: Annotated[
@@ -66,15 +66,16 @@ def forget(
         bool,
         typer.Option(
             "--keep-projection",
-            help="Keep the PCA, although the forgotten images have influenced its components. "
-            "Without this, it is refitted to the images that remain.",
+            help="Do not fit PCA again to the images that remain: its components keep an influence "
+            "of the forgotten images.",
         ),
     ] = False,
     workers: Workers = None,
 ) -> None:
     """Remove every trace of the given images from a store: tables, CSV files, PCA and report.
 
-    Images that are still in the source are added again by the next `pomona run`.
+    A classifier that has learned from the store goes too: train it again. Images that are still in
+    the source are added again by the next `pomona run`.
     """
     from pomona.maintenance import forget as forgetting
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pomona.learning.predict import Tally
 
 OpenPage = Annotated[
-    bool, typer.Option("--open", help="Open the page of all figures in the browser.")
+    bool, typer.Option("--open", help="Open classifier/evaluation.html in the browser.")
 ]
 
 
@@ -43,11 +43,11 @@ def train(
     output: OutputOptions,
     open_page: OpenPage = False,
 ) -> None:
-    r"""Train a classifier on the labelled images of a store, and measure it on its test images.
+    r"""Train a classifier on a store's labelled images, and evaluate it on its test images.
 
-    It is stored in classifier/, with a page of its figures and a list of probable mislabels.
-    Without a test split, pomona draws a fifth of the images. Needs scikit-learn; in a clone:
-    pip install ".\[learn]".
+    Writes the classifier, evaluation.html and suspects.csv (images that are probably mislabelled)
+    to classifier/. If the store has no test split, a random fifth of the images is set aside for
+    the test. Needs scikit-learn; in a clone: pip install ".\[learn]".
     """
     from pomona.learning import train as training
 
@@ -65,9 +65,9 @@ def evaluate(
     labels: Labels = None,
     open_page: OpenPage = False,
 ) -> None:
-    r"""Measure the classifier of a store again, and rewrite its page.
+    r"""Evaluate a store's classifier again, without training it, and rewrite evaluation.html.
 
-    Do so after labels were corrected. Needs scikit-learn; in a clone: pip install ".\[learn]".
+    Use this after correcting labels. Needs scikit-learn; in a clone: pip install ".\[learn]".
     """
     from pomona.learning import evaluate as evaluating
 
@@ -84,8 +84,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGES",
-            help="Image files, or a folder, pack or s3:// address as `pomona run` takes it. A "
-            "folder or address after it keeps the predictions: it is new, or a store of them.",
+            help="Image files; or a folder, pack or s3:// address of images, which may be followed "
+            "by OUT: a folder or s3:// address that is new, empty, or a store of predictions.",
         ),
     ],
     where: EngineOptions,
@@ -97,13 +97,14 @@ def predict(
     unsure: Annotated[
         float,
         typer.Option(
-            metavar="P", help="Mark an image as unsure if its label is less probable than P."
+            metavar="P", help="Mark a prediction as unsure if its label is less probable than P."
         ),
     ] = 0.9,
 ) -> None:
-    """Label images with the classifier of a store.
+    """Label images with a store's classifier.
 
-    With OUT, predictions/ in it has a row for each image. Run the same command again to continue
+    Of image files, it prints the labels. Of a folder, pack or address followed by OUT, it writes a
+    store to OUT, with a row in predictions/ for each image. Run the same command again to continue
     after a stop, or to label new images.
     """
     with start_engine(where, (*TASK_MODULES, "pomona.learning.predictions")) as engine:
@@ -167,9 +168,11 @@ def export(
     buckets: ReadBucketOptions,
     output: OutputOptions,
 ) -> None:
-    """Write network, PCA and classifier into one ONNX file: pixels in, labels out.
+    r"""Write network, PCA and classifier into one ONNX file: pixels in, labels out.
 
-    It runs wherever ONNX Runtime runs, without pomona: on servers, phones and in browsers.
+    It takes images as uint8\[n, side, side, 3] and returns the label and the probabilities of each.
+    It runs wherever ONNX Runtime runs, without pomona: on servers, on phones and in browsers. Train
+    the classifier first, by `pomona train`.
     """
     from pomona.learning import export as exporting
 

@@ -27,7 +27,7 @@ def report(
         typer.Option(
             readable=False,
             metavar="DIR",
-            help="Also draw figures as files in DIR, for slides: explained variance, map, images "
+            help="Also write charts as files in DIR, for slides: explained variance, map, images "
             "per label, time per step.",
         ),
     ] = None,

@@ -112,7 +112,7 @@ def reduce(
     output: OutputOptions,
     thumbnails: Thumbnails = None,
 ) -> None:
-    """Reduce the features in a store by PCA and rewrite the report, without the network."""
+    """Reduce the features in a store by PCA and rewrite the report; images are not read again."""
     with start_engine(where) as engine:
         from pomona.pipeline import run as pipeline
 
@@ -127,8 +127,9 @@ def import_features(
         typer.Argument(
             readable=False,
             metavar="FILE",
-            help="Parquet file or folder of them. Columns: path; one list column of any name, the "
-            "features; optionally label and split, else taken from the folders in path.",
+            help="Parquet file, or folder of them, with a column path and one list column, of any "
+            "name, that holds the features. Without columns label and split, these are taken from "
+            "the folders in path.",
         ),
     ],
     out: Annotated[

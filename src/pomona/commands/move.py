@@ -36,8 +36,8 @@ def upload(
         bool,
         typer.Option(
             "--strip-metadata/--no-strip-metadata",
-            help="Remove EXIF, XMP, IPTC and comments, without changing the pixel data; "
-            "orientation and colour profile stay.",
+            help="Remove EXIF (except orientation), XMP, IPTC and comments; pixel data and colour "
+            "profile do not change.",
         ),
     ] = True,
     include: Include = None,
@@ -46,9 +46,9 @@ def upload(
 ) -> None:
     """Upload new and changed images to a bucket, with EXIF and other embedded metadata removed.
 
-    Images are compared by content. Run the same command again to continue after a stop. Images
-    that SOURCE no longer has stay in the bucket. To write a store to a bucket, give `pomona run`
-    an s3:// address as OUT.
+    An image is sent again only if its content has changed. Run the same command again to continue
+    after a stop. Images that SOURCE no longer has stay in the bucket. To write a store to a bucket,
+    give `pomona run` an s3:// address as OUT.
     """
     from pomona.transfer import upload as uploading
 
@@ -124,14 +124,14 @@ def pack(
         bool,
         typer.Option(
             "--yes",
-            help="Remove even more than half of the pack's images. (default: refuse that, and "
-            "change nothing)",
+            help="Allow the removal of more than half of the pack's images. (default: refuse that, "
+            "and change nothing)",
         ),
     ] = False,
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
-    """Pack many image files into a few large ones, byte for byte, for faster reading.
+    """Pack many image files, unchanged, into a few large Parquet files, for faster reading.
 
     `pomona run` takes a pack as SOURCE. Run the same command again to continue after a stop, or to
     update the pack: it adds new and changed images, and removes those that are not in SOURCE or

@@ -28,12 +28,12 @@ def sample(
         int, typer.Option(metavar="N", help="Number of images of each variety.")
     ] = 25,
     seed: Annotated[
-        int, typer.Option(metavar="N", help="Seed of the drawing: the same N draws the same fruit.")
+        int, typer.Option(metavar="N", help="Random seed: the same N gives the same images.")
     ] = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw images of fruit to try pomona on, in Training/ and Test/ with one folder per variety."""
+    """Generate images of fruit to try pomona on: Training/ and Test/, a folder per variety."""
     from pomona.samples.sample import draw_sample
 
     output = OutputOptions(quiet=quiet, as_json=as_json)

@@ -29,8 +29,8 @@ class ReadBucketOptions:
         bool,
         typer.Option(
             "--insecure-endpoint",
-            help="Allow an http:// endpoint (AWS_ENDPOINT_URL) on another machine: data travels "
-            "unencrypted.",
+            help="Allow an unencrypted http:// endpoint that is not on this machine. (The "
+            "environment variable AWS_ENDPOINT_URL selects another S3 service than AWS.)",
         ),
     ] = Access.insecure_endpoint
 
@@ -49,7 +49,8 @@ class BucketOptions(ReadBucketOptions):
         str | None,
         typer.Option(
             metavar="KIND",
-            help="Encryption at rest: AES256, aws:kms or none. (default: AES256 on AWS)",
+            help="Encryption at rest: AES256, aws:kms or none. (default: AES256 on AWS, "
+            "elsewhere what the server does)",
             autocompletion=one_of(SSE),
         ),
     ] = Access.sse

@@ -29,15 +29,15 @@ class EngineOptions:
         int | None,
         typer.Option(
             metavar="N",
-            help="Number of worker processes. On a Spark cluster, leave it out: its settings "
-            "decide. (default: one per processor core)",
+            help="Number of worker processes. On a Spark cluster, leave this out: the cluster's "
+            "settings decide. (default: one per processor core)",
         ),
     ] = None
     engine: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help=f"What does the work: {' or '.join(ENGINES)}; local is this machine.",
+            help=f"Where to compute: {' or '.join(ENGINES)}; local is this machine.",
             autocompletion=one_of(ENGINES),
         ),
     ] = DEFAULT
@@ -45,15 +45,16 @@ class EngineOptions:
         str | None,
         typer.Option(
             metavar="URL",
-            help="Spark master: local[N], spark://HOST:PORT, yarn or k8s://HOST:PORT. "
-            "(default: from spark-submit, or this machine)",
+            help="With --engine spark, the Spark master: local[N], spark://HOST:PORT, yarn or "
+            "k8s://HOST:PORT. (default: from spark-submit, or this machine)",
         ),
     ] = None
     spark_conf: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="A Spark setting, such as spark.executor.memory=4g; may be repeated.",
+            help="With --engine spark, a setting of Spark's, such as spark.executor.memory=4g; may "
+            "be repeated.",
         ),
     ] = None
 

@@ -70,14 +70,16 @@ class ImageOptions:
     sync: Annotated[
         bool,
         typer.Option(
-            "--sync", help="Remove from the store the images that are no longer in SOURCE."
+            "--sync",
+            help="Remove from the store the images that are no longer in SOURCE; not with --limit "
+            "or --include.",
         ),
     ] = ExtractSettings.sync
     yes: Annotated[
         bool,
         typer.Option(
             "--yes",
-            help="With --sync: remove even more than half of the store's images. (default: refuse "
+            help="Allow --sync to remove more than half of the store's images. (default: refuse "
             "that, and change nothing)",
         ),
     ] = ExtractSettings.yes

@@ -12,13 +12,14 @@ from pomona.commands.completion import one_of
 from pomona.learning.models.registry import MODELS
 from pomona.learning.settings import NEAR_DUPLICATES, NO_GROUPS, TrainSettings
 
+_QUICK = ", ".join(name for name, model in MODELS.items() if model.is_quick)
 Labels = Annotated[
     Path | None,
     typer.Option(
         readable=False,
         metavar="FILE",
-        help="CSV file of path and label, and optionally split. Its labels replace the store's; "
-        "images that it does not name keep theirs.",
+        help="CSV file with the columns path (as in the store), label and optionally split. Images "
+        "that it does not list keep the store's labels.",
     ),
 ]
 
@@ -32,8 +33,8 @@ class LearningOptions:
         str,
         typer.Option(
             metavar="NAME",
-            help="auto compares the quick ones by cross-validation and takes the simplest within "
-            f"one standard error of the best. Or name one: {', '.join(MODELS)}.",
+            help=f"{', '.join(MODELS)}, or auto, which compares {_QUICK} by cross-validation and "
+            "takes the simplest within one standard error of the best.",
             autocompletion=one_of(("auto", *MODELS)),
         ),
     ] = TrainSettings.model
@@ -41,7 +42,7 @@ class LearningOptions:
         str,
         typer.Option(
             metavar="TABLE",
-            help="What it learns from: pca (the components) or features.",
+            help="Which table of the store to learn from: pca (the reduced features) or features.",
             autocompletion=one_of(("pca", "features")),
         ),
     ] = TrainSettings.on
@@ -50,9 +51,9 @@ class LearningOptions:
         str,
         typer.Option(
             metavar="GROUPS",
-            help="Images that cross-validation keeps together, as does a test set that pomona "
-            f"draws: {NEAR_DUPLICATES}, {NO_GROUPS}, or a CSV file of path and group (a person, "
-            "an object, a day).",
+            help="Which images never to separate, neither by cross-validation nor between training "
+            f"and test: {NEAR_DUPLICATES}, {NO_GROUPS}, or a CSV file with the columns path and "
+            "group (a person, an object, a day).",
             autocompletion=one_of((NEAR_DUPLICATES, NO_GROUPS)),
         ),
     ] = NEAR_DUPLICATES
@@ -60,7 +61,7 @@ class LearningOptions:
         int,
         typer.Option(
             metavar="N",
-            help="Decides which images are the test's, if the store has no test split.",
+            help="Seed for choosing the test images, if the store has no test split.",
         ),
     ] = TrainSettings.seed
 

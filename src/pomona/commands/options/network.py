@@ -44,18 +44,19 @@ class NetworkFileOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="For FILE.onnx: the node whose output is the features, by its own name or its "
-            "output's. (default: the node before the classifier)",
+            help="For FILE.onnx: name of the node, or of its output, that yields the features. "
+            "(default: the node before the network's classification layer)",
         ),
     ] = ModelOverrides.layer
     preprocessing: Annotated[
         str | None,
         typer.Option(
             metavar="HOW",
-            help="How FILE.onnx expects pixels; required unless its input is uint8 or pomona "
-            "exported it. imagenet: scaled by ImageNet's mean and std; tf: -1 to 1; caffe: BGR "
-            "minus the mean; unit: 0 to 1; none: 0 to 255; or MEANS/STDS of red, green, blue in 0 "
-            "to 255, such as 123.7,116.3,103.5/58.4,57.1,57.4.",
+            help="For FILE.onnx: the pixel values that it expects. unit: 0 to 1; tf: -1 to 1; "
+            "none: 0 to 255; caffe: BGR minus the mean; imagenet: scaled by ImageNet's mean and "
+            "standard deviation; or MEANS/STDS of red, green and blue in 0 to 255, such as "
+            "123.7,116.3,103.5/58.4,57.1,57.4. Not needed if its input is uint8 or pomona exported "
+            "it.",
             autocompletion=one_of(NAMED),
         ),
     ] = ModelOverrides.preprocessing
@@ -122,8 +123,8 @@ class NetworkOptions:
         typer.Option(
             metavar="TYPE",
             help="float32, or bfloat16: faster, with nearly the same features; needs --runtime "
-            "openvino and a processor with AVX512_BF16 or AMX (AMD from Zen 4, Intel from Sapphire "
-            "Rapids on).",
+            "openvino and a processor with AVX512_BF16 or AMX (AMD Zen 4, Intel Sapphire Rapids, "
+            "or later).",
             autocompletion=precisions,
         ),
     ] = ExtractSettings.precision

@@ -31,24 +31,24 @@ class PcaOptions:
         bool,
         typer.Option(
             "--refit",
-            help="Fit the PCA again to all images in the store. (default: project new images with "
-            "the PCA that the store has; fit it again only for another --variance or --components, "
-            "or once the store has more than doubled since the last fit)",
+            help="Fit PCA again to all images in the store. Otherwise new images are projected "
+            "with the existing PCA, which is fitted again only if --variance or --components "
+            "changes, or once the store has more than doubled since the last fit.",
         ),
     ] = ReduceSettings.refit
     keep_projection: Annotated[
         bool,
         typer.Option(
             "--keep-projection",
-            help="Keep the PCA however much the store grows; only another --variance or "
-            "--components fits it again.",
+            help="Do not fit PCA again because the store has grown; another --variance or "
+            "--components still does.",
         ),
     ] = ReduceSettings.keep_projection
     csv: Annotated[
         bool | None,
         typer.Option(
             "--csv/--no-csv",
-            help="Write CSV files beside the Parquet files. "
+            help="Also write the tables, except features, as CSV files in csv/. "
             "(default: as in the previous run, else yes)",
         ),
     ] = ReduceSettings.csv

@@ -16,8 +16,8 @@ Source = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Images: a folder or s3://BUCKET/PREFIX, where the innermost folder of an image is "
-        "its label; or a pack (see `pomona pack`).",
+        help="Images: a folder or s3://BUCKET/PREFIX, or a pack (see `pomona pack`). The innermost "
+        "folder of an image is its label; a folder such as train or test is its split.",
     ),
 ]
 ImagesToPack = Annotated[
@@ -25,8 +25,8 @@ ImagesToPack = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Images: a folder or s3://BUCKET/PREFIX, where the innermost folder of an image is "
-        "its label; or a pack.",
+        help="Images: a folder or s3://BUCKET/PREFIX, or a pack. The innermost folder of an image "
+        "is its label; a folder such as train or test is its split.",
     ),
 ]
 ImagesToUpload = Annotated[
@@ -42,8 +42,8 @@ Out = Annotated[
     typer.Argument(
         parser=place,
         metavar="OUT",
-        help="Folder or s3://BUCKET/PREFIX for the store: new, empty, or a store of the same "
-        "SOURCE and network options (any other is refused).",
+        help="Folder or s3://BUCKET/PREFIX for the store: new, empty, or a store made from "
+        "the same SOURCE with the same network options (any other is refused).",
     ),
 ]
 StoreFolder = Annotated[
