@@ -1,23 +1,13 @@
-"""The stages' columns: checks of a DataFrame, and a map over its Arrow batches."""
+"""The stages' columns: checks of a DataFrame."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
-import pyarrow as pa
 from pyspark.ml.linalg import VectorUDT
 from pyspark.ml.param.shared import HasInputCol, HasOutputCol
 from pyspark.sql import DataFrame
-from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, StructField, StructType
-from pyspark.sql.udf import UserDefinedFunction
+from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, StructField
 
 from pomona.errors import UsageError
-
-Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
-
-# Spark's own number for it, in all versions; the module that names it is another in each.
-_MAP_ARROW_ITER_UDF = 207
 
 VECTORS = (
     VectorUDT(),
@@ -78,26 +68,6 @@ def require_new(dataset: DataFrame, param: str, name: str) -> None:
 def vector_field(name: str, width: int) -> StructField:
     """Returns a column of vectors, of which later stages learn the width without a job."""
     return StructField(name, VectorUDT(), True, {"ml_attr": {"num_attrs": width}})
-
-
-def map_in_arrow(dataset: DataFrame, task: Task, schema: StructType) -> DataFrame:
-    """Maps as `DataFrame.mapInArrow` does, also where there is no pandas."""
-    try:
-        return dataset.mapInArrow(task, schema)
-    except ImportError:
-        return _map_in_arrow(dataset, task, schema)
-
-
-def _map_in_arrow(dataset: DataFrame, task: Task, schema: StructType) -> DataFrame:
-    # As pyspark's own, which asks for pandas first, although neither it nor its workers use it.
-    udf = UserDefinedFunction(task, schema, evalType=_MAP_ARROW_ITER_UDF)
-    call: Any = udf(*(dataset[name] for name in dataset.columns))._jc
-    java: Any = dataset._jdf
-    if dataset.sparkSession.version.startswith("3."):
-        mapped = java.pythonMapInArrow(call.expr(), False)
-    else:
-        mapped = java.mapInArrow(call, False, None)
-    return DataFrame(mapped, dataset.sparkSession)
 
 
 class VectorColumns(HasInputCol, HasOutputCol):

@@ -17,11 +17,11 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from pomona.backbones import cache, registry
 from pomona.backbones.network import Network
+from pomona.engines.spark.frames import map_in_arrow
 from pomona.errors import UsageError
 from pomona.extraction.recipe import make_recipe
 from pomona.spark.batches import FeaturizeTask, featurize_batches
 from pomona.spark.columns import (
-    map_in_arrow,
     refuse_connect,
     require_column,
     require_new,

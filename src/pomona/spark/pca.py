@@ -14,10 +14,11 @@ from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import DataFrame
 from pyspark.sql.types import BinaryType, StructField, StructType
 
+from pomona.engines.spark.frames import map_in_arrow
 from pomona.errors import UsageError
 from pomona.pca.moments import Moments, solve
 from pomona.spark.batches import measure_batches, merge_summaries, moments_of
-from pomona.spark.columns import VectorColumns, map_in_arrow
+from pomona.spark.columns import VectorColumns
 from pomona.spark.pca_model import PCAModel
 
 DEFAULT_VARIANCE = 0.9

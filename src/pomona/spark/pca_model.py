@@ -27,9 +27,10 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from pomona.engines.spark.frames import map_in_arrow
 from pomona.pca.projection import Projection
 from pomona.spark.batches import project_batches
-from pomona.spark.columns import VectorColumns, map_in_arrow, vector_field
+from pomona.spark.columns import VectorColumns, vector_field
 
 ARRAYS = StructType(
     [
