@@ -29,6 +29,7 @@ from pomona.store import classifier, schemas
 from pomona.store.layout import (
     CLASSIFIER,
     CLASSIFIER_FOLDER,
+    CLASSIFIER_NEXT,
     FOLDERS,
     FORGETTING,
     MANIFEST,
@@ -258,6 +259,8 @@ def _check_classifier(store: Store, projection: Projection | None) -> Iterator[F
             classifier.read_file(store.files, facts, name)
         except StoreDamagedError:
             yield Finding(name, "is missing or damaged", anew)
+    for name in store.files.names(CLASSIFIER_NEXT):
+        yield Finding(name, "is left of a command that was stopped", anew)
     if facts["on"] == "pca" and (projection is None or facts["projection"] != projection.id):
         yield Finding(CLASSIFIER, "stands on another projection than the store's", anew)
 

@@ -1,4 +1,9 @@
-"""The files of a store's classifier: which they are, and how they are read and written."""
+"""The files of a store's classifier: which they are, and how they are read and written.
+
+classifier.json names the others by digest, so it alone decides which classifier there is. The files
+of the next one are written to next/ first; they get their own names once classifier.json is theirs.
+Until then they are read from next/. A stop anywhere leaves the former classifier or the new one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import Any
 
 from pomona.errors import StoreDamagedError, StoreError
 from pomona.store.folders.base import Folder
-from pomona.store.layout import CLASSIFIER, CLASSIFIER_FOLDER
+from pomona.store.layout import CLASSIFIER, CLASSIFIER_FOLDER, CLASSIFIER_NEXT
 from pomona.store.manifest import encode_json
 
 FORMAT = 1
@@ -54,17 +59,29 @@ def read_file(files: Folder, facts: Mapping[str, Any], name: str) -> bytes:
     StoreError
         If it cannot be read.
     """
+    for place in (name, _next(name)):
+        data = _find(files, facts, name, place)
+        if data is not None:
+            return data
+    raise damaged(files, name)
+
+
+def _find(files: Folder, facts: Mapping[str, Any], name: str, place: str) -> bytes | None:
+    """The content of a file of the classifier, if it lies in this place."""
     try:
-        data = files.read(name)
-    except FileNotFoundError as exc:
-        raise damaged(files, name) from exc
-    if hashlib.sha256(data).hexdigest() != facts["files"].get(name):
-        raise damaged(files, name)
-    return data
+        data = files.read(place)
+    except FileNotFoundError:
+        return None
+    return data if hashlib.sha256(data).hexdigest() == facts["files"].get(name) else None
+
+
+def _next(name: str) -> str:
+    """Where a file lies before classifier.json is its own."""
+    return f"{CLASSIFIER_NEXT}/{name.removeprefix(f'{CLASSIFIER_FOLDER}/')}"
 
 
 def write(files: Folder, facts: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
-    """Writes a classifier's files. classifier.json comes last: without it there is none.
+    """Writes a classifier's files, in place of the former one's.
 
     Parameters
     ----------
@@ -83,17 +100,31 @@ def write(files: Folder, facts: Mapping[str, Any], contents: Mapping[str, bytes]
     Raises
     ------
     StoreWriteError
-        If they cannot be written; nothing half-written is taken for a classifier then.
+        If they cannot be written. Then the store has the former classifier, or the new one.
     """
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    files.delete(CLASSIFIER)
+    try:
+        former = read_facts(files)
+    except StoreError:  # whatever it was, it cannot be read
+        former = None
+    if former is not None:
+        _settle(files, former)  # next/ may hold what a stop has left of it
     for name, data in contents.items():
-        files.write(name, data)
+        files.write(_next(name), data)
     told = {"format": FORMAT, **facts, "files": digests}
     files.write(CLASSIFIER, encode_json(told))
-    for name in set(files.names(CLASSIFIER_FOLDER)) - {CLASSIFIER, *contents}:
-        files.delete(name)
+    _settle(files, told)
     return told
+
+
+def _settle(files: Folder, facts: Mapping[str, Any]) -> None:
+    """Gives the files of the classifier their own names, and removes all others."""
+    if files.names(CLASSIFIER_NEXT):
+        for name in facts["files"]:
+            data = _find(files, facts, name, _next(name))
+            if data is not None and _find(files, facts, name, name) is None:
+                files.write(name, data)
+    files.delete(*(set(files.names(CLASSIFIER_FOLDER)) - {CLASSIFIER, *facts["files"]}))
 
 
 def damaged(files: Folder, name: str) -> StoreDamagedError:
