@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     cls=PomonaGroup,
-    help="List the pretrained networks (backbones), or with a COMMAND, add or export one.\n\n"
+    help="List the pretrained networks (backbones) or, with a COMMAND, add or export one.\n\n"
     "The columns: name; width (features per image); input (its size in pixels); top-1 (accuracy on "
     "ImageNet); images/s per core (filled in by --measure); weights (whether this machine has "
     "them).\n\n"
     "Converted networks are kept in the cache: the folder $POMONA_CACHE, or else pomona/ in your "
     "own cache folder (~/.cache on Linux, ~/Library/Caches on macOS).",
     invoke_without_command=True,
+    subcommand_metavar="[COMMAND] [ARGS]...",
     add_completion=False,
 )
 

@@ -66,8 +66,8 @@ def forget(
         bool,
         typer.Option(
             "--keep-projection",
-            help="Do not fit PCA again to the images that remain: its components keep an influence "
-            "of the forgotten images.",
+            help="Do not fit PCA again to the remaining images; its components are then still "
+            "influenced by the forgotten ones.",
         ),
     ] = False,
     workers: Workers = None,

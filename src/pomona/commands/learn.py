@@ -92,7 +92,10 @@ def predict(
     buckets: BucketOptions,
     output: OutputOptions,
     top: Annotated[
-        int, typer.Option(metavar="N", help="How many labels to give for an image.")
+        int,
+        typer.Option(
+            metavar="N", help="How many labels to list for an image, the most probable first."
+        ),
     ] = 5,
     unsure: Annotated[
         float,
@@ -103,9 +106,9 @@ def predict(
 ) -> None:
     """Label images with a store's classifier.
 
-    Of image files, it prints the labels. Of a folder, pack or address followed by OUT, it writes a
-    store to OUT, with a row in predictions/ for each image. Run the same command again to continue
-    after a stop, or to label new images.
+    Without OUT, prints the labels of the images. With a folder, pack or s3:// address followed by
+    OUT, writes a store to OUT, with a row in predictions/ for each image. Run the same command
+    again to continue after a stop, or to label new images.
     """
     with start_engine(where, (*TASK_MODULES, "pomona.learning.predictions")) as engine:
         from pomona.learning import ask

@@ -30,7 +30,7 @@ class ReadBucketOptions:
         typer.Option(
             "--insecure-endpoint",
             help="Allow an unencrypted http:// endpoint that is not on this machine. (The "
-            "environment variable AWS_ENDPOINT_URL selects another S3 service than AWS.)",
+            "environment variable AWS_ENDPOINT_URL selects an S3 service other than AWS.)",
         ),
     ] = Access.insecure_endpoint
 

@@ -95,7 +95,7 @@ class ImageOptions:
             parser=_parse_pixels,
             metavar="N",
             show_default=False,
-            help="An image with more pixels, such as 50000000 or 50MP, becomes an error row. "
+            help="An image with more than N pixels (50000000 or 50MP) becomes an error row. "
             "Decoding takes up to 17 bytes per pixel in each worker: 1.7 GB for 100MP. "
             f"(default: {ExtractSettings.max_pixels // 10**6}MP)",
         ),

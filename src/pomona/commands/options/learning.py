@@ -12,7 +12,7 @@ from pomona.commands.completion import one_of
 from pomona.learning.models.registry import MODELS
 from pomona.learning.settings import NEAR_DUPLICATES, NO_GROUPS, TrainSettings
 
-_QUICK = ", ".join(name for name, model in MODELS.items() if model.is_quick)
+*_FIRST, _LAST = [name for name, model in MODELS.items() if model.is_quick]
 Labels = Annotated[
     Path | None,
     typer.Option(
@@ -33,8 +33,8 @@ class LearningOptions:
         str,
         typer.Option(
             metavar="NAME",
-            help=f"{', '.join(MODELS)}, or auto, which compares {_QUICK} by cross-validation and "
-            "takes the simplest within one standard error of the best.",
+            help=f"{', '.join(MODELS)}, or auto, which compares {', '.join(_FIRST)} and {_LAST} by "
+            "cross-validation and takes the simplest within one standard error of the best.",
             autocompletion=one_of(("auto", *MODELS)),
         ),
     ] = TrainSettings.model
@@ -51,9 +51,9 @@ class LearningOptions:
         str,
         typer.Option(
             metavar="GROUPS",
-            help="Which images never to separate, neither by cross-validation nor between training "
-            f"and test: {NEAR_DUPLICATES}, {NO_GROUPS}, or a CSV file with the columns path and "
-            "group (a person, an object, a day).",
+            help="Which images to keep together, in cross-validation and when test images are "
+            f"chosen: {NEAR_DUPLICATES}, {NO_GROUPS}, or those of the same group in a CSV file "
+            "with the columns path and group (a person, an object, a day).",
             autocompletion=one_of((NEAR_DUPLICATES, NO_GROUPS)),
         ),
     ] = NEAR_DUPLICATES

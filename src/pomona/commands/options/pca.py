@@ -40,8 +40,8 @@ class PcaOptions:
         bool,
         typer.Option(
             "--keep-projection",
-            help="Do not fit PCA again because the store has grown; another --variance or "
-            "--components still does.",
+            help="Keep the existing PCA even if the store has more than doubled; a changed "
+            "--variance or --components still fits it again.",
         ),
     ] = ReduceSettings.keep_projection
     csv: Annotated[
