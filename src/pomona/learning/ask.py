@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pomona.backbones.network import Network
-from pomona.errors import ImageError, UsageError
-from pomona.extraction.batches import Batches
+from pomona.errors import UsageError
+from pomona.extraction.asked import (
+    Asked,
+    Featurized,
+    Featurizing,
+    error_facts,
+    featurize_asked,
+    featurize_rows,
+    find_asked,
+)
 from pomona.extraction.featurize import AnyImage, load_network, read_pixels
-from pomona.images.catalog import find_images
-from pomona.images.decode import Pixels
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
-from pomona.images.prefetch import ImageRequest
-from pomona.images.reader import CarefulReader, Reader
-from pomona.images.sources.base import Source
-from pomona.images.sources.local import LocalSource
-from pomona.images.sources.registry import open_source
 from pomona.learning.predictions import TOP, UNSURE, Predictor
 from pomona.pipeline.context import RunSettings, run_tasks
-from pomona.stopwatch import Stopwatch
-from pomona.store.folders.registry import is_address
-from pomona.store.recipe import Recipe
 from pomona.store.schemas import encode_path
 from pomona.store.store import Store
 
@@ -75,22 +69,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Answering:
-    """The payload of `answer_some`: what answers, of which features, and the bounds of an image."""
+    """The payload of `answer_some`: what answers, and what makes features for it."""
 
     predictor: Predictor
-    network: Network
-    recipe: Recipe
-    image_timeout_s: float = IMAGE_TIMEOUT_S
-    max_pixels: int = MAX_PIXELS
-
-
-@dataclass(frozen=True)
-class Asked:
-    """An image of a source: `shown` is its path as the answer has it."""
-
-    source: Source
-    shown: str
-    image: ImageRequest
+    featurizing: Featurizing
 
 
 def predict_images(
@@ -137,9 +119,10 @@ def predict_images(
     network = load_network(recipe)
     with settings.engine:
         network = dataclasses.replace(network, threads=settings.engine.threads)
-        asked = [one for place in images for one in _find(place, settings, alone=len(images) == 1)]
+        asked = list(find_asked(images, settings.access, settings.progress))
         items = [(at, asked[at : at + TASK_IMAGES]) for at in range(0, len(asked), TASK_IMAGES)]
-        payload = Answering(predictor, network, recipe, image_timeout, max_pixels)
+        featurizing = Featurizing(network, recipe, image_timeout, max_pixels)
+        payload = Answering(predictor, featurizing)
         done = run_tasks(
             settings, "predict", answer_some, items, payload, images=lambda item: len(item[1])
         )
@@ -147,68 +130,24 @@ def predict_images(
     return [each for at in sorted(answers) for each in answers[at]]
 
 
-def _find(place: str | Path, settings: RunSettings, *, alone: bool) -> Iterator[Asked]:
-    """The images of a place; alone: it need not be said which place they are of."""
-    if not is_address(place) and Path(place).is_file():
-        path = Path(place).absolute()
-        name = encode_path(path.name)
-        image = ImageRequest(name, None, path.stat().st_size)
-        yield Asked(LocalSource(str(path.parent)), encode_path(str(place)), image)
-        return
-    source = open_source(place, settings.access)
-    for row in find_images(source, settings.progress).to_pylist():
-        shown = row["path"] if alone else f"{encode_path(str(place))}/{row['path']}"
-        image = ImageRequest(row["path"], row["fingerprint"], row["size_bytes"] or 0)
-        yield Asked(source.absolute(), shown, image)
-
-
 def answer_some(
     item: tuple[int, list[Asked]], payload: Answering, attempt: int = 1
 ) -> list[Prediction]:
     """Answers some images; from the second attempt on, each is read in a process of its own."""
-    answers = []
-    for source, some in itertools.groupby(item[1], key=lambda one: one.source):
-        answers += _answer_source(source, list(some), payload, careful=attempt > 1)
-    return answers
-
-
-def _answer_source(
-    source: Source, asked: list[Asked], payload: Answering, *, careful: bool
-) -> list[Prediction]:
-    side = payload.recipe.side
-    reader = Reader(source, payload.image_timeout_s, payload.max_pixels, side)
-    with CarefulReader(reader) if careful else reader as images:
-        images.expect(one.image for one in asked)
-
-        def read(row: int) -> Pixels:
-            image = asked[row].image
-            return images.decode(images.fetch(image.path, image.fingerprint)).pixels
-
-        return _answer([one.shown for one in asked], read, payload)
+    asked = item[1]
+    featurized = featurize_asked(asked, payload.featurizing, careful=attempt > 1)
+    return _answer([one.shown for one in asked], featurized, payload.predictor)
 
 
 def _answer(
-    paths: Sequence[str | None], read: Callable[[int], Pixels], payload: Answering
+    paths: Sequence[str | None], featurized: Featurized, predictor: Predictor
 ) -> list[Prediction]:
-    """Answers images: paths are what the answers name them by, `read` gives the pixels of a row."""
-    batches = Batches(len(paths), payload.network, payload.recipe, Stopwatch())
-    errors: dict[int, ImageError] = {}
-    for row in range(len(paths)):
-        try:
-            batches.add(row, read(row))
-        except ImageError as exc:
-            errors[row] = exc
-    batches.flush()
-    good = [row for row in range(len(paths)) if row not in errors]
-    for row in good:
-        if not np.isfinite(batches.features[row]).all():
-            errors[row] = ImageError("network", "not_finite")
-    good = [row for row in good if row not in errors]
-    table = payload.predictor.answer(batches.features[good]).to_pylist()
+    """Answers images: paths are what the answers name them by."""
+    good = featurized.good
+    table = predictor.answer(featurized.features[good]).to_pylist()
     answers = {row: _prediction(paths[row], each) for row, each in zip(good, table, strict=True)}
-    for row, failed in errors.items():
-        error = {"stage": failed.stage, "reason": failed.reason, "detail": failed.detail or None}
-        answers[row] = Prediction(paths[row], error=error)
+    for row, failed in featurized.errors.items():
+        answers[row] = Prediction(paths[row], error=error_facts(failed))
     return [answers[row] for row in range(len(paths))]
 
 
@@ -244,9 +183,12 @@ def predict_here(
     if isinstance(images, (str, bytes, os.PathLike)) or not isinstance(images, Sequence):
         raise UsageError("predict takes a list of images: put the image in brackets")
     predictor = Predictor.read(store, top=top, unsure=unsure)
-    payload = Answering(predictor, load_network(store.recipe), store.recipe)
+    how = Featurizing(load_network(store.recipe), store.recipe)
+    featurized = featurize_rows(
+        len(images), lambda row: read_pixels(images[row], how.recipe.side), how
+    )
     paths = [
         encode_path(str(image)) if isinstance(image, (str, os.PathLike)) else None
         for image in images
     ]
-    return _answer(paths, lambda row: read_pixels(images[row], payload.recipe.side), payload)
+    return _answer(paths, featurized, predictor)
