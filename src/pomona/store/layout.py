@@ -22,6 +22,8 @@ EVALUATION = "classifier/evaluation.json"
 EVALUATION_PAGE = "classifier/evaluation.html"
 TEST_PREDICTIONS = "classifier/predictions.parquet"
 SUSPECTS = "classifier/suspects.csv"
+FEEDBACK_FOLDER = "feedback"
+FEEDBACK_LOCK = "_pomona/feedback_lock"
 
 # The folders of a store's parts, each with the suffix of its files. metadata/ comes first, since a
 # lost plan is made again from it: what it lacks is not known.

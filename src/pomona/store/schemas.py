@@ -64,6 +64,19 @@ PREDICTIONS: Final = pa.schema(
         pa.field("sha256", pa.string()),
     ]
 )
+FEEDBACK: Final = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("time", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("predicted", pa.string(), nullable=False),
+        pa.field("probability", pa.float32(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("confirmed", pa.bool_(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("photograph", pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What users say of predictions, and what can be learned from it."""
