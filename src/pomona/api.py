@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pomona.learning.ask import Prediction
+    from pomona.search.ask import Found
 
 # The keyword of `pomona.run` for a field of a settings class, where the two differ.
 _KEYWORDS = {"sha256": "backbone_sha256"}
 
 
 class OpenedStore(Store):
-    """A store with its classifier, as `pomona.open` and `pomona.run` return it."""
+    """A store that can be asked, as `pomona.open` and `pomona.run` return it."""
 
     @property
     def classifier(self) -> StoreClassifier:
@@ -46,6 +47,36 @@ class OpenedStore(Store):
             If there is none that can be used.
         """
         return StoreClassifier(self)
+
+    def search(
+        self,
+        images: Sequence[str | os.PathLike[str] | bytes | Image | npt.NDArray[np.uint8]],
+        *,
+        top: int = 10,
+    ) -> list[Found]:
+        """Finds the nearest images of the store, as `pomona search` does.
+
+        Parameters
+        ----------
+        images : sequence
+            Paths, bytes of image files, Pillow images, or uint8[h, w, 3] arrays (RGB).
+        top : int
+            How many images are wanted for each.
+
+        Returns
+        -------
+        list of Found
+            One for each image, in their order. One that cannot be read has an `error`.
+
+        Raises
+        ------
+        UsageError, StoreError, BackboneError
+            If `images` is a single image, the store has no components, or its network cannot be
+            used.
+        """
+        from pomona.search.ask import search_here
+
+        return search_here(self, images, top=top)
 
 
 class StoreClassifier:

@@ -24,6 +24,8 @@ TEST_PREDICTIONS = "classifier/predictions.parquet"
 SUSPECTS = "classifier/suspects.csv"
 FEEDBACK_FOLDER = "feedback"
 FEEDBACK_LOCK = "_pomona/feedback_lock"
+SEARCH_FOLDER = "search"
+SEARCH = "search/search.json"
 
 # The folders of a store's parts, each with the suffix of its files. metadata/ comes first, since a
 # lost plan is made again from it: what it lacks is not known.
@@ -40,7 +42,7 @@ FOLDERS = {
 CSV_TABLES = ("metadata", "errors", "pca")
 
 # Files that may be so large that a bucket takes them in pieces: those of a store and of a pack
-LARGE_FILES = re.compile(r"_pomona/[^/]+|[a-z]+/([a-z]+/)?part-[0-9]{5,}[^/]*")
+LARGE_FILES = re.compile(r"(_pomona|search)/[^/]+|[a-z]+/([a-z]+/)?part-[0-9]{5,}[^/]*")
 
 _PART = re.compile(r".*/part-([0-9]+)\.(?:parquet|csv)")
 
