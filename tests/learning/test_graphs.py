@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from every_model import NAMES
 
 from pomona.backbones.runtimes.onnxruntime import open_graph
 from pomona.learning.graphs import KEY, classifier_graph
@@ -19,10 +20,6 @@ from pomona.learning.models.registry import MODELS
 from pomona.learning.temperature import softmax
 
 TEMPERATURE = 0.6
-NAMES = [
-    pytest.param(name, marks=[pytest.mark.needs("xgboost")] if name == "xgboost" else [])
-    for name in MODELS
-]
 
 
 def draw(n: int, classes: int, *, seed: int) -> tuple[Rows, Codes]:

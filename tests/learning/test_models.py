@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
+from every_model import NAMES
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -17,7 +18,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 
 from pomona.learning.models import forest, knn, lda, logistic, mlp, svm
-from pomona.learning.models.base import Codes, Rows
+from pomona.learning.models.base import Codes, Rows, out_of_fold
+from pomona.learning.models.registry import MODELS
 from pomona.learning.models.scaling import PLAIN, STANDARD, find_scaling
 from pomona.learning.models.shares import LEAST
 from pomona.learning.temperature import softmax
@@ -220,3 +222,19 @@ def test_what_folds_share_changes_no_answer(out_of_fold: OutOfFold) -> None:
             held = folds == fold
             alone = module.fit(x[~held], y[~held], 4, settings, 0).logits(x[held])
             np.testing.assert_allclose(logits[held], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_judged_by_fits_that_have_not_seen_them(name: str) -> None:
+    implementation = MODELS[name].load()
+    x, y = draw(200, 3, seed=8)
+    folds = np.arange(200) % 4
+    settings = implementation.SETTINGS[:1]
+    [logits] = out_of_fold(implementation, x, y, 3, folds, settings, 0)
+    held = folds == 1
+    alone = implementation.fit(x[~held], y[~held], 3, settings[0], 0).logits(x[held])
+    assert (logits[held].argmax(axis=1) == alone.argmax(axis=1)).mean() > 0.97
+    changed = y.copy()
+    changed[held] = (y[held] + 1) % 3
+    [again] = out_of_fold(implementation, x, changed, 3, folds, settings, 0)
+    np.testing.assert_allclose(again[held], logits[held], rtol=1e-6, atol=1e-6)
