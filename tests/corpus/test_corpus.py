@@ -22,7 +22,8 @@ MAX_PIXELS = 4_000_000
 FLAGS = ("--max-pixels", str(MAX_PIXELS), "--max-error-rate", "1", "--quiet", "--no-csv")
 # What decoding can come to; the others are of files that cannot be read, and of the network.
 DECODE_REASONS = {
-    "empty", "not_an_image", "zero_size", "too_large", "truncated", "corrupt", "unsupported"
+    "empty", "not_an_image", "zero_size", "too_large", "truncated", "corrupt", "damaged",
+    "unsupported",
 }  # fmt: skip
 
 

@@ -112,13 +112,13 @@ def test_a_huge_tile_is_refused_before_it_takes_memory() -> None:
 
 
 @pytest.mark.parametrize("name", ["zTXt", "iCCP", "iTXt"])
-def test_a_decompression_bomb_in_text_takes_no_memory(name: str) -> None:
+def test_a_decompression_bomb_in_text_costs_neither_memory_nor_the_image(name: str) -> None:
     deflate = zlib.compressobj()
     zeros = b"".join(deflate.compress(bytes(2**20)) for _ in range(200)) + deflate.flush()
     head = {"zTXt": b"k\0\0", "iCCP": b"k\0\0", "iTXt": b"k\0\1\0\0\0"}[name]
     chunks: dict[str, Any] = {name: head + zeros}
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert refusal(png(1, 1, 8, 0, bytes(2), **chunks)).reason == "corrupt"
+    assert decode(png(1, 1, 8, 0, bytes(2), **chunks)).pixels.shape == (1, 1, 3)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32 * 1024
 
 

@@ -158,15 +158,17 @@ def test_refused_images_are_named(pomona: Pomona, bucket: Place, tmp_path: Path)
     source = draw_photos(tmp_path / "photos", 4)
     good = next(source.rglob("*.jpg"))
     (source / "cut.jpg").write_bytes(good.read_bytes()[:-100])
+    (source / "gap.jpg").write_bytes(good.read_bytes()[:-150] + b"\xff\xd9")
     (source / "words.jpg").write_bytes(b"no image")
     (source / "notes.txt").touch()
     (source / ("x" * 200)).mkdir()
     ended = pomona("upload", source, bucket.at("named"))
     assert ended.status == 1
-    assert "not sent: 2 (1 not_an_image, 1 truncated), such as cut.jpg" in ended.complaint
+    reasons = "1 damaged, 1 not_an_image, 1 truncated"
+    assert f"not sent: 3 ({reasons}), such as cut.jpg" in ended.complaint
     assert "4 images sent" in ended.stdout
     assert set(bucket.contents("named")) == set(files(source)) - {
-        *("cut.jpg", "words.jpg", "notes.txt"),
+        *("cut.jpg", "gap.jpg", "words.jpg", "notes.txt"),
     }
     pomona.done("upload", source, bucket.at("named"), "--no-strip-metadata", "--quiet")
     assert set(bucket.contents("named")) == set(files(source)) - {"notes.txt"}

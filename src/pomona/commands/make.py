@@ -95,6 +95,7 @@ def _extract_settings(
         fit=network.fit,
         image_timeout=images.image_timeout,
         max_pixels=images.max_pixels,
+        allow_damaged=images.allow_damaged,
         retry_errors=images.retry_errors,
         sync=images.sync,
         yes=images.yes,

@@ -10,7 +10,7 @@ import typer
 
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import EngineOptions, Workers
-from pomona.commands.options.images import Include, Labels
+from pomona.commands.options.images import AllowDamaged, Include, Labels
 from pomona.commands.options.places import Address, ImagesToPack, ImagesToUpload
 from pomona.commands.output import DryRun, OutputOptions
 from pomona.commands.running import run_settings
@@ -41,6 +41,7 @@ def upload(
         ),
     ] = True,
     include: Include = None,
+    allow_damaged: AllowDamaged = False,
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
@@ -53,7 +54,10 @@ def upload(
     from pomona.transfer import upload as uploading
 
     uploading_settings = uploading.UploadSettings(
-        source=source, include=tuple(include or ()), strip_metadata=strip_metadata
+        source=source,
+        include=tuple(include or ()),
+        strip_metadata=strip_metadata,
+        allow_damaged=allow_damaged,
     )
     engine = EngineOptions(workers=workers).open()
     with run_settings(output, buckets.access(), engine) as settings:

@@ -14,8 +14,8 @@ from pomona.backbones.network import Network
 from pomona.errors import ImageError
 from pomona.extraction.batches import Batches
 from pomona.images.catalog import find_images
-from pomona.images.decode import Pixels
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
+from pomona.images.orientation import Pixels
 from pomona.images.prefetch import ImageRequest
 from pomona.images.reader import CarefulReader, Reader
 from pomona.images.sources.base import Source

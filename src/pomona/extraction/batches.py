@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pomona.backbones.network import Network
-from pomona.images.decode import Pixels
+from pomona.images.orientation import Pixels
 from pomona.images.resize import resize
 from pomona.stopwatch import Stopwatch
 from pomona.store.recipe import Recipe

@@ -20,8 +20,9 @@ from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, ImageError, PomonaError, UsageError
 from pomona.extraction.batches import Batches
 from pomona.extraction.recipe import make_recipe
-from pomona.images.decode import Pixels, array_to_rgb, decode, to_rgb
+from pomona.images.decode import array_to_rgb, decode, to_rgb
 from pomona.images.fetch import fetch
+from pomona.images.orientation import Pixels
 from pomona.stopwatch import Stopwatch
 from pomona.store import schemas
 from pomona.store.recipe import Recipe
@@ -32,6 +33,8 @@ AnyImage: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArra
 def featurize(
     images: Sequence[AnyImage],
     recipe: Recipe | None = None,
+    *,
+    allow_damaged: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Computes the features (embeddings) of images, exactly as a store of this recipe holds them.
 
@@ -42,6 +45,8 @@ def featurize(
     recipe : Recipe, optional
         How to make the features, as `store.recipe`. None: the default backbone on the whole
         image, stretched.
+    allow_damaged : bool
+        Whether to take damaged images as far as they can be decoded.
 
     Returns
     -------
@@ -65,7 +70,7 @@ def featurize(
     batches = Batches(len(images), network, recipe, Stopwatch())
     for row, image in enumerate(images):
         try:
-            batches.add(row, read_pixels(image, recipe.side))
+            batches.add(row, read_pixels(image, recipe.side, allow_damaged=allow_damaged))
         except ImageError as exc:
             name = f" ({image})" if isinstance(image, (str, os.PathLike)) else ""
             detail = f"image {row}{name}: {exc.detail}".removesuffix(": ")
@@ -123,14 +128,14 @@ def _load_default() -> tuple[Network, Recipe]:
     return network, make_recipe(backbone, network, "stretch")
 
 
-def read_pixels(image: AnyImage, side: int | None) -> Pixels:
+def read_pixels(image: AnyImage, side: int | None, *, allow_damaged: bool = False) -> Pixels:
     """Returns the pixels of an image, uint8[h, w, 3].
 
     Parameters
     ----------
     image : str, path-like, bytes, Pillow image or ndarray
         As `featurize` takes it.
-    side : int, optional
+    side, allow_damaged
         As for `decode`.
 
     Raises
@@ -139,11 +144,11 @@ def read_pixels(image: AnyImage, side: int | None) -> Pixels:
         If it gives none.
     """
     if isinstance(image, bytes):
-        return decode(image, side=side).pixels
+        return decode(image, side=side, allow_damaged=allow_damaged).pixels
     if isinstance(image, Image.Image):
         return to_rgb(image)
     if isinstance(image, np.ndarray):
         return array_to_rgb(image)
     path = Path(image)
     data = fetch(str(path.parent), schemas.encode_path(path.name))
-    return decode(data, side=side).pixels
+    return decode(data, side=side, allow_damaged=allow_damaged).pixels

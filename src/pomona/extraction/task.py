@@ -42,8 +42,8 @@ class ExtractTask:
         How features are made.
     network : Network
         What images run through.
-    image_timeout_s, max_pixels
-        The bounds of an image, as in `ExtractSettings`.
+    image_timeout_s, max_pixels, allow_damaged
+        What is taken of an image, as in `ExtractSettings`.
     """
 
     source: Source
@@ -52,6 +52,7 @@ class ExtractTask:
     network: Network
     image_timeout_s: float = IMAGE_TIMEOUT_S
     max_pixels: int = MAX_PIXELS
+    allow_damaged: bool = False
 
 
 @dataclass
@@ -65,6 +66,8 @@ class ExtractResult:
     ran : int
         Images that were read for the network, or found to be bad while they were decoded; the rows
         of the others are as the store had them.
+    damaged : int
+        Of these, those that gave features although they are damaged.
     seconds : dict
         Seconds of fetch, decode, network and write.
     """
@@ -72,6 +75,7 @@ class ExtractResult:
     features: int = 0
     errors: int = 0
     ran: int = 0
+    damaged: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -98,7 +102,11 @@ def extract(shards: Sequence[Shard], payload: ExtractTask, attempt: int = 1) -> 
     store = Store(payload.files)
     parts = store.map_concurrent(lambda shard: _Part(store, shard, payload.recipe), shards)
     reader = Reader(
-        payload.source, payload.image_timeout_s, payload.max_pixels, payload.recipe.side
+        payload.source,
+        payload.image_timeout_s,
+        payload.max_pixels,
+        payload.recipe.side,
+        allow_damaged=payload.allow_damaged,
     )
     with (
         reader if attempt == 1 else CarefulReader(reader) as images,
@@ -120,6 +128,7 @@ def extract(shards: Sequence[Shard], payload: ExtractTask, attempt: int = 1) -> 
                 else:  # while the next one runs
                     writing = thread.submit(part.write, batches.features)
             done.errors += len(part.errors)
+            done.damaged += part.damaged
             done.features += len(part.rows) - len(part.errors)
     done.seconds.update(watch.seconds)
     return done
@@ -133,6 +142,7 @@ class _Part:
         self._known = KnownRows(store, shard, recipe)
         self.rows: list[dict[str, Any]] = shard.images.to_pylist()
         self.errors: dict[int, dict[str, Any]] = {}
+        self.damaged = 0
 
     def to_fetch(self) -> Iterator[ImageRequest]:
         """The images that must be read, as far as their fingerprints tell."""
@@ -195,6 +205,7 @@ class _Part:
                 self.errors[row] = _error(exc)
                 continue
             self.rows[row].update(width=decoded.width, height=decoded.height, format=decoded.format)
+            self.damaged += decoded.damage is not None
             batches.add(row, decoded.pixels)
             del decoded  # before the next one takes its memory
         read.clear()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from pomona.errors import ImageError
 from pomona.images import formats, jpeg
+from pomona.images.damage import find_damage, leniently, without_extras
 from pomona.images.limits import MAX_PIXELS
+from pomona.images.orientation import SIDEWAYS, Pixels, canvas, orientation_of, turn_upright
 
 # The most memory that decoding takes, of all formats and modes: tests/images/test_memory.py
 # measures it.
@@ -24,20 +27,8 @@ BYTES_PER_PIXEL = 17
 STRIP_PIXELS = 2**18
 MAX_DETAIL = 200
 
-Pixels = npt.NDArray[np.uint8]
-
-# From this orientation on, a stored row is a column of the upright image.
-SIDEWAYS = 5
-# EXIF's orientation (EXIF 2.3, tag 0x0112) → a view of the upright image as the file stores it.
-_STORED: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.swapaxes(0, 1),
-    6: lambda upright: np.rot90(upright, 1),
-    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
-    8: lambda upright: np.rot90(upright, -1),
-}
+# Reasons that may have a better one behind them.
+_BROKEN = ("corrupt", "truncated", "damaged")
 
 
 @dataclass(frozen=True)
@@ -53,12 +44,15 @@ class Decoded:
         The `name` of its entry in `formats.FORMATS`.
     width, height : int
         Of the upright image, in pixels.
+    damage : str or None
+        What is wrong with the pixels, where the caller allows damage.
     """
 
     pixels: Pixels
     format: str
     width: int
     height: int
+    damage: str | None = None
 
 
 @contextmanager
@@ -116,7 +110,13 @@ def _reason(detail: str) -> str:
     return "corrupt"
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS, side: int | None = None) -> Decoded:
+def decode(
+    data: bytes,
+    max_pixels: int = MAX_PIXELS,
+    side: int | None = None,
+    *,
+    allow_damaged: bool = False,
+) -> Decoded:
     """Decodes the first frame of an image file.
 
     Parameters
@@ -128,6 +128,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, side: int | None = None) -
         `BYTES_PER_PIXEL` for each pixel, and the file's size a few times.
     side : int or None
         The pixels that the network needs of each side, for `jpeg.reduction`. None: all of them.
+    allow_damaged : bool
+        Whether to decode a damaged file as far as its codec can, instead of refusing it.
 
     Returns
     -------
@@ -143,12 +145,18 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, side: int | None = None) -
         raise ImageError("decode", "empty")
     try:
         with _image_errors(max_pixels):
-            return decode_plain_jpeg(data, max_pixels, side) or _read(data, max_pixels, side)
+            plain = decode_plain_jpeg(data, max_pixels, side)
+            return plain or _read_sound(data, max_pixels, side)
     except ImageError as exc:
-        kind = jpeg.unsupported_kind(data) if exc.reason in ("corrupt", "truncated") else None
-        if kind is None:
+        if exc.reason not in _BROKEN:
             raise
-        raise ImageError("decode", "unsupported", kind) from exc
+        if (kind := jpeg.unsupported_kind(data)) is not None:
+            raise ImageError("decode", "unsupported", kind) from exc
+        if not allow_damaged:
+            raise
+        with _image_errors(max_pixels), leniently():
+            decoded = _read(data, max_pixels, side, lenient=True)
+        return dataclasses.replace(decoded, damage=exc.detail or exc.reason)
 
 
 def decode_plain_jpeg(data: bytes, max_pixels: int, side: int | None) -> Decoded | None:
@@ -180,24 +188,75 @@ def decode_plain_jpeg(data: bytes, max_pixels: int, side: int | None) -> Decoded
     return None if pixels is None else Decoded(pixels, "JPEG", *size)
 
 
-def _read(data: bytes, max_pixels: int, side: int | None) -> Decoded:
-    """Decodes a file with Pillow."""
+def _read_sound(data: bytes, max_pixels: int, side: int | None) -> Decoded:
+    """Decodes a file, if need be once more without what Pillow need not have read."""
+    try:
+        with _image_errors(max_pixels):
+            return _read(data, max_pixels, side)
+    except ImageError as exc:
+        pared = without_extras(data) if exc.reason in _BROKEN else None
+        if pared is None:
+            raise
+        try:
+            with _image_errors(max_pixels):
+                return _read(pared, max_pixels, side)
+        except ImageError:
+            raise exc from None
+
+
+def _read(data: bytes, max_pixels: int, side: int | None, *, lenient: bool = False) -> Decoded:
+    """Decodes a file, with Pillow but for most JPEGs; lenient: as far as it can be."""
     # Pillow warns of sizes near its own limit, and of odd metadata that costs no pixel.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(data), formats=formats.pillow_names()) as image:
                 image_format = formats.own_name(image.format)
+                if image_format == "JPEG":
+                    return _read_jpeg(image, data, max_pixels, side, lenient)
                 width, height = image.size
-                orientation = _load(image, max_pixels, side)
+                orientation = _load(image, max_pixels)
         except UnidentifiedImageError:
             _explain(data)
             raise
         # Only now: some formats hold the pixels twice until the file is closed.
+        if not lenient:
+            _refuse_damage(find_damage(data, image))
         pixels = _compose(image, orientation)
     if orientation >= SIDEWAYS:
         width, height = height, width
     return Decoded(pixels, image_format, width, height)
+
+
+def _read_jpeg(
+    image: Image.Image, data: bytes, max_pixels: int, side: int | None, lenient: bool
+) -> Decoded:
+    """Decodes a JPEG that Pillow has opened: damaged, turned, or of rare colours."""
+    _check_size(image.width, image.height, max_pixels)
+    data, complaint = jpeg.examine(data)
+    if not lenient:
+        _refuse_damage(complaint)
+    width, height = image.size
+    orientation = orientation_of(image)
+    by = jpeg.reduction(width, height, side)
+    stored = jpeg.read(data, width, height, by, strict=False)
+    if stored is None:
+        with Image.open(io.BytesIO(data), formats=formats.pillow_names()) as whole:
+            _load(whole, max_pixels, side)
+        pixels = _compose(whole, orientation)
+    else:
+        pixels = turn_upright(stored, orientation)
+    if orientation >= SIDEWAYS:
+        width, height = height, width
+    return Decoded(pixels, "JPEG", width, height)
+
+
+def _refuse_damage(complaint: str | None) -> None:
+    """Raises the error of a picture that a codec has made, and that is not the sound one."""
+    if complaint is not None:
+        lowered = complaint.lower()
+        is_cut = "missing" in lowered or "premature end of jpeg file" in lowered
+        raise ImageError("decode", "truncated" if is_cut else "damaged", to_detail(complaint))
 
 
 def _explain(data: bytes) -> None:
@@ -268,11 +327,7 @@ def _load(image: Image.Image, max_pixels: int, side: int | None = None) -> int:
         raise ImageError("decode", "unsupported", "12-bit TIFF")
     _scale_key(image)
     image.load()
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (SyntaxError, ValueError, struct.error):  # damaged EXIF data costs no image
-        return 1
-    return orientation if orientation in _STORED else 1
+    return orientation_of(image)
 
 
 def _scale_key(image: Image.Image) -> None:
@@ -290,10 +345,7 @@ def _scale_key(image: Image.Image) -> None:
 def _compose(image: Image.Image, orientation: int) -> Pixels:
     """Upright RGB, strip by strip: the copies between modes would take much memory at once."""
     width, height = image.size
-    pixels = np.empty(
-        (width, height, 3) if orientation >= SIDEWAYS else (height, width, 3), np.uint8
-    )
-    stored = _STORED[orientation](pixels) if orientation != 1 else pixels
+    pixels, stored = canvas(width, height, orientation)
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))

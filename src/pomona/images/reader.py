@@ -61,7 +61,7 @@ class Reader:
         Where the images are; a str is a folder.
     timeout_s : float
         How long one image may take to be fetched, and again to be decoded, in seconds.
-    max_pixels, side
+    max_pixels, side, allow_damaged
         As for `decode`.
     """
 
@@ -71,9 +71,12 @@ class Reader:
         timeout_s: float = IMAGE_TIMEOUT_S,
         max_pixels: int = MAX_PIXELS,
         side: int | None = None,
+        *,
+        allow_damaged: bool = False,
     ) -> None:
         self.source = LocalSource(source) if isinstance(source, str) else source
         self.timeout_s, self.max_pixels, self.side = timeout_s, max_pixels, side
+        self.allow_damaged = allow_damaged
         self._ahead: Prefetcher | None = None
 
     def expect(self, wanted: Iterable[ImageRequest]) -> None:
@@ -116,7 +119,7 @@ class Reader:
         Image.MAX_IMAGE_PIXELS = (self.max_pixels + 1) // 2
         try:
             with self._limit:
-                return decode(data, self.max_pixels, self.side)
+                return decode(data, self.max_pixels, self.side, allow_damaged=self.allow_damaged)
         finally:
             Image.MAX_IMAGE_PIXELS = own_limit
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 
-from pomona.images.decode import Pixels
+from pomona.images.orientation import Pixels
 
 
 def resize(pixels: Pixels, out: Pixels, *, fit: str, crop_fraction: float | None) -> None:

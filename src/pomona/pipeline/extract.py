@@ -90,6 +90,7 @@ def _extract(context: RunContext, job: Job, plan: pa.Table) -> ExtractTotals:
         network=dataclasses.replace(job.network, threads=context.engine.threads),
         image_timeout_s=job.extracting.image_timeout,
         max_pixels=job.extracting.max_pixels,
+        allow_damaged=job.extracting.allow_damaged,
     )
     if todo:
         report.prepare()
@@ -101,12 +102,16 @@ def _extract(context: RunContext, job: Job, plan: pa.Table) -> ExtractTotals:
         images=lambda shards: sum(map(_count_images, shards)),
         errors=lambda result: result.errors,
     )
-    images, worker_seconds = 0, defaultdict[str, float](float)
+    images, damaged, worker_seconds = 0, 0, defaultdict[str, float](float)
     for _, result in results:
         images += result.ran
+        damaged += result.damaged
         for step, seconds in result.seconds.items():
             worker_seconds[step] += seconds
-    return ExtractTotals(images, worker_seconds)
+    if damaged:
+        taken = count(damaged, "damaged image")
+        context.progress.warn(f"{taken} taken as far as decoding goes")
+    return ExtractTotals(images, worker_seconds, damaged)
 
 
 def _count_images(shard: Shard) -> int:

@@ -38,10 +38,13 @@ class ExtractTotals:
         Images that were decoded for the network now, or found to be bad.
     worker_seconds : mapping
         Where the workers' time went, in seconds: fetch, decode, network, write.
+    damaged : int
+        Images that gave features although they are damaged.
     """
 
     images: int = 0
     worker_seconds: Mapping[str, float] = field(default_factory=dict)
+    damaged: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ def _entry(
         "started": context.started.isoformat(timespec="seconds"),
         "images": extracted.images,
         "images_per_second": round(_speed(context, extracted), 1),
+        **({"damaged": extracted.damaged} if extracted.damaged else {}),
         **({"forgot": forgotten} if forgotten else {}),
         "seconds": {
             "total": round(time.perf_counter() - settings.began, 3),

@@ -45,6 +45,8 @@ class ExtractSettings:
         Seconds after which an image that is still being read becomes an error row.
     max_pixels : int
         Pixels above which an image becomes an error row, before it is decoded.
+    allow_damaged : bool
+        Whether to take damaged images as far as they can be decoded. Else they are error rows.
     retry_errors : {"retryable", "all"}, optional
         The error rows to try again. None: those whose file has changed.
     sync : bool
@@ -71,6 +73,7 @@ class ExtractSettings:
     fit: str = "stretch"
     image_timeout: float = IMAGE_TIMEOUT_S
     max_pixels: int = MAX_PIXELS
+    allow_damaged: bool = False
     retry_errors: str | None = None
     sync: bool = False
     yes: bool = False

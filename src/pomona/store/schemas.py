@@ -135,6 +135,10 @@ REASONS: Final = {
     "zero_size": Reason("It has no pixels: replace or remove it."),
     "truncated": Reason("It ends too early: copy it again from where it came."),
     "corrupt": Reason("It cannot be decoded: copy it again from where it came."),
+    "damaged": Reason(
+        "Its codec reports lost or wrong pixels: copy it again from where it came, or take what is "
+        "left of it with --allow-damaged and --retry-errors=all."
+    ),
     "unsupported": Reason("Its pixels are of a kind that pomona cannot read: convert it."),
     "not_finite": Reason("The network gave no finite numbers for it: look at the image."),
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 from pomona.errors import ImageError, ObjectStoreError, UsageError
 from pomona.images.catalog import find_images
 from pomona.images.prefetch import ImageRequest
-from pomona.images.reader import CarefulReader, Reader
+from pomona.images.reader import CarefulReader, Reader, ReadsImages
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
 from pomona.images.stripping.strip import strip_metadata
@@ -33,6 +33,8 @@ from pomona.store.schemas import decode_path
 AT_ONCE, AHEAD_BYTES = 16, 64 * 2**20
 MAX_KEY_BYTES = 1024
 DAY_S = 86_400.0
+# Reasons why pomona reads no pixels of an image that may be sound.
+_SOUND = ("unsupported", "too_large", "out_of_memory")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class UploadSettings:
     source: str | Path
     include: Sequence[str] = ()
     strip_metadata: bool = True
+    allow_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class UploadTask:
     address: Address
     strip: bool
     dry_run: bool
+    allow_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ def upload(
 ) -> UploadSummary:
     """Sends the images that are new or changed.
 
-    An image is refused if it cannot be read or stripped, or if its name cannot be a key.
+    An image is refused if it cannot be read or stripped, if it is damaged, by the rule that a run
+    has, or if its name cannot be a key.
 
     Parameters
     ----------
@@ -155,7 +160,14 @@ def upload(
         UploadBatch(shard, [objects.get(address.key(decode_path(path))) for path in _paths(shard)])
         for shard in shards(make_plan(catalog))
     ]
-    payload = UploadTask(source.absolute(), bucket, address, uploading.strip_metadata, dry_run)
+    payload = UploadTask(
+        source.absolute(),
+        bucket,
+        address,
+        uploading.strip_metadata,
+        dry_run,
+        uploading.allow_damaged,
+    )
     results = _run(settings, batches, payload)
     refused = [refused for result in results for refused in result.refused]
     return UploadSummary(
@@ -211,7 +223,8 @@ def send(part: UploadBatch, payload: UploadTask, attempt: int = 1) -> UploadResu
     sent = sent_bytes = 0
     rows = part.shard.images.to_pylist()
     waiting: dict[Future[None], int] = {}
-    reader = Reader(payload.source)
+    # To find damage, the least size of a picture will do.
+    reader = Reader(payload.source, side=1, allow_damaged=payload.allow_damaged)
     with (
         ThreadPoolExecutor(AT_ONCE) as threads,
         reader if attempt == 1 else CarefulReader(reader) as images,
@@ -223,7 +236,9 @@ def send(part: UploadBatch, payload: UploadTask, attempt: int = 1) -> UploadResu
             try:
                 key = _key(payload.address, row["path"])
                 data = images.fetch(row["path"], row["fingerprint"])
-                data = strip_metadata(data) if payload.strip else data
+                if payload.strip:  # else files go as they are, whatever they are
+                    _check(images, data)
+                    data = strip_metadata(data)
             except ImageError as exc:
                 refused.append(Refused(row["path"], exc.reason, exc.detail))
                 continue
@@ -237,6 +252,15 @@ def send(part: UploadBatch, payload: UploadTask, attempt: int = 1) -> UploadResu
                 _settle(waiting, wait(waiting, return_when=FIRST_COMPLETED).done)
         _settle(waiting, set(waiting))
     return UploadResult(sent, sent_bytes, len(rows) - sent - len(refused), refused)
+
+
+def _check(images: ReadsImages, data: bytes) -> None:
+    """Raises ImageError for a damaged image. What pomona merely cannot read may be sent."""
+    try:
+        images.decode(data)
+    except ImageError as exc:
+        if exc.reason not in _SOUND:
+            raise
 
 
 def _key(address: Address, path: str) -> str:

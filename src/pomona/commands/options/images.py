@@ -30,6 +30,13 @@ Include = Annotated[
         metavar="GLOB", help="Take only files whose path or name matches GLOB; may be repeated."
     ),
 ]
+AllowDamaged = Annotated[
+    bool,
+    typer.Option(
+        "--allow-damaged",
+        help="Take damaged images as far as they can be decoded. (default: they are errors)",
+    ),
+]
 Labels = Annotated[
     Path | None,
     typer.Option(
@@ -100,6 +107,7 @@ class ImageOptions:
             f"(default: {ExtractSettings.max_pixels // 10**6}MP)",
         ),
     ] = ExtractSettings.max_pixels
+    allow_damaged: AllowDamaged = ExtractSettings.allow_damaged
     max_error_rate: Annotated[
         float,
         typer.Option(

@@ -11,8 +11,10 @@ from __future__ import annotations
 import struct
 
 from pomona.errors import ImageError
+from pomona.images.damage import without_extras
 from pomona.images.decode import to_detail
 from pomona.images.formats import identify
+from pomona.images.jpeg import examine
 
 
 def strip_metadata(data: bytes) -> bytes:
@@ -42,5 +44,11 @@ def strip_metadata(data: bytes) -> bytes:
         raise ImageError("strip", "unsupported", f"no stripper for {image_format.name}")
     try:
         return strip(data)
+    except ImageError:
+        # Where only an end is missing, or something that no pixel needs is damaged, all pixels are.
+        pared = without_extras(data) or examine(data)[0]
+        if pared == data:
+            raise
+        return strip(pared)
     except (struct.error, IndexError, ValueError, OverflowError) as exc:
         raise ImageError("strip", "corrupt", to_detail(str(exc))) from exc

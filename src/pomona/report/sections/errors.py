@@ -38,9 +38,18 @@ class ErrorGroup:
 
 @dataclass(frozen=True)
 class Errors:
-    """The errors by stage and reason, the most frequent first."""
+    """The errors by stage and reason, the most frequent first.
+
+    Attributes
+    ----------
+    groups : list of ErrorGroup
+        One for each stage and reason.
+    damaged : int
+        How many damaged images were taken all the same, in all runs.
+    """
 
     groups: list[ErrorGroup]
+    damaged: int
 
 
 def gather(context: ReportContext) -> Errors:
@@ -54,4 +63,4 @@ def gather(context: ReportContext) -> Errors:
         rows = own.slice(0, PATHS_SHOWN).select(["path", "detail"]).to_pylist()
         advice = schemas.REASONS[reason].advice
         groups.append(ErrorGroup(stage, reason, kind["count_all"], advice, rows))
-    return Errors(groups)
+    return Errors(groups, sum(run.get("damaged", 0) for run in context.manifest["runs"]))

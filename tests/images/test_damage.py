@@ -1,0 +1,204 @@
+"""Damage that a codec notices is no picture, of whatever format; what no pixel needs costs none."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+from decoding import refusal
+from PIL import ExifTags, Image
+from skimage import data as photographs
+
+from drawn import chunk, encode, noise, png
+from pomona.errors import ImageError
+from pomona.extraction.featurize import read_pixels
+from pomona.images.decode import decode
+from pomona.images.reader import CarefulReader, Reader
+from pomona.images.stripping.strip import strip_metadata
+
+END = b"\xff\xd9"
+
+
+@cache
+def photograph(kind: str = "RGB", **options: object) -> bytes:
+    image = Image.fromarray(photographs.astronaut())  # type: ignore[no-untyped-call]
+    image = image.resize((160, 120)).convert(kind)
+    return encode(image, "JPEG", quality=85, **options)
+
+
+@cache
+def turned() -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    return photograph("RGB", exif=exif.tobytes())
+
+
+JPEGS: dict[str, Callable[[], bytes]] = {
+    "plain": photograph,
+    "turned": turned,
+    "grey": lambda: photograph("L"),
+    "CMYK": lambda: photograph("CMYK"),
+    "progressive": lambda: photograph("RGB", progressive=True),
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_half_of_a_jpeg_is_no_picture_even_with_an_end_marker(kind: str) -> None:
+    data = JPEGS[kind]()
+    assert refusal(data[: len(data) // 2] + END).reason in ("damaged", "truncated")
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_warning_of_libjpeg_is_an_error(kind: str) -> None:
+    data = JPEGS[kind]()
+    error = refusal(data[:-2] + b"\x12" * 40 + END)
+    assert (error.reason, "extraneous bytes" in error.detail) == ("damaged", True)
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_cut() -> None:
+    data = photograph("RGB", progressive=True)
+    scans = [at for at in range(len(data)) if data.startswith(b"\xff\xda", at)]
+    tables = [data.rfind(b"\xff\xc4", 0, at) for at in scans]
+    decode(data)
+    for at in tables[2:5]:
+        error = refusal(data[:at] + END)
+        assert (error.reason, error.detail) == ("truncated", "some of its scans are missing")
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize(
+    "end",
+    [b"", bytes(512), bytes(512) + END, END + b"words"],
+    ids=["none", "zeros", "late", "more"],
+)
+def test_a_jpeg_with_all_its_pixels_needs_no_end_marker(kind: str, end: bytes) -> None:
+    data = JPEGS[kind]()
+    assert np.array_equal(decode(data[:-2] + end).pixels, decode(data).pixels)
+    stripped = strip_metadata(data[:-2] + end)
+    assert np.array_equal(decode(stripped).pixels, decode(data).pixels)
+
+
+def test_a_jpeg_with_restart_markers_that_lost_a_piece_is_damaged() -> None:
+    data = encode(noise(120, 160), "JPEG", restart_marker_blocks=4)
+    at = data.index(b"\xff\xd2") + 30
+    assert refusal(data[:at] + data[at + 32 :]).reason == "damaged"
+
+
+def short_png(depth: int = 8, colour: int = 2, *, width: int = 40, height: int = 30) -> bytes:
+    row = -(-width * depth * {0: 1, 2: 3, 6: 4}[colour] // 8)
+    rows = b"".join(b"\0" + b"\xa5" * row for _ in range(height // 2))
+    return png(width, height, depth, colour, rows)
+
+
+@pytest.mark.parametrize(("depth", "colour"), [(1, 0), (8, 0), (8, 2), (16, 2), (8, 6), (16, 6)])
+def test_a_png_with_half_its_rows_is_cut(depth: int, colour: int) -> None:
+    error = refusal(short_png(depth, colour))
+    assert error.reason == "truncated"
+    assert error.detail.endswith("bytes of its pixels are missing")
+
+
+def test_a_png_with_black_rows_at_its_end_is_whole() -> None:
+    pixels = noise(30, 40)
+    pixels[10:] = 0
+    assert np.array_equal(decode(encode(pixels, "PNG")).pixels, pixels)
+
+
+def test_an_interlaced_png_is_whole_with_all_its_passes() -> None:
+    # Of 4 × 4 pixels, width and height of each pass that has any (Adam7).
+    passes = [(1, 1), (1, 1), (2, 1), (2, 2), (4, 2)]
+    rows = b"".join((b"\0" + b"\xa5" * width) * height for width, height in passes)
+
+    def interlaced(raw: bytes) -> bytes:
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 1))
+        pixels = chunk(b"IDAT", zlib.compress(raw))
+        return b"".join([b"\x89PNG\r\n\x1a\n", header, pixels, chunk(b"IEND", b"")])
+
+    assert decode(interlaced(rows)).pixels.min() == 0xA5
+    assert refusal(interlaced(rows[:-5])).reason == "truncated"
+
+
+def test_a_png_whose_pixels_have_another_checksum_is_damaged() -> None:
+    data = encode(noise(30, 40), "PNG")
+    at = data.index(b"IDAT") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    wrong = bytes([data[at + 8 + size] ^ 1])
+    error = refusal(data[: at + 8 + size] + wrong + data[at + 9 + size :])
+    assert (error.reason, error.detail) == ("damaged", "the checksum of its pixels is wrong")
+
+
+def _with_chunk(name: bytes, content: bytes, *, sound: bool = True) -> bytes:
+    data = encode(noise(30, 40), "PNG")
+    piece = chunk(name, content)
+    piece = piece if sound else piece[:-1] + bytes([piece[-1] ^ 1])
+    return data[:33] + piece + data[33:]
+
+
+EXTRAS: dict[str, Callable[[], bytes]] = {
+    "damaged text": lambda: _with_chunk(b"tEXt", b"key\0text", sound=False),
+    "long text": lambda: _with_chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(2_000_000))),
+    "long profile": lambda: _with_chunk(b"iCCP", b"key\0\0" + zlib.compress(bytes(2_000_000))),
+    "no end": lambda: encode(noise(30, 40), "PNG")[:-12],
+}
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_a_png_with_all_its_pixels_needs_nothing_else(name: str) -> None:
+    data = EXTRAS[name]()
+    assert np.array_equal(decode(data).pixels, noise(30, 40))
+    assert np.array_equal(decode(strip_metadata(data)).pixels, noise(30, 40))
+
+
+def test_a_webp_that_is_cut_off_is_an_error() -> None:
+    for options in ({"quality": 80}, {"lossless": True}):
+        data = encode(noise(60, 80), "WEBP", **options)
+        for end in range(len(data) // 2, len(data) - 1, len(data) // 9):
+            assert refusal(data[:end]).reason in ("truncated", "corrupt")
+
+
+DAMAGED: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: photograph()[:3000] + END,
+    "cut jpeg": lambda: photograph()[:3000],
+    "CMYK jpeg": lambda: photograph("CMYK")[:4000] + END,
+    "png": short_png,
+    "cut png": lambda: encode(noise(60, 80), "PNG")[:5000],
+    "gif": lambda: encode(Image.fromarray(noise(60, 80)).quantize(), "GIF")[:3000],
+    "bmp": lambda: encode(noise(60, 80), "BMP")[:9000],
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_allowed_damage_is_decoded_as_far_as_it_can_be_and_marked(name: str) -> None:
+    data = DAMAGED[name]()
+    error = refusal(data)
+    decoded = decode(data, allow_damaged=True)
+    assert decoded.damage == (error.detail or error.reason)
+    assert np.ptp(decoded.pixels) > 0
+    assert np.array_equal(read_pixels(data, None, allow_damaged=True), decoded.pixels)
+    with pytest.raises(ImageError):
+        decode(data)
+
+
+def test_sound_images_are_not_marked_where_damage_is_allowed() -> None:
+    for data in (photograph(), turned(), encode(noise(30, 40), "PNG")):
+        decoded = decode(data, allow_damaged=True)
+        assert decoded.damage is None
+        assert np.array_equal(decoded.pixels, decode(data).pixels)
+
+
+def test_both_readers_allow_damage() -> None:
+    reader = Reader("/", allow_damaged=True)
+    data = DAMAGED["png"]()
+    with reader, CarefulReader(reader) as careful:
+        assert reader.decode(data).damage == careful.decode(data).damage is not None
+
+
+def test_pillow_is_left_as_it_was() -> None:
+    data = encode(noise(60, 80), "PNG")[:5000]
+    decode(data, allow_damaged=True)
+    with Image.open(io.BytesIO(data)) as image, pytest.raises(OSError, match="truncated"):
+        image.load()
