@@ -192,7 +192,8 @@ def test_a_confirmed_label_is_the_right_one() -> None:
     [
         ({"id": ""}, "`id`: give a text of 1 to 4,096 characters"),
         ({"model": "m" * 5000}, "`model`: give a text"),
-        ({"id": "\udc80"}, "is not Unicode"),
+        ({"id": "\udc80"}, "leave out control characters and half characters"),
+        ({"label": "Apple\x1b[2J", "confirmed": False}, "leave out control characters"),
         ({"sha256": "a" * 63}, "`sha256` 'a+': give 64 hexadecimal digits"),
         ({"sha256": "A" * 64}, "give 64 hexadecimal digits"),
         ({"probability": float("nan")}, "`probability` nan: give a number between 0 and 1"),

@@ -132,6 +132,7 @@ def test_the_index_is_made_anew_when_the_store_grows_or_its_pca_changes(
 @pytest.mark.parametrize("damage", ["gone", "short"])
 def test_a_file_that_is_not_whole_is_made_again(store: Path, kind: str, damage: str) -> None:
     index = open_index(Store(store))
+    rows = index.rows.copy()  # they are mapped from the file
     before = {name: data for name, (_, data) in kept(store).items()}
     path = store / "search" / f"{index.key}-{kind}"
     if damage == "gone":
@@ -139,7 +140,7 @@ def test_a_file_that_is_not_whole_is_made_again(store: Path, kind: str, damage: 
     else:
         os.truncate(path, path.stat().st_size - 1)
     again = open_index(Store(store))
-    np.testing.assert_array_equal(index.rows, again.rows)
+    np.testing.assert_array_equal(rows, again.rows)
     assert {name: data for name, (_, data) in kept(store).items()} == before
 
 

@@ -67,10 +67,11 @@ class Stopping(LocalFolder):
         super().write(name, data)
         self._stop("after")
 
-    def _delete(self, name: str) -> None:
+    def _delete(self, name: str) -> bool:
         self._stop("before")
-        super()._delete(name)
+        was_there = super()._delete(name)
         self._stop("after")
+        return was_there
 
 
 def stops(folder: Path, version: str, when: str) -> Iterator[LocalFolder]:

@@ -1,18 +1,22 @@
-"""Commands that show what a store holds: report."""
+"""Commands that show what a store holds: report, search."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pomona.commands.completion import one_of
 from pomona.commands.options.buckets import BucketOptions
-from pomona.commands.options.engine import EngineOptions
+from pomona.commands.options.engine import EngineOptions, Workers
 from pomona.commands.options.places import StoreFolder
 from pomona.commands.output import OutputOptions, Thumbnails
-from pomona.commands.running import open_in_browser, run_settings
+from pomona.commands.running import open_in_browser, run_settings, start_engine
+from pomona.store.folders.registry import place
+
+if TYPE_CHECKING:
+    from pomona.search.ask import Found
 
 
 def report(
@@ -55,3 +59,59 @@ def report(
         output.result(content, "\n".join(map(str, [page, *drawn])))
         if open_page:
             open_in_browser(page, settings.progress)
+
+
+def search(
+    store: StoreFolder,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE",
+            help="Image file, or a folder, pack or s3:// address as `pomona run` takes it; may be "
+            "repeated.",
+        ),
+    ],
+    buckets: BucketOptions,
+    output: OutputOptions,
+    top: Annotated[
+        int, typer.Option(metavar="N", help="How many images to find for each image.")
+    ] = 10,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Show the images on a page in the browser.")
+    ] = False,
+    workers: Workers = None,
+) -> None:
+    """Find the images of a store that are most similar to the given ones.
+
+    Similar is what the network sees as similar: the cosine on the components, −1 to 1. The rows to
+    compare are kept in search/ of the store.
+    """
+    with start_engine(EngineOptions(workers=workers), ("pomona.search.ask",)) as engine:
+        from pomona.search import ask, page
+
+    places = [place(each) for each in images]
+    with run_settings(output, buckets.access(), engine) as settings:
+        asked, found = ask.search_images(store, places, settings, top=top)
+        content = {"found": [each.to_dict() for each in found]}
+        output.result(content, "\n".join(line for each in found for line in _nearest(each)))
+        if open_page:
+            from pomona.pipeline.here import map_here
+            from pomona.store.store import Store
+
+            with map_here() as run_here:
+                written = page.write(Store(store, settings.access), asked, found, run_here)
+            open_in_browser(str(written), settings.progress)
+
+
+def _nearest(found: Found) -> list[str]:
+    """A line for an image, and one for each of its nearest."""
+    if found.error:
+        detail = f": {found.error['detail']}" if found.error["detail"] else ""
+        return [f"{found.path}: no features, {found.error['reason']}{detail}"]
+    return [
+        f"{found.path}:",
+        *(
+            f"  {each.similarity:6.3f}  {each.path}" + (f" ({each.label})" if each.label else "")
+            for each in found.nearest
+        ),
+    ]

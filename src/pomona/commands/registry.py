@@ -60,6 +60,13 @@ COMMANDS: tuple[Command, ...] = (
     Command("evaluate", LEARN, "pomona.commands.learn:evaluate", "pomona evaluate out --open"),
     Command("predict", LEARN, "pomona.commands.learn:predict", "pomona predict out new.jpg"),
     Command("export", LEARN, "pomona.commands.learn:export", "pomona export out fruit.onnx"),
+    Command(
+        "feedback",
+        LEARN,
+        "pomona.commands.feedback:feedback",
+        "pomona feedback out --labels-file labels.csv && pomona train out --labels labels.csv",
+    ),
+    Command("search", LOOK, "pomona.commands.look:search", "pomona search out new.jpg --open"),
     Command("report", LOOK, "pomona.commands.look:report", "pomona report out --open"),
     Command("verify", KEEP, "pomona.commands.keep:verify", "pomona verify out --source photos"),
     Command(

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 import os
+import unicodedata
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 
@@ -172,7 +173,6 @@ def _check_text(name: str, text: str | None, *, optional: bool) -> None:
         return
     if not isinstance(text, str) or not 0 < len(text) <= MOST_CHARACTERS:
         raise UsageError(f"`{name}`: give a text of 1 to {MOST_CHARACTERS:,} characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError as exc:
-        raise UsageError(f"`{name}` {text!r}: it is not Unicode") from exc
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        # A terminal would obey the first, and no table takes the second.
+        raise UsageError(f"`{name}` {text!r}: leave out control characters and half characters")

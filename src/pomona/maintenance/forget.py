@@ -7,6 +7,7 @@ parts: until it has, it says which parts are affected.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shlex
@@ -25,6 +26,7 @@ from pomona.pipeline.reduce import reduce_features
 from pomona.pipeline.settings import ReduceSettings
 from pomona.progress import count
 from pomona.reduction.measure import MOMENTS
+from pomona.store import feedback
 from pomona.store.folders.base import Folder
 from pomona.store.layout import (
     CLASSIFIER,
@@ -34,6 +36,7 @@ from pomona.store.layout import (
     MANIFEST,
     PLAN,
     PROJECTION,
+    SEARCH_FOLDER,
     derived_files,
     part_name,
 )
@@ -47,7 +50,7 @@ PATHS_NAMED = 3
 def forget(
     out: str | Path, paths: Collection[str], settings: RunSettings, *, keep_projection: bool = False
 ) -> Summary:
-    """Removes images from features, pca, CSV, metadata, errors, plan and report.
+    """Removes images from features, pca, CSV, metadata, errors, plan, feedback and report.
 
     Parameters
     ----------
@@ -74,7 +77,7 @@ def forget(
     with open_run(store, settings, finishes_forget=True) as context:
         store = context.store
         before = store.plan()
-        begun, keeps = _begun(store)
+        begun, digests, keeps = _begun(store)
         keep_projection |= keeps
         done = {shard.part for shard in shards(before) if is_extracted(store, shard, recipe)}
         given = {_spelled(path) for path in paths}
@@ -82,7 +85,9 @@ def forget(
         wanted = given | begun
         if not wanted:
             raise UsageError("give at least one path (no unfinished forget to resume)")
-        store.write_json(FORGETTING, {"paths": sorted(wanted), "keep_projection": keep_projection})
+        digests |= _digests(store, wanted, before)
+        begun_now = {"paths": sorted(wanted), "sha256": sorted(digests)}
+        store.write_json(FORGETTING, {**begun_now, "keep_projection": keep_projection})
         plan = before.filter(pc.invert(pc.is_in(before["path"], pa.array(wanted, pa.string()))))
         todo = list(_erasures(before, plan, wanted, done))
         for _ in context.map(
@@ -91,6 +96,8 @@ def forget(
             pass
         store.write_table(PLAN, plan)
         store.remove_orphans(plan)
+        store.files.delete(SEARCH_FOLDER)
+        _forget_feedback(context, digests)
         csv = None
         if manifest["csv"] is not None or store.files.exists(PROJECTION):
             reducing = ReduceSettings(refit=not keep_projection, keep_projection=keep_projection)
@@ -125,13 +132,38 @@ def _finish(
     return summary
 
 
-def _begun(store: Store) -> tuple[set[str], bool]:
-    """The paths of a forget that was stopped, and whether it keeps the projection."""
+def _forget_feedback(context: RunContext, digests: set[str]) -> None:
+    """Removes what users have said of images."""
+    photographs = feedback.erase(context.store, digests)
+    if kept := sum(path is not None for path in photographs):
+        context.progress.note(
+            f"Of {count(kept, 'entry', 'entries')} of feedback that {'is' if kept == 1 else 'are'} "
+            "forgotten, the photograph was kept outside the store: delete it there too."
+        )
+
+
+def _digests(store: Store, paths: set[str], plan: pa.Table) -> set[str]:
+    """The SHA-256 of images, as long as a table has them."""
+    wanted = pa.array(paths, pa.string())
+    concerned = plan.filter(pc.is_in(plan["path"], wanted))["part"].unique().to_pylist()
+    others = set(plan["part"].unique().to_pylist()) - set(concerned)
+    found: set[str] = set()
+    for table in ("metadata", "features"):
+        for name in set(store.part_names(table)) - {part_name(table, part) for part in others}:
+            with contextlib.suppress(StoreDamagedError):  # reported where its rows are removed
+                rows = store.read_table(name, ["path", "sha256"])
+                own = rows.filter(pc.is_in(rows["path"], wanted))["sha256"]
+                found.update(pc.drop_null(own).to_pylist())
+    return found
+
+
+def _begun(store: Store) -> tuple[set[str], set[str], bool]:
+    """Paths and digests of a forget that was stopped, and whether it keeps the projection."""
     try:
         begun = json.loads(store.files.read(FORGETTING))
-        return set(begun["paths"]), bool(begun["keep_projection"])
+        return set(begun["paths"]), set(begun.get("sha256", ())), bool(begun["keep_projection"])
     except FileNotFoundError:
-        return set(), False
+        return set(), set(), False
     except (ValueError, TypeError, KeyError) as exc:
         raise StoreError(
             f"{store.files}/{FORGETTING} is damaged: delete it and forget the same images again"

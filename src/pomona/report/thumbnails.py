@@ -118,6 +118,34 @@ class ThumbnailTask:
     timeout_s: float
     deadline: float
 
+    @classmethod
+    def of(
+        cls, source: Source, recipe: Recipe, *, limit_s: float, most_pixels: int = 0
+    ) -> ThumbnailTask:
+        """Returns how the images of a source are drawn; the recipe is not that of imported ones.
+
+        Parameters
+        ----------
+        source, recipe
+            Where the images are, and how the network sees them.
+        limit_s : float
+            How many seconds all of them may take.
+        most_pixels : int
+            Width times height of the largest image, which may be above the usual limit.
+        """
+        assert recipe.input_size is not None  # noqa: S101 - see above
+        return cls(
+            source,
+            recipe.input_size,
+            recipe.fit,
+            recipe.crop_fraction,
+            max(MAX_PIXELS, most_pixels),
+            recipe.side,
+            # An image that hangs does so twice, and leaves time for the others.
+            min(TIMEOUT_S, limit_s / 3),
+            time.monotonic() + limit_s,
+        )
+
 
 def provide(
     store: Store,
@@ -129,10 +157,11 @@ def provide(
     map_here: MapHere,
     most_pixels: int = 0,
     file: str = THUMBNAILS,
+    keep: bool = True,
 ) -> dict[str, bytes]:
     """Reads thumbnails from the store, and makes those that it does not have.
 
-    Those that are not wanted are removed from the store.
+    Those that are not wanted are removed from the store, if it is to keep them.
 
     Parameters
     ----------
@@ -150,6 +179,8 @@ def provide(
         Width times height of the store's largest image, which may be above the usual limit.
     file : str
         The store's file that keeps them: one for each page.
+    keep : bool
+        Whether the store keeps them; otherwise it need not be open for writing.
 
     Returns
     -------
@@ -157,25 +188,15 @@ def provide(
         WebP files by path, but for files that are away, have changed or cannot be decoded, and for
         which there was no time.
     """
-    deadline = time.monotonic() + limit_s
     images = dict(_kept(store, file, wanted))
     kept = len(images)
     missing = [item for item in wanted.items() if item[0] not in images]
     if missing and recipe.input_size is not None:
         with contextlib.suppress(PomonaError):  # a source that is away costs the pictures
-            drawing = ThumbnailTask(
-                open_source(source, store.access),
-                recipe.input_size,
-                recipe.fit,
-                recipe.crop_fraction,
-                max(MAX_PIXELS, most_pixels),
-                recipe.side,
-                # An image that hangs does so twice, and leaves time for the others.
-                min(TIMEOUT_S, limit_s / 3),
-                deadline,
-            )
+            opened = open_source(source, store.access)
+            drawing = ThumbnailTask.of(opened, recipe, limit_s=limit_s, most_pixels=most_pixels)
             images.update(_make(missing, drawing, map_here))
-    if not images or len(images) > kept or _rows(store, file) != kept:
+    if keep and (not images or len(images) > kept or _rows(store, file) != kept):
         _save(store, file, images, wanted)
     return images
 

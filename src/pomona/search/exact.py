@@ -20,10 +20,10 @@ BLOCK_NUMBERS = 2**18
 
 def unit_rows(rows: Rows) -> npt.NDArray[np.float64]:
     """Returns rows float32[n, k] with a length of 1, float64[n, k]; one of zeros stays so."""
-    numbers = rows.astype(np.float64)
-    lengths = np.linalg.norm(numbers, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float64] = np.zeros_like(numbers)
-    return np.divide(numbers, lengths, out=unit, where=lengths > 0)
+    unit = rows.astype(np.float64)
+    lengths = np.linalg.norm(unit, axis=1, keepdims=True)
+    np.divide(unit, lengths, out=unit, where=lengths > 0)
+    return unit
 
 
 def similarities(rows: Rows, query: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

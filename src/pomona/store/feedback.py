@@ -65,10 +65,14 @@ def entry_names(store: Store) -> list[str]:
     return [name for name in store.files.names(FEEDBACK_FOLDER) if is_entry(name)]
 
 
+def holds_rows(name: str) -> bool:
+    """Returns whether a name is that of an entry or a part."""
+    return is_entry(name) or part_number(name) is not None
+
+
 def file_names(store: Store) -> list[str]:
     """Returns the names of all files that hold rows."""
-    names = store.files.names(FEEDBACK_FOLDER)
-    return [name for name in names if is_entry(name) or part_number(name) is not None]
+    return list(filter(holds_rows, store.files.names(FEEDBACK_FOLDER)))
 
 
 def read(store: Store) -> pa.Table:

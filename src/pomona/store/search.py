@@ -81,8 +81,8 @@ def read_facts(store: Store) -> dict[str, Any] | None:
     """
     try:
         facts = json.loads(store.files.read(SEARCH))
-        number, key, files = facts["format"], facts["key"], facts["files"]
-        if type(number) is not int or not isinstance(key, str) or not isinstance(files, dict):
+        number = facts["format"]
+        if type(number) is not int:
             raise TypeError("format")
     except FileNotFoundError:
         return None
@@ -93,7 +93,24 @@ def read_facts(store: Store) -> dict[str, Any] | None:
             f"{store.files}/{SEARCH} is of a later version of pomona (format {number}): upgrade "
             f"pomona, or delete {store.files}/{SEARCH_FOLDER}"
         )
+    if not _is_complete(facts):
+        raise damaged(store, SEARCH)
     return dict(facts)
+
+
+def _is_complete(facts: dict[str, Any]) -> bool:
+    """Whether search.json says all that it must."""
+    files = facts.get("files")
+    return (
+        isinstance(facts.get("key"), str)
+        and isinstance(files, dict)
+        and all(
+            isinstance(told, dict)
+            and type(told.get("size_bytes")) is int
+            and isinstance(told.get("sha256"), str)
+            for told in files.values()
+        )
+    )
 
 
 def write_facts(store: Store, key: str, files: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,0 +1,123 @@
+"""The command that shows what users say of predictions: feedback."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pomona.commands.options.buckets import ReadBucketOptions
+from pomona.commands.options.places import StoreFolder
+from pomona.commands.output import OutputOptions
+from pomona.progress import count
+
+if TYPE_CHECKING:
+    from pomona.feedback.labels import LabelsFile
+    from pomona.feedback.tally import Tally
+
+ENTRIES_SHOWN = 20
+PAIRS_SHOWN = 10
+
+
+def feedback(
+    store: StoreFolder,
+    buckets: ReadBucketOptions,
+    output: OutputOptions,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="L", help="Only where L was predicted, or is the right label."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Only from this date or time on, in UTC, such as 2026-05-01."
+        ),
+    ] = None,
+    labels_file: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            metavar="FILE",
+            help="Also write the right labels of the store's images as a CSV file, for `pomona "
+            "train --labels`.",
+        ),
+    ] = None,
+) -> None:
+    """Show what users say of predictions, and how often the classifier was right.
+
+    Of several answers for one prediction, the last one counts.
+    """
+    from pomona.feedback import tally as tallying
+    from pomona.feedback.journal import Journal
+    from pomona.feedback.labels import write_labels
+    from pomona.memory import forgo_pandas
+    from pomona.store.store import Store
+
+    forgo_pandas()
+    earliest = None if since is None else tallying.parse_since(since)
+    journal = Journal(Store(store, buckets.access()))
+    entries = tallying.choose(journal.read(), label=label, since=earliest)
+    counted = tallying.tally(entries)
+    written = None if labels_file is None else write_labels(journal.store, entries, labels_file)
+    rows = entries.to_pylist()
+    content = {
+        **dataclasses.asdict(counted),
+        "share": counted.share,
+        "labels_file": written and dataclasses.asdict(written),
+        "feedback": [{**row, "time": row["time"].isoformat()} for row in rows],
+    }
+    output.result(content, "\n".join([*_shown(rows), *_counted(counted), *_written(written)]))
+
+
+def _shown(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each of the last entries."""
+    hidden = len(rows) - ENTRIES_SHOWN
+    return [
+        *([f"… {count(hidden, 'earlier entry', 'earlier entries')}: --json has all"][: hidden > 0]),
+        *(
+            f"{row['time']:%Y-%m-%d %H:%M}  {row['predicted']} {row['probability']:.1%}  "
+            + ("right" if row["confirmed"] else f"wrong, {_named(row['label'])}")
+            for row in rows[-ENTRIES_SHOWN:]
+        ),
+    ]
+
+
+def _named(label: str | None) -> str:
+    return "no label given" if label is None else f"it is {label}"
+
+
+def _counted(counted: Tally) -> list[str]:
+    if counted.share is None:
+        return ["No feedback"]
+    lines = [
+        f"{counted.right:,} of {count(counted.entries, 'prediction')} right ({counted.share:.1%})"
+    ]
+    for predicted, label, number in counted.mistaken[:PAIRS_SHOWN]:
+        lines.append(f"  {number:>5,}  {predicted}, but {_named(label)}")
+    more = len(counted.mistaken) - PAIRS_SHOWN
+    return [*lines, *([f"  … {more:,} more kinds of mistake"][: more > 0])]
+
+
+def _written(written: LabelsFile | None) -> list[str]:
+    if written is None:
+        return []
+    lines = [
+        f"{written.file}: {count(written.images, 'image')} of the store, "
+        f"{written.changed:,} with another label than there"
+    ]
+    if written.conflicts:
+        lines.append(
+            f"  {count(written.conflicts, 'image')} with several right labels: the last one counts"
+        )
+    if written.not_in_store:
+        lines.append(
+            f"  left out: {count(written.not_in_store, 'entry', 'entries')} of images that the "
+            "store does not have"
+        )
+    if written.without_label:
+        lines.append(
+            f"  left out: {count(written.without_label, 'entry', 'entries')} without a right label"
+        )
+    return lines
