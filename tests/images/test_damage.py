@@ -19,7 +19,7 @@ from pomona.errors import ImageError
 from pomona.extraction.featurize import read_pixels
 from pomona.images.decode import decode
 from pomona.images.reader import CarefulReader, Reader
-from pomona.images.stripping.strip import strip_metadata
+from pomona.images.stripping.strip import strip_decodable
 
 END = b"\xff\xd9"
 
@@ -79,7 +79,7 @@ def test_a_progressive_jpeg_without_its_last_scans_is_cut() -> None:
 def test_a_jpeg_with_all_its_pixels_needs_no_end_marker(kind: str, end: bytes) -> None:
     data = JPEGS[kind]()
     assert np.array_equal(decode(data[:-2] + end).pixels, decode(data).pixels)
-    stripped = strip_metadata(data[:-2] + end)
+    stripped = strip_decodable(data[:-2] + end)
     assert np.array_equal(decode(stripped).pixels, decode(data).pixels)
 
 
@@ -150,7 +150,7 @@ EXTRAS: dict[str, Callable[[], bytes]] = {
 def test_a_png_with_all_its_pixels_needs_nothing_else(name: str) -> None:
     data = EXTRAS[name]()
     assert np.array_equal(decode(data).pixels, noise(30, 40))
-    assert np.array_equal(decode(strip_metadata(data)).pixels, noise(30, 40))
+    assert np.array_equal(decode(strip_decodable(data)).pixels, noise(30, 40))
 
 
 def test_a_webp_that_is_cut_off_is_an_error() -> None:

@@ -20,7 +20,7 @@ from pomona.images.prefetch import ImageRequest
 from pomona.images.reader import CarefulReader, Reader, ReadsImages
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
-from pomona.images.stripping.strip import strip_metadata
+from pomona.images.stripping.strip import strip_decodable
 from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import count, duration
 from pomona.s3.address import Address, is_bucket
@@ -238,7 +238,7 @@ def send(part: UploadBatch, payload: UploadTask, attempt: int = 1) -> UploadResu
                 data = images.fetch(row["path"], row["fingerprint"])
                 if payload.strip:  # else files go as they are, whatever they are
                     _check(images, data)
-                    data = strip_metadata(data)
+                    data = strip_decodable(data)
             except ImageError as exc:
                 refused.append(Refused(row["path"], exc.reason, exc.detail))
                 continue

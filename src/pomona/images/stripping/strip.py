@@ -44,11 +44,22 @@ def strip_metadata(data: bytes) -> bytes:
         raise ImageError("strip", "unsupported", f"no stripper for {image_format.name}")
     try:
         return strip(data)
-    except ImageError:
-        # Where only an end is missing, or something that no pixel needs is damaged, all pixels are.
-        pared = without_extras(data) or examine(data)[0]
-        if pared == data:
-            raise
-        return strip(pared)
     except (struct.error, IndexError, ValueError, OverflowError) as exc:
         raise ImageError("strip", "corrupt", to_detail(str(exc))) from exc
+
+
+def strip_decodable(data: bytes) -> bytes:
+    """Takes the metadata out of an image file that `decode` takes, as `strip_metadata`.
+
+    Where only its end is missing, or something that no pixel needs is damaged, that is put right
+    first.
+    """
+    try:
+        return strip_metadata(data)
+    except ImageError as exc:
+        if exc.reason not in ("corrupt", "truncated"):
+            raise
+        repaired = without_extras(data) or examine(data)[0]
+        if repaired == data:
+            raise
+    return strip_metadata(repaired)
