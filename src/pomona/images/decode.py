@@ -16,10 +16,12 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from pomona.errors import ImageError
-from pomona.images import formats, jpeg
+from pomona.images import formats, grey, jpeg, tiff
 from pomona.images.damage import find_damage, leniently, without_extras
+from pomona.images.foreign import name_content
 from pomona.images.limits import MAX_PIXELS
 from pomona.images.orientation import SIDEWAYS, Pixels, canvas, orientation_of, turn_upright
+from pomona.images.transparency import hides_a_picture, scale_key
 
 # The most memory that decoding takes, of all formats and modes: tests/images/test_memory.py
 # measures it.
@@ -150,7 +152,7 @@ def decode(
     except ImageError as exc:
         if exc.reason not in _BROKEN:
             raise
-        if (kind := jpeg.unsupported_kind(data)) is not None:
+        if (kind := jpeg.unsupported_kind(data) or tiff.unsupported_kind(data)) is not None:
             raise ImageError("decode", "unsupported", kind) from exc
         if not allow_damaged:
             raise
@@ -263,7 +265,7 @@ def _explain(data: bytes) -> None:
     """Raises the reason why Pillow cannot open a file as any format, which it does not give."""
     image_format = formats.identify(data)
     if image_format is None:
-        raise ImageError("decode", "not_an_image")
+        raise ImageError("decode", *name_content(data))
     if image_format.has_zero_size(data):
         raise ImageError("decode", "zero_size")
     if (variant := image_format.unsupported_variant(data)) is not None:
@@ -323,23 +325,14 @@ def _load(image: Image.Image, max_pixels: int, side: int | None = None) -> int:
     if isinstance(tile_width, int) and isinstance(tile_height, int):
         # A TIFF's tiles may be far larger than its image.
         _check_size(tile_width, tile_height, max_pixels)
-    if image.mode == "I;16" and tile(TiffImagePlugin.BITSPERSAMPLE) == (12,):
-        raise ImageError("decode", "unsupported", "12-bit TIFF")
-    _scale_key(image)
+    if (kind := tiff.wrong_kind(image)) is not None:
+        raise ImageError("decode", "unsupported", kind)
+    has_deep_colours = grey.has_deep_colours(image)
+    scale_key(image)
     image.load()
+    if has_deep_colours:
+        grey.check_depth(image)
     return orientation_of(image)
-
-
-def _scale_key(image: Image.Image) -> None:
-    """Scales a PNG's transparent colour from the depth of the file to that of the pixels."""
-    key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
-    if key is None or image.format != "PNG" or not tiles:
-        return
-    raw_mode = tiles[0][3]
-    if raw_mode in ("L;2", "L;4"):
-        image.info["transparency"] = key * (85 if raw_mode == "L;2" else 17)
-    elif raw_mode == "RGB;16B":
-        image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 def _compose(image: Image.Image, orientation: int) -> Pixels:
@@ -347,21 +340,18 @@ def _compose(image: Image.Image, orientation: int) -> Pixels:
     width, height = image.size
     pixels, stored = canvas(width, height, orientation)
     rows = max(1, STRIP_PIXELS // width)
+    depth = grey.measure(image, rows) if image.mode.startswith("I") else None
+    is_hidden = hides_a_picture(image)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
-        stored[top : top + rows] = _opaque_rgb(strip)
+        stored[top : top + rows] = _opaque_rgb(strip.convert("RGB") if is_hidden else strip, depth)
     return pixels
 
 
-def _opaque_rgb(image: Image.Image) -> Pixels:
-    """RGB of a loaded image, its alpha composited on white."""
-    if image.mode.startswith("I"):
-        # 16-bit grey; Pillow's own conversion would clip at 255.
-        wide = np.asarray(image, dtype=np.int32)
-        grey = ((np.clip(wide, 0, 65_535) + 128) // 257).astype(np.uint8)
-        if isinstance(key := image.info.get("transparency"), int):
-            grey[wide == key] = 255
-        image = Image.fromarray(grey)
+def _opaque_rgb(image: Image.Image, depth: grey.Depth | None) -> Pixels:
+    """RGB of a loaded image, its alpha composited on white; depth: of an image of integers."""
+    if depth is not None:  # Pillow's own conversion would clip at 255
+        image = Image.fromarray(depth.narrow(image))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -13,6 +13,7 @@ import struct
 from pomona.errors import ImageError
 from pomona.images.damage import without_extras
 from pomona.images.decode import to_detail
+from pomona.images.foreign import name_content
 from pomona.images.formats import identify
 from pomona.images.jpeg import examine
 
@@ -38,7 +39,7 @@ def strip_metadata(data: bytes) -> bytes:
     """
     image_format = identify(data)
     if image_format is None:
-        raise ImageError("strip", "not_an_image" if data else "empty")
+        raise ImageError("strip", *(name_content(data) if data else ("empty",)))
     strip = image_format.load_stripper()
     if strip is None:
         raise ImageError("strip", "unsupported", f"no stripper for {image_format.name}")

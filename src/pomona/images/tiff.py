@@ -1,0 +1,89 @@
+"""TIFF: kinds that Pillow reads wrongly or not at all, by the tags of the first image."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+from typing import Any
+
+from PIL import Image, TiffImagePlugin
+
+# Pillow logs what it cannot read before it raises that; without a handler it would print it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+_BITS, _COMPRESSION, _SAMPLES, _FORMATS = 258, 259, 277, 339
+_PLANES = 284
+_UNCOMPRESSED, _SEPARATE, _SIGNED = 1, 2, 2
+# As many samples as Pillow knows: four colours and two more.
+_MOST_SAMPLES = 6
+# Compressions that Pillow's libtiff lacks (TIFF 6.0 and its registry).
+_COMPRESSIONS = {
+    33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000",
+    34887: "LERC", 34892: "lossy JPEG of DNG", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
+}  # fmt: skip
+
+
+def wrong_kind(image: Image.Image) -> str | None:
+    """The kind of a TIFF whose pixels Pillow would return wrong, in words.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of any format, opened and not yet loaded.
+
+    Returns
+    -------
+    str or None
+        The kind; None for one that Pillow reads right, and for other formats.
+    """
+    if image.format != "TIFF":
+        return None
+    tags: Any = getattr(image, "tag_v2", {})
+    bits, signs = _numbers(tags, _BITS), _numbers(tags, _FORMATS)
+    if image.mode == "I;16" and bits == (12,):
+        return "12-bit TIFF"
+    if bits == (8,) and signs == (_SIGNED,):
+        return "TIFF of signed 8-bit pixels"
+    is_plain = _numbers(tags, _COMPRESSION) in ((), (_UNCOMPRESSED,))
+    if signs == (_SIGNED,) and not is_plain and tags.prefix == b"MM":
+        return "compressed big-endian TIFF of signed pixels"
+    if _numbers(tags, _PLANES) == (_SEPARATE,) and len(bits) > 1:
+        if max(bits) > 8 and is_plain:
+            return f"uncompressed {max(bits)}-bit TIFF with separate planes"
+        if image.mode in ("LA", "La"):
+            return "TIFF with grey and alpha in separate planes"
+    return None
+
+
+def is_unsigned(image: Image.Image) -> bool:
+    """Whether an image is a TIFF whose integers have no sign."""
+    return image.format == "TIFF" and _numbers(getattr(image, "tag_v2", {}), _FORMATS) in ((), (1,))
+
+
+def unsupported_kind(data: bytes) -> str | None:
+    """The kind of a TIFF that Pillow cannot read, in words; None where its tags do not tell."""
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return None
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        [compression] = _numbers(tags, _COMPRESSION) or (_UNCOMPRESSED,)
+        [samples] = _numbers(tags, _SAMPLES) or (1,)
+        bits = _numbers(tags, _BITS) or (1,)
+    except (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error):
+        return None
+    if compression in _COMPRESSIONS:
+        return f"{_COMPRESSIONS[compression]} in TIFF"
+    if samples > _MOST_SAMPLES:
+        return f"TIFF with {samples} bands of {max(bits)} bits"
+    return None
+
+
+def _numbers(tags: Any, tag: int) -> tuple[int, ...]:
+    """The numbers of a tag; none where it is missing or holds something else."""
+    found = tags.get(tag, ())
+    found = found if isinstance(found, tuple) else (found,)
+    return found if all(isinstance(number, int) for number in found) else ()
