@@ -80,8 +80,59 @@ def test_other_files_are_skipped_and_counted(tmp_path: Path) -> None:
         "named *.txt": 1,
         "named *.part": 1,
         "named *.jpg~": 1,
-        "without an extension": 2,
+        "without an extension": 1,
+        "hidden, or in a folder of the system": 1,
     }
+
+
+LEFT_OUT = [
+    ".ipynb_checkpoints/a-checkpoint.jpg",
+    "apple/.git/x/b.jpg",
+    ".thumbnails/c.png",
+    "$RECYCLE.BIN/d.jpg",
+    "lost+found/e.jpg",
+    "apple/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg",
+    "#recycle/f.jpg",
+    "__MACOSX/apple/g.jpg",
+    "Thumbs/h.jpg",
+    "System Volume Information/i.jpg",
+    ".hidden.jpg",
+]
+TAKEN = ["apple/a.jpg", "#sunset/b.jpg", "@ann/c.jpg", "a.b/d.jpg", "thumbs.jpg", "my thumbs/e.jpg"]
+
+
+def test_hidden_folders_and_those_of_systems_are_left_out_and_counted(tmp_path: Path) -> None:
+    write(tmp_path, *LEFT_OUT, *TAKEN)
+    found = scan(tmp_path)
+    assert found.catalog["path"].to_pylist() == sorted(TAKEN)
+    assert found.skipped == {"hidden, or in a folder of the system": len(LEFT_OUT)}
+
+
+def test_a_source_in_a_hidden_folder_is_a_source(tmp_path: Path) -> None:
+    write(tmp_path / ".cache", "a.jpg")
+    assert paths(tmp_path / ".cache") == ["a.jpg"]
+
+
+def test_a_pattern_that_names_a_hidden_folder_takes_what_is_in_it(tmp_path: Path) -> None:
+    write(tmp_path, *LEFT_OUT, *TAKEN)
+    assert paths(tmp_path, ".thumbnails/*") == [".thumbnails/c.png"]
+    assert paths(tmp_path, "*.png") == []
+
+
+def test_exclude_leaves_out_by_name_and_by_path(tmp_path: Path) -> None:
+    write(tmp_path, "a/1.jpg", "a/1_small.jpg", "b/2.jpg", "b/2_small.jpg", "c/3.jpg", "c/4.txt")
+    found = scan(tmp_path, (), ("*_small.*", "c/*"))
+    assert found.catalog["path"].to_pylist() == ["a/1.jpg", "b/2.jpg"]
+    assert found.skipped == {"matching `exclude`": 3, "named *.txt": 1}
+    assert scan(tmp_path, ("b/*",), ("*_small.*",)).catalog["path"].to_pylist() == ["b/2.jpg"]
+
+
+def test_an_explicit_include_takes_names_without_an_extension(tmp_path: Path) -> None:
+    odd = ["apple/3f2a9c", "apple/b.jpg?w=640", "apple/c.jpg_large", "apple/d.jpg"]
+    write(tmp_path, *odd, "apple/notes.txt", "apple/table.csv", "pear/77")
+    assert paths(tmp_path) == ["apple/d.jpg"]
+    assert paths(tmp_path, "apple/*") == odd
+    assert paths(tmp_path, "*") == [*odd, "pear/77"]
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)

@@ -34,9 +34,9 @@ class ZipSource:
     def absolute(self) -> ZipSource:
         return ZipSource(str(Path(self.archive).resolve()))
 
-    def scan(self, include: Sequence[str] = ()) -> Scan:
+    def scan(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Scan:
         result = Scan()
-        result.catalog = to_catalog(self._rows(NameFilter(include), result))
+        result.catalog = to_catalog(self._rows(NameFilter(include, exclude), result))
         return result
 
     def _rows(self, wanted: NameFilter, result: Scan) -> Iterator[Row]:

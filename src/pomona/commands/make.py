@@ -88,6 +88,7 @@ def _extract_settings(
     return ExtractSettings(
         source=source,
         include=tuple(images.include or ()),
+        exclude=tuple(images.exclude or ()),
         labels=images.labels,
         limit=images.limit,
         seed=images.seed,

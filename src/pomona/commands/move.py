@@ -10,7 +10,7 @@ import typer
 
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import EngineOptions, Workers
-from pomona.commands.options.images import AllowDamaged, Include, Labels
+from pomona.commands.options.images import AllowDamaged, Exclude, Include, Labels
 from pomona.commands.options.places import Address, ImagesToPack, ImagesToUpload
 from pomona.commands.output import DryRun, OutputOptions
 from pomona.commands.running import run_settings
@@ -41,6 +41,7 @@ def upload(
         ),
     ] = True,
     include: Include = None,
+    exclude: Exclude = None,
     allow_damaged: AllowDamaged = False,
     dry_run: DryRun = False,
     workers: Workers = None,
@@ -56,6 +57,7 @@ def upload(
     uploading_settings = uploading.UploadSettings(
         source=source,
         include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
         strip_metadata=strip_metadata,
         allow_damaged=allow_damaged,
     )
@@ -114,6 +116,7 @@ def pack(
     output: OutputOptions,
     labels: Labels = None,
     include: Include = None,
+    exclude: Exclude = None,
     size_bytes: Annotated[
         int,
         typer.Option(
@@ -139,13 +142,14 @@ def pack(
 
     `pomona run` takes a pack as SOURCE. Run the same command again to continue after a stop, or to
     update the pack: it adds new and changed images, and removes those that are not in SOURCE or
-    do not match --include.
+    do not match --include, or match --exclude.
     """
     from pomona.transfer import pack as packing
 
     packing_settings = packing.PackSettings(
         source=source,
         include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
         labels=labels,
         size_bytes=size_bytes,
         yes=yes,

@@ -19,6 +19,7 @@ def find_images(
     progress: Progress,
     *,
     include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     labels: Path | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -32,7 +33,7 @@ def find_images(
         Where the images are.
     progress : Progress
         Who is told of files that are skipped and of labels that do not match.
-    include, labels, limit, seed, sync
+    include, exclude, labels, limit, seed, sync
         As in `ExtractSettings`.
 
     Returns
@@ -46,7 +47,7 @@ def find_images(
         If there are no images, the labels cannot be read, or `sync` is set and a folder cannot
         be listed.
     """
-    scan = source.scan(include)
+    scan = source.scan(include, exclude)
     catalog = scan.catalog
     if not catalog.num_rows:
         files = ", ".join(_in_words(scan.skipped))

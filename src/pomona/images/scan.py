@@ -44,15 +44,15 @@ class Scan:
     unlisted: list[str] = field(default_factory=list)
 
 
-def scan(source: Path, include: Sequence[str] = ()) -> Scan:
+def scan(source: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Scan:
     """Finds the images under a folder, and follows links to files and folders.
 
     Parameters
     ----------
     source : Path
         The folder.
-    include : sequence of str
-        Glob patterns of the images that are wanted, as for `select.NameFilter`. Empty: all images.
+    include, exclude : sequence of str
+        Glob patterns of the images that are wanted and not wanted, as for `select.NameFilter`.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def scan(source: Path, include: Sequence[str] = ()) -> Scan:
     """
     _check_folder(source)
     result = Scan()
-    result.catalog = to_catalog(_walk(source, NameFilter(include), result))
+    result.catalog = to_catalog(_walk(source, NameFilter(include, exclude), result))
     if str(source) in result.unlisted:
         raise SourceError(f"cannot read {source}: permission denied; ask for permission to list it")
     return result
@@ -128,7 +128,8 @@ def _walk(source: Path, wanted: NameFilter, result: Scan) -> Iterator[Row]:
             status = os.stat(folder)  # noqa: PTH116
             entries = list(os.scandir(folder))
         except OSError:
-            result.unlisted.append(folder)
+            if not wanted.is_hidden(f"{relative}/"):
+                result.unlisted.append(folder)
             continue
         identity = (status.st_dev, status.st_ino)
         if identity in above:

@@ -82,6 +82,7 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
         images,
         settings.progress,
         include=extracting.include,
+        exclude=extracting.exclude,
         labels=extracting.labels,
         limit=extracting.limit,
         seed=extracting.seed,

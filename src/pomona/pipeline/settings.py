@@ -31,6 +31,8 @@ class ExtractSettings:
         A folder of images, a pack, or the address of either in a bucket.
     include : sequence of str
         Glob patterns; an image's path or name must match one of them. Empty: all images.
+    exclude : sequence of str
+        Glob patterns; an image whose path or name matches one of them is left out.
     labels : Path, optional
         A CSV file with the columns path, label and perhaps split. None: the folders' names.
     limit : int, optional
@@ -66,6 +68,7 @@ class ExtractSettings:
 
     source: str | Path
     include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     labels: Path | None = None
     limit: int | None = None
     seed: int = 0
@@ -93,15 +96,18 @@ class ExtractSettings:
             raise UsageError(f"`image_timeout` {self.image_timeout:g}: give seconds, such as 60")
         if self.max_pixels < 1:
             raise UsageError(f"`max_pixels` {self.max_pixels}: at least 1 pixel is needed")
-        if isinstance(self.include, str):
-            raise UsageError(f"`include` {self.include!r}: give a list of patterns")
+        for name in ("include", "exclude"):
+            if isinstance(patterns := getattr(self, name), str):
+                raise UsageError(f"`{name}` {patterns!r}: give a list of patterns")
         if self.sync and not self.takes_whole_source:
-            raise UsageError("`sync` needs the whole source: leave out `limit` and `include`")
+            raise UsageError(
+                "`sync` needs the whole source: leave out `limit`, `include` and `exclude`"
+            )
 
     @property
     def takes_whole_source(self) -> bool:
         """Whether all images of the source are taken."""
-        return self.limit is None and not self.include
+        return self.limit is None and not self.include and not self.exclude
 
 
 @dataclass(frozen=True, kw_only=True)

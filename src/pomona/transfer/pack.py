@@ -50,7 +50,7 @@ class PackSettings:
 
     Parameters
     ----------
-    source, include, labels
+    source, include, exclude, labels
         As in `ExtractSettings`.
     size_bytes : int
         About how many bytes of images make a file.
@@ -60,6 +60,7 @@ class PackSettings:
 
     source: str | Path
     include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     labels: Path | None = None
     size_bytes: int = SIZE_BYTES
     yes: bool = False
@@ -136,7 +137,7 @@ def make_pack(
     store = Store(dest, settings.access)
     source = open_source(packing.source, settings.access)
     _check_dest(store)  # before the source is listed, which may take long
-    catalog = find_images(source, settings.progress, include=packing.include, labels=packing.labels)
+    catalog = _find_images(source, packing, settings)
     parts = list(shards(_plan(catalog, packing.size_bytes)))
     done, kept = _find_done(store, catalog, parts, yes=packing.yes)
     todo = [shard for shard in parts if shard.part not in done]
@@ -178,6 +179,16 @@ def _find_done(
 
 def _rows(shard: Shard) -> int:
     return int(shard.images.num_rows)
+
+
+def _find_images(source: Source, packing: PackSettings, settings: RunSettings) -> pa.Table:
+    return find_images(
+        source,
+        settings.progress,
+        include=packing.include,
+        exclude=packing.exclude,
+        labels=packing.labels,
+    )
 
 
 def _check_dest(store: Store) -> pack_format.Pack | None:

@@ -43,6 +43,7 @@ class UploadSettings:
 
     source: str | Path
     include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     strip_metadata: bool = True
     allow_damaged: bool = False
 
@@ -106,9 +107,8 @@ class UploadTask:
     source: Source
     bucket: Bucket
     address: Address
-    strip: bool
+    uploading: UploadSettings
     dry_run: bool
-    allow_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,9 @@ def upload(
     address = Address.parse(str(to))
     bucket = open_bucket(address, settings.access)
     source = open_source(uploading.source, settings.access)
-    catalog = find_images(source, settings.progress, include=uploading.include)
+    catalog = find_images(
+        source, settings.progress, include=uploading.include, exclude=uploading.exclude
+    )
     objects = {each.key: each for each in bucket.list_all(address.folder)}
     if not dry_run:
         keys = {address.key(decode_path(path)) for path in catalog["path"].to_pylist()}
@@ -160,14 +162,7 @@ def upload(
         UploadBatch(shard, [objects.get(address.key(decode_path(path))) for path in _paths(shard)])
         for shard in shards(make_plan(catalog))
     ]
-    payload = UploadTask(
-        source.absolute(),
-        bucket,
-        address,
-        uploading.strip_metadata,
-        dry_run,
-        uploading.allow_damaged,
-    )
+    payload = UploadTask(source.absolute(), bucket, address, uploading, dry_run)
     results = _run(settings, batches, payload)
     refused = [refused for result in results for refused in result.refused]
     return UploadSummary(
@@ -224,7 +219,7 @@ def send(part: UploadBatch, payload: UploadTask, attempt: int = 1) -> UploadResu
     rows = part.shard.images.to_pylist()
     waiting: dict[Future[None], int] = {}
     # To find damage, the least size of a picture will do.
-    reader = Reader(payload.source, side=1, allow_damaged=payload.allow_damaged)
+    reader = Reader(payload.source, side=1, allow_damaged=payload.uploading.allow_damaged)
     with (
         ThreadPoolExecutor(AT_ONCE) as threads,
         reader if attempt == 1 else CarefulReader(reader) as images,
@@ -236,7 +231,7 @@ def send(part: UploadBatch, payload: UploadTask, attempt: int = 1) -> UploadResu
             try:
                 key = _key(payload.address, row["path"])
                 data = images.fetch(row["path"], row["fingerprint"])
-                if payload.strip:  # else files go as they are, whatever they are
+                if payload.uploading.strip_metadata:  # else files go as they are, whatever they are
                     _check(images, data)
                     data = strip_decodable(data)
             except ImageError as exc:

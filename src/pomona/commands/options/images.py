@@ -30,6 +30,12 @@ Include = Annotated[
         metavar="GLOB", help="Take only files whose path or name matches GLOB; may be repeated."
     ),
 ]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB", help="Leave out files whose path or name matches GLOB; may be repeated."
+    ),
+]
 AllowDamaged = Annotated[
     bool,
     typer.Option(
@@ -54,6 +60,7 @@ class ImageOptions:
 
     panel: ClassVar[str] = "Which images"
     include: Include = None
+    exclude: Exclude = None
     labels: Labels = ExtractSettings.labels
     limit: Annotated[
         int | None,

@@ -18,13 +18,13 @@ class Source(Protocol):
     def absolute(self) -> Source:
         """This source for a worker, which may have another working directory."""
 
-    def scan(self, include: Sequence[str] = ()) -> Scan:
+    def scan(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Scan:
         """Finds the images.
 
         Parameters
         ----------
-        include : sequence of str
-            Glob patterns of the images that are wanted, as for `select.NameFilter`.
+        include, exclude : sequence of str
+            Glob patterns of the images that are wanted and not wanted, as for `select.NameFilter`.
 
         Returns
         -------

@@ -29,10 +29,10 @@ class BucketSource:
         """This source: an address is the same everywhere."""
         return self
 
-    def scan(self, include: Sequence[str] = ()) -> Scan:
+    def scan(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Scan:
         """Finds the images by their keys. Raises ObjectStoreError."""
         result = Scan()
-        result.catalog = to_catalog(self._rows(NameFilter(include), result))
+        result.catalog = to_catalog(self._rows(NameFilter(include, exclude), result))
         return result
 
     def _rows(self, wanted: NameFilter, result: Scan) -> Iterator[Row]:

@@ -26,9 +26,9 @@ class LocalSource:
         """This source with an absolute path."""
         return LocalSource(os.path.abspath(self.root))
 
-    def scan(self, include: Sequence[str] = ()) -> Scan:
+    def scan(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Scan:
         """Finds the images, as `images.scan.scan`."""
-        return scan(Path(self.root), include)
+        return scan(Path(self.root), include, exclude)
 
     def expect(self, paths: Iterable[str]) -> None:
         """Does nothing: there is nothing to prepare."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pomona.errors import ImageError, ObjectStoreError, PomonaError, StoreError
 from pomona.images.fetch import OBJECT_REASONS
 from pomona.images.scan import Scan
-from pomona.images.select import NOT_INCLUDED
+from pomona.images.select import EXCLUDED, NOT_INCLUDED, GlobPatterns
 from pomona.images.sources.pack_format import (
     DAMAGED,
     SCHEMA,
@@ -244,10 +244,16 @@ class PackSource:
         """This source for a worker, whatever its working directory."""
         return PackSource(dataclasses.replace(self.pack, files=self.pack.files.absolute()))
 
-    def scan(self, include: Sequence[str] = ()) -> Scan:
+    def scan(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Scan:
         """Reads its catalog. Raises SourceError, ObjectStoreError."""
         catalog, left_out = read_catalog(self.pack, include)
-        return Scan(catalog, Counter({NOT_INCLUDED: left_out} if left_out else {}))
+        skipped = Counter({NOT_INCLUDED: left_out})
+        if exclude:
+            patterns, paths = GlobPatterns(exclude), catalog["path"].to_pylist()
+            wanted = [not patterns.matches(schemas.decode_path(path)) for path in paths]
+            catalog = catalog.filter(pa.array(wanted, pa.bool_()))
+            skipped[EXCLUDED] = len(wanted) - sum(wanted)
+        return Scan(catalog, +skipped)
 
     def expect(self, paths: Iterable[str]) -> None:
         """Announces the images that `fetch` will be asked for, to be read in few large pieces."""
