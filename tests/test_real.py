@@ -180,6 +180,71 @@ def test_features_tell_the_varieties_apart(out: Path) -> None:
     assert nearest.score(rows.array[test], labels[test]) > 0.95
 
 
+@pytest.fixture(scope="module")
+def taught(out: Path) -> Path:
+    """A copy of `out` with a classifier."""
+    store = Path(shutil.copytree(out, out.parent / "taught"))
+    pomona_json("train", store)
+    return store
+
+
+def test_the_classifier_is_as_good_as_the_best_fitted_by_hand(taught: Path) -> None:
+    """The best of a search on the test rows themselves has these settings."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import accuracy_score, f1_score
+
+    told = pd.read_parquet(taught / "classifier" / "predictions.parquet")
+    figures = json.loads((taught / "classifier" / "evaluation.json").read_text())["figures"]
+    accuracy = accuracy_score(told.label, told.predicted)
+    assert figures["accuracy"]["value"] == pytest.approx(accuracy, abs=1e-12)
+    macro = f1_score(told.label, told.predicted, average="macro")
+    assert figures["macro_f1"]["value"] == pytest.approx(macro, abs=1e-12)
+
+    rows = pomona.open(taught).pca()
+    labels, paths = np.array(rows.labels), np.array(rows.paths)
+    train, test = np.array(rows.splits) == "Training", np.isin(paths, told.path)
+    by_hand = LogisticRegression(C=1.0, max_iter=500).fit(rows.array[train], labels[train])
+    assert accuracy >= by_hand.score(rows.array[test], labels[test]) - 0.002
+
+
+def test_probabilities_and_thresholds_hold_on_the_test_photographs(taught: Path) -> None:
+    told = pd.read_parquet(taught / "classifier" / "predictions.parquet")
+    right = (told.label == told.predicted).to_numpy()
+    probability = told.probability.to_numpy()
+    bins = np.minimum((probability * 15).astype(int), 14)
+    gaps = [
+        (bins == each).mean() * abs(probability[bins == each].mean() - right[bins == each].mean())
+        for each in np.unique(bins)
+    ]
+    assert sum(gaps) <= 0.02
+    evaluation = json.loads((taught / "classifier" / "evaluation.json").read_text())
+    [sure] = [each for each in evaluation["thresholds"] if each["wanted"] == 0.999]
+    answered = probability >= sure["threshold"]
+    assert answered.mean() > 0.5
+    assert right[answered].mean() >= 0.999
+
+
+def test_swapped_labels_are_the_first_suspects(taught: Path, tmp_path: Path) -> None:
+    rows = pomona.open(taught).pca()
+    rng = np.random.default_rng(7)
+    training = [row for row, split in enumerate(rows.splits) if split == "Training"]
+    names = sorted({str(label) for label in rows.labels})
+    swapped = rng.choice(training, len(training) // 50, replace=False)
+    wrong = {
+        rows.paths[row]: rng.choice([name for name in names if name != rows.labels[row]])
+        for row in swapped
+    }
+    pd.DataFrame({"path": wrong.keys(), "label": wrong.values()}).to_csv(
+        tmp_path / "labels.csv", index=False
+    )
+    store = Path(shutil.copytree(taught, tmp_path / "store"))
+    pomona_json("train", store, "--labels", tmp_path / "labels.csv", "--model", "lda")
+    suspects = pd.read_csv(store / "classifier" / "suspects.csv").path
+    assert suspects[: len(wrong)].isin(wrong.keys()).mean() >= 0.8
+    clean = pd.read_csv(taught / "classifier" / "suspects.csv")
+    assert len(clean) < 40
+
+
 def test_features_from_elsewhere_become_a_store(tmp_path: Path) -> None:
     out = tmp_path / "apples"
     imported = pomona_json("import-features", DATA / "mobilenetv2-apples-features.parquet", out)
