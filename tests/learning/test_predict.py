@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import pomona as api
-from conftest import Here, contents, draw_photos, wait_for
+from conftest import Here, Pomona, contents, draw_photos, wait_for
 from means import teach
 from pomona.backbones.overrides import ModelOverrides
 from pomona.engines.registry import open_engine
@@ -295,6 +295,31 @@ def test_files_folders_and_packs_are_places_of_images(
     assert told[0].path == str(single)
     assert replace(told[1], path="") == replace(told[0], path="")
     assert told[1].path == str(single)
+
+
+def test_images_are_taken_by_the_options_of_run(
+    pomona: Pomona, taught: Path, new: Path, tmp_path: Path
+) -> None:
+    images, out = Path(shutil.copytree(new, tmp_path / "images")), tmp_path / "out"
+    first = ("predict", taught, images, out, "--quiet", "--workers", "1")
+    ended = pomona(*first, "--max-pixels", "1000", "--limit", "12")
+    assert ended.status == 3  # too many of the images failed
+    assert len(Store(out).predictions()) == 0
+    gone = min(Store(out).plan(["path"])["path"].to_pylist())
+    (images / gone).unlink()
+    pomona.done(*first, "--retry-errors=all", "--sync", "--max-error-rate", "0.5")
+    found = {path.relative_to(images).as_posix() for path in images.rglob("*.*")}
+    assert set(Store(out).plan(["path"])["path"].to_pylist()) == found
+    predicted = set(Store(out).predictions()["path"].to_pylist())
+    assert len(found - predicted) <= 2  # those that are bad
+    told = pomona.done("predict", taught, images, "--include", "*.png", "--json")
+    paths = [each["path"] for each in json.loads(told.stdout)["predictions"]]
+    assert sorted(paths) == sorted(
+        path.relative_to(images).as_posix() for path in images.rglob("*.png")
+    )
+    ended = pomona("predict", taught, images, "--sync")
+    assert ended.status == 2
+    assert "--sync is for predictions that are kept: give OUT after IMAGES" in ended.complaint
 
 
 def test_bounds_hold_for_each_image(taught: Path, new: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import EngineOptions
+from pomona.commands.options.images import ImageOptions
 from pomona.commands.options.learning import Labels, LearningOptions
 from pomona.commands.options.places import StoreFolder
 from pomona.commands.output import OutputOptions
@@ -88,6 +89,7 @@ def predict(
             "by OUT: a folder or s3:// address that is new, empty, or a store of predictions.",
         ),
     ],
+    taken: ImageOptions,
     where: EngineOptions,
     buckets: BucketOptions,
     output: OutputOptions,
@@ -116,21 +118,42 @@ def predict(
 
     places = [place(each) for each in images]
     out = _find_out(places)
+    extracting = taken.settings(places[0])
     with run_settings(output, buckets.access(), engine) as settings:
         if out is None:
-            answers = ask.predict_images(store, places, settings, top=top, unsure=unsure)
+            _refuse_options_of_stores(taken)
+            answers = ask.predict_images(
+                store,
+                places,
+                settings,
+                top=top,
+                unsure=unsure,
+                include=extracting.include,
+                image_timeout=extracting.image_timeout,
+                max_pixels=extracting.max_pixels,
+            )
             content = {"predictions": [each.to_dict() for each in answers]}
             output.result(content, "\n".join(map(_in_words, answers)))
             return
         if len(places) != 2:
             raise UsageError("give one folder, pack or address of images before OUT")
-        from pomona.pipeline.settings import ExtractSettings
-
-        extracting = ExtractSettings(source=places[0])
         summary, tally = predicting.predict_into(
             store, out, extracting, settings, top=top, unsure=unsure
         )
-        finish(output, summary, more=dataclasses.asdict(tally), lines=_tallied(tally))
+        finish(
+            output,
+            summary,
+            taken.max_error_rate,
+            more=dataclasses.asdict(tally),
+            lines=_tallied(tally),
+        )
+
+
+def _refuse_options_of_stores(taken: ImageOptions) -> None:
+    """Raises UsageError for an option that says something of a store only."""
+    for name in ("limit", "retry_errors", "sync", "yes", "max_error_rate"):
+        if getattr(taken, name) != getattr(ImageOptions, name):
+            raise UsageError(f"`{name}` is for predictions that are kept: give OUT after IMAGES")
 
 
 def _find_out(places: list[str | Path]) -> str | Path | None:

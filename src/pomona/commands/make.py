@@ -10,7 +10,7 @@ import typer
 
 from pomona.commands.options.buckets import BucketOptions
 from pomona.commands.options.engine import EngineOptions
-from pomona.commands.options.images import ImageOptions
+from pomona.commands.options.images import LabelledImageOptions
 from pomona.commands.options.network import NetworkFileOptions, NetworkOptions
 from pomona.commands.options.pca import PcaOptions
 from pomona.commands.options.places import Out, Source, StoreFolder
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run(
     source: Source,
     out: Out,
-    images: ImageOptions,
+    images: LabelledImageOptions,
     network: NetworkOptions,
     network_file: NetworkFileOptions,
     pca: PcaOptions,
@@ -57,7 +57,7 @@ def run(
 def extract(
     source: Source,
     out: Out,
-    images: ImageOptions,
+    images: LabelledImageOptions,
     network: NetworkOptions,
     network_file: NetworkFileOptions,
     where: EngineOptions,
@@ -78,28 +78,14 @@ def extract(
 
 def _extract_settings(
     source: str | Path,
-    images: ImageOptions,
+    images: LabelledImageOptions,
     network: NetworkOptions,
     network_file: NetworkFileOptions,
 ) -> ExtractSettings:
-    from pomona.pipeline.settings import ExtractSettings
-
-    images.check_error_rate()
-    return ExtractSettings(
-        source=source,
-        include=tuple(images.include or ()),
-        exclude=tuple(images.exclude or ()),
-        labels=images.labels,
-        limit=images.limit,
-        seed=images.seed,
+    return images.settings(
+        source,
         backbone=network.backbone,
         fit=network.fit,
-        image_timeout=images.image_timeout,
-        max_pixels=images.max_pixels,
-        allow_damaged=images.allow_damaged,
-        retry_errors=images.retry_errors,
-        sync=images.sync,
-        yes=images.yes,
         overrides=network_file.overrides(),
         runtime=network.runtime,
         precision=network.precision,

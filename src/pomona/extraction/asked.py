@@ -69,7 +69,9 @@ class Featurized:
         return [row for row in range(len(self.features)) if row not in self.errors]
 
 
-def find_asked(places: Sequence[str | Path], access: Access, progress: Progress) -> Iterator[Asked]:
+def find_asked(
+    places: Sequence[str | Path], access: Access, progress: Progress, include: Sequence[str] = ()
+) -> Iterator[Asked]:
     """Yields the images of some places.
 
     Parameters
@@ -80,6 +82,8 @@ def find_asked(places: Sequence[str | Path], access: Access, progress: Progress)
         How buckets are used.
     progress : Progress
         Who is told of files that are skipped.
+    include : sequence of str
+        As in `ExtractSettings`.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def find_asked(places: Sequence[str | Path], access: Access, progress: Progress)
             yield Asked(LocalSource(str(path.parent)), encode_path(str(place)), image)
             continue
         source = open_source(place, access)
-        for row in find_images(source, progress).to_pylist():
+        for row in find_images(source, progress, include=include).to_pylist():
             # Of a single place it need not be said which one it is.
             prefix = "" if len(places) == 1 else f"{encode_path(str(place))}/"
             image = ImageRequest(row["path"], row["fingerprint"], row["size_bytes"] or 0)

@@ -82,6 +82,7 @@ def predict_images(
     *,
     top: int = TOP,
     unsure: float = UNSURE,
+    include: Sequence[str] = (),
     image_timeout: float = IMAGE_TIMEOUT_S,
     max_pixels: int = MAX_PIXELS,
 ) -> list[Prediction]:
@@ -97,8 +98,8 @@ def predict_images(
         How the command runs.
     top, unsure
         As `Predictor` takes them.
-    image_timeout, max_pixels
-        As in `ExtractSettings`.
+    include, image_timeout, max_pixels
+        As in `ExtractSettings`; a file that is named is taken, whatever `include` says.
 
     Returns
     -------
@@ -119,7 +120,7 @@ def predict_images(
     network = load_network(recipe)
     with settings.engine:
         network = dataclasses.replace(network, threads=settings.engine.threads)
-        asked = list(find_asked(images, settings.access, settings.progress))
+        asked = list(find_asked(images, settings.access, settings.progress, include))
         items = [(at, asked[at : at + TASK_IMAGES]) for at in range(0, len(asked), TASK_IMAGES)]
         featurizing = Featurizing(network, recipe, image_timeout, max_pixels)
         payload = Answering(predictor, featurizing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -56,12 +56,11 @@ Labels = Annotated[
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Which images are taken, and when one of them is given up."""
+    """Which images are taken, and when one of them is given up. Their labels are the folders'."""
 
     panel: ClassVar[str] = "Which images"
     include: Include = None
     exclude: Exclude = None
-    labels: Labels = ExtractSettings.labels
     limit: Annotated[
         int | None,
         typer.Option(
@@ -85,8 +84,8 @@ class ImageOptions:
         bool,
         typer.Option(
             "--sync",
-            help="Remove from the store the images that are no longer in SOURCE; not with --limit "
-            "or --include.",
+            help="Remove from the store the images that are no longer in the source; not with "
+            "--limit, --include or --exclude.",
         ),
     ] = ExtractSettings.sync
     yes: Annotated[
@@ -131,3 +130,44 @@ class ImageOptions:
                 f"`max_error_rate` {self.max_error_rate:g}: "
                 "give a share between 0 and 1, such as 0.05"
             )
+
+    def settings(self, source: str | Path, **others: Any) -> ExtractSettings:
+        """Returns these options as the pipeline takes them.
+
+        Parameters
+        ----------
+        source : str or Path
+            Where the images are.
+        **others
+            Settings of `ExtractSettings` that these options do not know.
+
+        Raises
+        ------
+        UsageError
+            For a value that cannot be.
+        """
+        self.check_error_rate()
+        return ExtractSettings(
+            source=source,
+            include=tuple(self.include or ()),
+            exclude=tuple(self.exclude or ()),
+            limit=self.limit,
+            seed=self.seed,
+            image_timeout=self.image_timeout,
+            max_pixels=self.max_pixels,
+            allow_damaged=self.allow_damaged,
+            retry_errors=self.retry_errors,
+            sync=self.sync,
+            yes=self.yes,
+            **others,
+        )
+
+
+@dataclass(frozen=True)
+class LabelledImageOptions(ImageOptions):
+    """Which images are taken, with which labels, and when one of them is given up."""
+
+    labels: Labels = ExtractSettings.labels
+
+    def settings(self, source: str | Path, **others: Any) -> ExtractSettings:
+        return super().settings(source, labels=self.labels, **others)
