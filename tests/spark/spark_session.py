@@ -30,7 +30,7 @@ TOLERATED = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if item.get_closest_marker("spark"):
             for tolerated in TOLERATED:
                 item.add_marker(pytest.mark.filterwarnings(tolerated))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
-from pomona.commands.options.engine import EngineOptions
+from pomona.commands.options.engine import ClusterOptions, EngineOptions
 from pomona.commands.options.images import ImageOptions
 from pomona.commands.options.learning import Labels, LearningOptions
 from pomona.commands.options.places import StoreFolder
@@ -40,6 +40,7 @@ OpenPage = Annotated[
 def train(
     store: StoreFolder,
     learning: LearningOptions,
+    where: ClusterOptions,
     buckets: BucketOptions,
     output: OutputOptions,
     open_page: OpenPage = False,
@@ -52,7 +53,7 @@ def train(
     """
     from pomona.learning import train as training
 
-    with _settings(buckets, output) as settings:
+    with run_settings(output, buckets.access(), where.open()) as settings:
         facts = training.train(store, learning.settings(), settings)
         _show(store, facts, output)
         if open_page:
@@ -72,7 +73,7 @@ def evaluate(
     """
     from pomona.learning import evaluate as evaluating
 
-    with _settings(buckets, output) as settings:
+    with run_settings(output, buckets.access(), ClusterOptions().open()) as settings:
         facts = evaluating.evaluate(store, labels, settings)
         _show(store, facts, output)
         if open_page:
@@ -208,11 +209,6 @@ def export(
         f"{file}: {count(len(written['labels']), 'label')}, images of {written['input_size']} × "
         f"{written['input_size']} pixels\n  SHA-256  {written['sha256']}",
     )
-
-
-def _settings(buckets: BucketOptions, output: OutputOptions) -> Any:
-    """The settings of a command whose only tasks are pictures."""
-    return run_settings(output, buckets.access(), EngineOptions(workers=1).open())
 
 
 def _page(store: str | Path) -> str:

@@ -15,6 +15,7 @@ from pomona.errors import StoreError
 from pomona.learning.classifier import Classifier
 from pomona.learning.evaluation import base, figures, learning_curve, page
 from pomona.learning.evaluation.suspects import suspects
+from pomona.learning.fitting import Fit, fit_here
 from pomona.learning.lesson import Lesson, prepare
 from pomona.learning.models.base import Codes, Logits, Model, Settings, out_of_fold
 from pomona.learning.models.registry import MODELS
@@ -63,6 +64,8 @@ class Trial:
         The same over random folds. None: the folds are random.
     comparison : list of base.Candidate
         What was compared.
+    fit : Fit
+        Fits the model to training rows.
     """
 
     model: Model
@@ -70,6 +73,7 @@ class Trial:
     logits: Logits
     mixed: Logits | None
     comparison: list[base.Candidate]
+    fit: Fit
 
 
 def evaluate(out: str | Path, labels: Path | None, settings: RunSettings) -> dict[str, Any]:
@@ -118,7 +122,8 @@ def evaluate(out: str | Path, labels: Path | None, settings: RunSettings) -> dic
         model = MODELS[facts["model"]]
         logits, mixed = cross_validate(lesson, model, facts["settings"])
         comparison = [base.Candidate(**each) for each in facts["comparison"]]
-        trial = Trial(model, facts["settings"], logits, mixed, comparison)
+        fit = fit_here(lesson, model, facts["settings"])
+        trial = Trial(model, facts["settings"], logits, mixed, comparison, fit)
         return write(store, classifier, lesson, trial, settings)
 
 
@@ -309,16 +314,13 @@ def _nearest(lesson: Lesson) -> Codes:
 
 def _curve(lesson: Lesson, trial: Trial, classifier: Classifier) -> list[base.CurvePoint]:
     """The learning curve of the chosen model."""
-    implementation, classes = trial.model.load(), len(lesson.training.names)
-    seed = lesson.facts["seed"]
     return learning_curve.learn(
-        lambda x, y: implementation.fit(x, y, classes, trial.settings, seed),
-        lesson.training.x,
+        trial.fit,
         lesson.training.y,
         lesson.training_groups if lesson.has_groups else None,
         lesson.test.x,
         _logits(classifier, lesson.test).argmax(axis=1),
-        seed,
+        lesson.facts["seed"],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ def prepare(store: Store, training: TrainSettings, progress: Progress) -> Lesson
             "split with `labels`, or choose other `groups`"
         )
     facts = {
+        "on": training.on,
         "split": "made" if sides.is_made else "store",
         "groups": str(training.groups),
         "seed": training.seed,
@@ -188,9 +189,9 @@ def _digest(rows: LabelledRows) -> str:
     return digest.hexdigest()
 
 
-def versions(library: str) -> Mapping[str, str]:
-    """Returns the versions of what decided a classifier's numbers."""
-    names = dict.fromkeys(["pomona", "numpy", "scipy", library])
+def versions(libraries: Sequence[str]) -> Mapping[str, str]:
+    """Returns the versions of what decided a classifier's numbers, pomona's own among them."""
+    names = dict.fromkeys(["pomona", "numpy", "scipy", *libraries])
     return {
         {"sklearn": "scikit-learn"}.get(name, name): importlib.import_module(name).__version__
         for name in names

@@ -30,7 +30,8 @@ class LabelledRows:
     x : float32[n, width]
         The components, or the features.
     images : pyarrow.Table
-        path, label, split and digest of each. Images with the same digest are the same.
+        path, label, split and digest of each; part and place: where the store has its row. Images
+        with the same digest are the same.
     names : list of str
         The labels, sorted.
     y : int64[n]
@@ -115,7 +116,7 @@ def _parts(store: Store) -> list[int]:
 
 
 def _read_part(store: Store, part: int, on: str) -> tuple[pa.Table, npt.NDArray[np.float32]]:
-    """path, label, split and digest of a part's images, and their rows."""
+    """What `LabelledRows.images` says of a part's images, and their rows."""
     columns = ["path", "label", "split", "sha256", *(["features"] if on == "features" else [])]
     try:
         images = store.read_table(part_name("features", part), columns)
@@ -133,7 +134,14 @@ def _read_part(store: Store, part: int, on: str) -> tuple[pa.Table, npt.NDArray[
         own = [hashlib.sha256(row.tobytes()).hexdigest() for row in x]
         digests = pc.coalesce(digests, pa.array(own, pa.string()))
     identity = images.select(["path", "label", "split"])
-    return identity.append_column(pa.field("digest", pa.string()), digests), x
+    places = pa.array(np.arange(len(x), dtype=np.int32))
+    for name, column in (
+        ("digest", digests),
+        ("part", pa.repeat(np.int32(part), len(x))),
+        ("place", places),
+    ):
+        identity = identity.append_column(name, column)
+    return identity, x
 
 
 def _incomplete(store: Store) -> StoreError:

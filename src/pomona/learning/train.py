@@ -2,25 +2,28 @@
 
 store ──lesson──▶ training rows in folds, test rows
 folds ──compare──▶ candidates ──one standard error──▶ model, settings, temperature
-training rows ──fit──▶ model.onnx ◀──evaluate── test rows
+training rows ──fit, here or on Spark──▶ model.onnx ◀──evaluate── test rows
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pomona.engines.base import Engine
 from pomona.errors import PomonaError, StoreError
-from pomona.learning.choose import Candidate, choose, find_models, fold_accuracies, try_models
+from pomona.learning.choose import Candidate, choose, fold_accuracies, try_models
 from pomona.learning.classifier import Classifier
 from pomona.learning.evaluate import Trial, mix, write
 from pomona.learning.evaluation import base
+from pomona.learning.fitting import choices, find_fit, libraries
 from pomona.learning.graphs import classifier_graph
 from pomona.learning.lesson import Lesson, prepare, versions
-from pomona.learning.models.base import Fitted, Logits
+from pomona.learning.models.base import Fitted, Logits, Model
 from pomona.learning.settings import TrainSettings
 from pomona.learning.temperature import fit_temperature, softmax
 from pomona.pipeline.context import RunSettings, open_run
@@ -54,38 +57,32 @@ def train(out: str | Path, training: TrainSettings, settings: RunSettings) -> di
         If a setting, a file or the store allows no classifier.
     PomonaError
         If a library is missing, or the stored graph disagrees with it.
+    EngineError
+        If Spark, where it is the engine, gives up.
     """
-    models = find_models(training.model)
-    for model in models:
-        model.load()
+    models = choices(training.model, settings.engine)
     store = Store(out, settings.access)
     _ = store.manifest
     with open_run(store, settings) as context:
         store, progress = context.store, settings.progress
         lesson = prepare(store, training, progress)
-        candidates, at, logits = _compare(lesson, training, progress)
+        candidates, at, logits = _compare(models, lesson, training, progress)
         chosen = candidates[at]
         temperature = fit_temperature(logits, lesson.training.y[lesson.judged])
-        fitted = chosen.model.load().fit(
-            lesson.training.x,
-            lesson.training.y,
-            len(lesson.training.names),
-            chosen.settings,
-            training.seed,
-        )
-        classifier = _build(store, lesson, training, chosen, fitted, temperature)
+        fit = find_fit(store, lesson, chosen.model, chosen.settings, context.engine)
+        fitted = fit()
+        classifier = _build(store, lesson, training, chosen, fitted, temperature, context.engine)
         _check(classifier, fitted, temperature, lesson)
         mixed = mix(lesson, chosen.model, chosen.settings)
         comparison = _described(candidates, at, lesson, mixed)
-        trial = Trial(chosen.model, chosen.settings, logits, mixed, comparison)
+        trial = Trial(chosen.model, chosen.settings, logits, mixed, comparison, fit)
         return write(store, classifier, lesson, trial, settings, _earlier(store, classifier))
 
 
 def _compare(
-    lesson: Lesson, training: TrainSettings, progress: Progress
+    models: Sequence[Model], lesson: Lesson, training: TrainSettings, progress: Progress
 ) -> tuple[list[Candidate], int, Logits]:
     """The candidates, the place of the chosen one, and its logits of the judged rows."""
-    models = find_models(training.model)
     x, y = lesson.training.x[lesson.judged], lesson.training.y[lesson.judged]
     candidates: list[Candidate] = []
     logits: list[Logits] = []
@@ -132,19 +129,20 @@ def _build(
     chosen: Candidate,
     fitted: Fitted,
     temperature: float,
+    engine: Engine,
 ) -> Classifier:
     projection = store.projection.id if training.on == "pca" else None
     facts = {
         "labels": lesson.training.names,
         "model": chosen.model.name,
         "settings": dict(chosen.settings),
-        "on": training.on,
+        "engine": engine.name,
         "projection": projection,
         "recipe": store.recipe.digest,
         "temperature": temperature,
         "labels_from": None if training.labels is None else str(training.labels),
         **lesson.facts,
-        "versions": versions(chosen.model.library or "scipy"),
+        "versions": versions(libraries(chosen.model, engine)),
     }
     width, classes = lesson.training.x.shape[1], len(lesson.training.names)
     model = classifier_graph(fitted, width, classes, temperature, facts)

@@ -21,18 +21,10 @@ Workers = Annotated[
 
 
 @dataclass(frozen=True)
-class EngineOptions:
-    """Where the work is done."""
+class ClusterOptions:
+    """Whether the work is done on this machine, by the command itself, or by Spark."""
 
     panel: ClassVar[str] = "Where the work is done"
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Number of worker processes. On a Spark cluster, leave this out: the cluster's "
-            "settings decide. (default: one per processor core)",
-        ),
-    ] = None
     engine: Annotated[
         str,
         typer.Option(
@@ -59,11 +51,35 @@ class EngineOptions:
     ] = None
 
     def open(self) -> Engine:
-        """Returns the engine. Raises UsageError for options that no engine takes."""
+        """Returns the engine; that of this machine has a worker for what little is not done here.
+
+        Raises UsageError for options that no engine takes.
+        """
+        return self._open(1 if self.engine == DEFAULT else None)
+
+    def _open(self, workers: int | None) -> Engine:
         conf = {}
         for setting in self.spark_conf or []:
             key, equals, value = setting.partition("=")
             if not equals or not key.startswith("spark."):
                 raise UsageError(f"`spark_conf` {setting}: give spark.KEY=VALUE")
             conf[key] = value
-        return open_engine(self.engine, self.workers, master=self.master, conf=conf)
+        return open_engine(self.engine, workers, master=self.master, conf=conf)
+
+
+@dataclass(frozen=True)
+class EngineOptions(ClusterOptions):
+    """Where the work is done."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of worker processes. On a Spark cluster, leave this out: the cluster's "
+            "settings decide. (default: one per processor core)",
+        ),
+    ] = None
+
+    def open(self) -> Engine:
+        """Returns the engine. Raises UsageError for options that no engine takes."""
+        return self._open(self.workers)

@@ -24,6 +24,11 @@ Labels = Annotated[
 ]
 
 
+def _names_of_spark() -> str:
+    names = [model.name for model in MODELS.values() if model.spark_module]
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 @dataclass(frozen=True)
 class LearningOptions:
     """What a classifier learns, and from what."""
@@ -34,7 +39,8 @@ class LearningOptions:
         typer.Option(
             metavar="NAME",
             help=f"{', '.join(MODELS)}, or auto, which compares {', '.join(_FIRST)} and {_LAST} by "
-            "cross-validation and takes the simplest within one standard error of the best.",
+            "cross-validation and takes the simplest within one standard error of the best. "
+            f"Spark fits {_names_of_spark()}.",
             autocompletion=one_of(("auto", *MODELS)),
         ),
     ] = TrainSettings.model

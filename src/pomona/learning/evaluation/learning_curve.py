@@ -17,8 +17,7 @@ GROWING_SHOWN = 8
 
 
 def learn(
-    fit: Callable[[Rows, Codes], Fitted],
-    x: Rows,
+    fit: Callable[[Codes], Fitted],
     y: Codes,
     groups: Codes | None,
     asked: Rows,
@@ -33,9 +32,9 @@ def learn(
     Parameters
     ----------
     fit : callable
-        Fits rows float32[m, width] of the classes int64[m], with the settings that were chosen.
-    x, y : numpy.ndarray
-        float32[n, width] and int64[n]: the training rows.
+        Fits the training rows of these places, int64[m], with the settings that were chosen.
+    y : numpy.ndarray
+        int64[n]: the classes of the training rows.
     groups : numpy.ndarray or None
         int64[n]: their groups.
     asked : numpy.ndarray
@@ -59,7 +58,7 @@ def learn(
     for share in SHARES:
         wanted = np.maximum(np.ceil(share * np.bincount(y)), FEWEST_OF_LABEL)
         taken = place < wanted[y]
-        logits = fit(x[taken], y[taken]).logits(asked)
+        logits = fit(np.flatnonzero(taken)).logits(asked)
         points.append(CurvePoint(int(taken.sum()), logits.argmax(axis=1)))
     return [*points, CurvePoint(len(y), answers)]
 

@@ -15,6 +15,8 @@ from pomona.errors import PomonaError
 if TYPE_CHECKING:
     import onnx
 
+    from pomona.learning.spark_models.rows import SparkRows
+
 Rows: TypeAlias = npt.NDArray[np.float32]
 Codes: TypeAlias = npt.NDArray[np.int64]
 Logits: TypeAlias = npt.NDArray[np.float64]
@@ -70,6 +72,19 @@ class Implementation(Protocol):
         ...
 
 
+class SparkImplementation(Protocol):
+    """The module of a model that Spark fits as well.
+
+    Settings are those of the model's `Implementation`, and mean the same.
+    """
+
+    LIBRARY: str | None  # what executors need beside pomona, as Python imports it
+
+    def fit(self, rows: SparkRows, settings: Settings, seed: int, /) -> Fitted:
+        """Fits rows, among which each class occurs. What it returns answers by Spark's model."""
+        ...
+
+
 @dataclass(frozen=True)
 class Model:
     """A model that can be a classifier.
@@ -87,6 +102,8 @@ class Model:
     library, extra : str, optional
         What it needs, as Python imports it, and the extra of pomona that installs it; neither,
         if it needs nothing beyond pomona.
+    spark_module : str, optional
+        The module that fits it on Spark: see `SparkImplementation`. None: Spark cannot.
     """
 
     name: str
@@ -95,6 +112,7 @@ class Model:
     is_quick: bool
     library: str | None = "sklearn"
     extra: str | None = "learn"
+    spark_module: str | None = None
 
     def load(self) -> Implementation:
         """Imports the module that fits it.
@@ -104,13 +122,29 @@ class Model:
         PomonaError
             If its library is not installed.
         """
+        return cast(Implementation, self._import(self.module))
+
+    def load_on_spark(self) -> SparkImplementation:
+        """Imports the module that fits it on Spark, which it must have.
+
+        Raises
+        ------
+        PomonaError
+            If a library is not installed.
+        """
+        return cast(SparkImplementation, self._import(self.spark_module or ""))
+
+    def _import(self, module: str) -> Any:
+        extras = {"pyspark": "spark", "pandas": "pandas", "sklearn": "learn", "scipy": "learn"}
+        extras[self.library or ""] = self.extra or ""
         try:
-            return cast(Implementation, importlib.import_module(self.module))
+            return importlib.import_module(module)
         except ModuleNotFoundError as exc:
-            if (exc.name or "").partition(".")[0] not in (self.library, "sklearn", "scipy"):
+            missing = (exc.name or "").partition(".")[0]
+            if missing not in extras:
                 raise
             raise PomonaError(
-                f'{exc.name} is not installed: pip install "pomona[{self.extra}]"'
+                f'{missing} is not installed: pip install "pomona[{extras[missing]}]"'
             ) from exc
 
 

@@ -1,6 +1,7 @@
 """The models, the simplest first: of those that are as good, this order decides.
 
-To add a model, write a module as `base.Implementation` says, and add its entry.
+To add a model, write a module as `base.Implementation` says, and add its entry. For one that Spark
+can fit, write another as `base.SparkImplementation` says.
 """
 
 from __future__ import annotations
@@ -8,11 +9,18 @@ from __future__ import annotations
 from pomona.learning.models.base import Model
 
 _HOME = "pomona.learning.models"
+_SPARK = "pomona.learning.spark_models"
 
 MODELS: dict[str, Model] = {
     model.name: model
     for model in (
-        Model("logistic", "logistic regression", f"{_HOME}.logistic", True),
+        Model(
+            "logistic",
+            "logistic regression",
+            f"{_HOME}.logistic",
+            True,
+            spark_module=f"{_SPARK}.logistic",
+        ),
         Model("lda", "shrunk linear discriminant", f"{_HOME}.lda", True, None, None),
         Model("knn", "nearest neighbours", f"{_HOME}.knn", True),
         Model("svm", "support vector machine", f"{_HOME}.svm", False),
