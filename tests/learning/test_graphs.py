@@ -13,10 +13,12 @@ import pytest
 from every_model import NAMES
 
 from pomona.backbones.runtimes.onnxruntime import open_graph
+from pomona.errors import PomonaError
 from pomona.learning.graphs import KEY, classifier_graph
 from pomona.learning.models import forest, knn, linear
 from pomona.learning.models.base import Codes, Fitted, Rows
 from pomona.learning.models.registry import MODELS
+from pomona.learning.models.trees import LESS, estimate_bytes, sum_node
 from pomona.learning.temperature import softmax
 
 TEMPERATURE = 0.6
@@ -139,3 +141,18 @@ def test_of_equal_probabilities_the_first_is_the_label() -> None:
     fitted = linear.Linear(np.zeros((3, 4)), np.asarray([0.0, 1.0, 1.0, 0.0]))
     graph = classifier_graph(fitted, 3, 4, TEMPERATURE, {})
     assert answer(graph, np.zeros((2, 3), np.float32))[0].tolist() == [1, 1]
+
+
+def test_what_a_file_cannot_hold_is_refused_before_it_is_built() -> None:
+    words = r"would take 2\.9 GB, an ONNX file holds 2\.1 GB: choose a smaller `model`"
+    with pytest.raises(PomonaError, match=words):
+        sum_node("x", "sums", [Huge()], LESS, np.zeros(2, np.float32))  # type: ignore[list-item]
+    fitted = forest.fit(*draw(400, 3, seed=10), 3, {"min_samples_leaf": 1}, 0)
+    size = len(classifier_graph(fitted, 24, 3, TEMPERATURE, {}))
+    assert size < estimate_bytes(fitted.trees) < 1.4 * size
+
+
+class Huge:
+    """A tree of a hundred million nodes, of which only their number is known."""
+
+    left, weights = range(100_000_000), range(0)

@@ -17,12 +17,15 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 
+from pomona.errors import UsageError
+from pomona.learning.choose import find_models, within_bounds
 from pomona.learning.models import forest, knn, lda, logistic, mlp, svm
 from pomona.learning.models.base import Codes, Rows, out_of_fold
 from pomona.learning.models.registry import MODELS
 from pomona.learning.models.scaling import PLAIN, STANDARD, find_scaling
 from pomona.learning.models.shares import LEAST
 from pomona.learning.temperature import softmax
+from pomona.progress import Progress
 
 WIDTH = 12
 
@@ -238,3 +241,21 @@ def test_rows_are_judged_by_fits_that_have_not_seen_them(name: str) -> None:
     changed[held] = (y[held] + 1) % 3
     [again] = out_of_fold(implementation, x, changed, 3, folds, settings, 0)
     np.testing.assert_allclose(again[held], logits[held], rtol=1e-6, atol=1e-6)
+
+
+def test_models_that_grow_with_the_rows_are_left_out_or_refused() -> None:
+    said: list[str] = []
+
+    class Said(Progress):
+        def note(self, message: str) -> None:
+            said.append(message)
+
+    quick = find_models("auto")
+    assert within_bounds(quick, "auto", 200_000, Said()) == quick
+    assert said == []
+    left = within_bounds(quick, "auto", 200_001, Said())
+    assert [model.name for model in left] == ["logistic", "lda"]
+    assert said == ["knn takes up to 200,000 training images: left out"]
+    words = "`model` svm takes up to 20,000 training images, there are 20,001: choose logistic, lda"
+    with pytest.raises(UsageError, match=words):
+        within_bounds(find_models("svm"), "svm", 20_001, Said())

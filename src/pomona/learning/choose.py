@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pomona.errors import UsageError
 from pomona.learning.models.base import Codes, Logits, Model, Rows, Settings, out_of_fold
 from pomona.learning.models.registry import MODELS
+from pomona.progress import Progress
 
 AUTO = "auto"
 
@@ -59,6 +60,38 @@ def find_models(name: str) -> list[Model]:
     if name not in MODELS:
         raise UsageError(f"`model` {name}: choose {', '.join([AUTO, *MODELS])}")
     return [MODELS[name]]
+
+
+def within_bounds(models: Sequence[Model], name: str, rows: int, progress: Progress) -> list[Model]:
+    """Returns the models that can learn from so many rows.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        Those of `name`.
+    name : str
+        A model's name; or "auto", which leaves out what cannot.
+    rows : int
+        How many there are to learn from.
+    progress : Progress
+        Who is told of what is left out.
+
+    Raises
+    ------
+    UsageError
+        If none can.
+    """
+    fit = [model for model in models if model.most_rows is None or rows <= model.most_rows]
+    if not fit:
+        able = [model.name for model in MODELS.values() if model.most_rows is None]
+        raise UsageError(
+            f"`model` {name} takes up to {models[0].most_rows:,} training images, there are "
+            f"{rows:,}: choose {', '.join(able[:-1])} or {able[-1]}"
+        )
+    for model in models:
+        if model not in fit:
+            progress.note(f"{model.name} takes up to {model.most_rows:,} training images: left out")
+    return fit
 
 
 def try_models(

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pomona.backbones.graphs import IR_VERSION, OPSET
-from pomona.learning.models.base import Fitted
+from pomona.learning.models.base import Fitted, check_size
 from pomona.learning.models.trees import TREES_DOMAIN, TREES_OPSET
 
 KEY = "pomona"
@@ -35,6 +35,11 @@ def classifier_graph(
         What logits are divided by.
     facts : mapping
         What the file says of itself, as JSON under the key "pomona".
+
+    Raises
+    ------
+    PomonaError
+        If an ONNX file cannot hold it.
     """
     part = fitted.graph("rows", "logits")
     nodes = [
@@ -64,5 +69,6 @@ def classifier_graph(
     )
     text = json.dumps(dict(facts), sort_keys=True, ensure_ascii=False)
     model.metadata_props.add(key=KEY, value=text)
+    check_size(model.ByteSize())
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))

@@ -16,7 +16,13 @@ import numpy as np
 
 from pomona.engines.base import Engine
 from pomona.errors import PomonaError, StoreError
-from pomona.learning.choose import Candidate, choose, fold_accuracies, try_models
+from pomona.learning.choose import (
+    Candidate,
+    choose,
+    fold_accuracies,
+    try_models,
+    within_bounds,
+)
 from pomona.learning.classifier import Classifier
 from pomona.learning.evaluate import Trial, mix, write
 from pomona.learning.evaluation import base
@@ -66,6 +72,7 @@ def train(out: str | Path, training: TrainSettings, settings: RunSettings) -> di
     with open_run(store, settings) as context:
         store, progress = context.store, settings.progress
         lesson = prepare(store, training, progress)
+        models = within_bounds(models, training.model, len(lesson.training), progress)
         candidates, at, logits = _compare(models, lesson, training, progress)
         chosen = candidates[at]
         temperature = fit_temperature(logits, lesson.training.y[lesson.judged])

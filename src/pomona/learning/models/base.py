@@ -23,6 +23,8 @@ Logits: TypeAlias = npt.NDArray[np.float64]
 # Plain values, as JSON knows them.
 Settings: TypeAlias = Mapping[str, Any]
 
+# An ONNX file holds no more: it is a message of Protocol Buffers.
+MOST_BYTES = 2**31 - 1
 # The logit of a class that no row of a fit had: its probability is 0.
 MISSING = -1e4
 
@@ -104,6 +106,8 @@ class Model:
         if it needs nothing beyond pomona.
     spark_module : str, optional
         The module that fits it on Spark: see `SparkImplementation`. None: Spark cannot.
+    most_rows : int, optional
+        More training rows than these are refused. None: any number is taken.
     """
 
     name: str
@@ -113,6 +117,7 @@ class Model:
     library: str | None = "sklearn"
     extra: str | None = "learn"
     spark_module: str | None = None
+    most_rows: int | None = None
 
     def load(self) -> Implementation:
         """Imports the module that fits it.
@@ -146,6 +151,21 @@ class Model:
             raise PomonaError(
                 f'{missing} is not installed: pip install "pomona[{extras[missing]}]"'
             ) from exc
+
+
+def check_size(size_bytes: int) -> None:
+    """Checks that an ONNX file can hold a graph.
+
+    Raises
+    ------
+    PomonaError
+        If it is too large.
+    """
+    if size_bytes > MOST_BYTES:
+        raise PomonaError(
+            f"the classifier would take {size_bytes / 1e9:.1f} GB, an ONNX file holds "
+            f"{MOST_BYTES / 1e9:.1f} GB: choose a smaller `model`, such as logistic"
+        )
 
 
 def out_of_fold(

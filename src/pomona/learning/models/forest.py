@@ -42,13 +42,16 @@ class Forest:
 
     def graph(self, x: str, logits: str) -> Graph:
         """Returns the trees, and the logarithms of their shares."""
-        estimators = self.forest.estimators_
-        trees = [
-            _tree(each.tree_, self.forest.classes_, 1 / len(estimators)) for each in estimators
-        ]
         base = np.zeros(self.classes, np.float32)
         end = to_logits_graph("shares", self._present, logits)
-        return Graph([sum_node(x, "shares", trees, LESS_OR_EQUAL, base), *end.nodes], end.constants)
+        trees = sum_node(x, "shares", self.trees, LESS_OR_EQUAL, base)
+        return Graph([trees, *end.nodes], end.constants)
+
+    @property
+    def trees(self) -> list[Tree]:
+        """The trees, each of which gives its part of the mean."""
+        estimators = self.forest.estimators_
+        return [_tree(each.tree_, self.forest.classes_, 1 / len(estimators)) for each in estimators]
 
     @property
     def _present(self) -> npt.NDArray[np.bool_]:

@@ -22,8 +22,9 @@ MODELS: dict[str, Model] = {
             spark_module=f"{_SPARK}.logistic",
         ),
         Model("lda", "shrunk linear discriminant", f"{_HOME}.lda", True, None, None),
-        Model("knn", "nearest neighbours", f"{_HOME}.knn", True),
-        Model("svm", "support vector machine", f"{_HOME}.svm", False),
+        # What these cost, and why they end here: docs/classifier.md
+        Model("knn", "nearest neighbours", f"{_HOME}.knn", True, most_rows=200_000),
+        Model("svm", "support vector machine", f"{_HOME}.svm", False, most_rows=20_000),
         Model("mlp", "neural network", f"{_HOME}.mlp", False),
         Model("forest", "random forest", f"{_HOME}.forest", False),
         Model("xgboost", "boosted trees", f"{_HOME}.xgboost", False, "xgboost", "xgboost"),

@@ -11,8 +11,12 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from pomona.learning.models.base import check_size
+
 # Old enough for every ONNX Runtime from 1.20 on.
 TREES_DOMAIN, TREES_OPSET = "ai.onnx.ml", 3
+# What a node and a weight take in a file, in trees of 2¹⁴ nodes and more: smaller ones take less.
+NODE_BYTES, WEIGHT_BYTES = 29, 14
 LESS, LESS_OR_EQUAL = "BRANCH_LT", "BRANCH_LEQ"
 
 
@@ -58,7 +62,13 @@ def sum_node(
         When a row goes left: `LESS` or `LESS_OR_EQUAL`.
     base : float32[classes]
         What is added to each sum.
+
+    Raises
+    ------
+    PomonaError
+        If an ONNX file cannot hold them, before they take many times as much memory.
     """
+    check_size(estimate_bytes(trees))
     sizes = [len(tree.left) for tree in trees]
     counts = [len(tree.weights) for tree in trees]
     numbers = np.arange(len(trees))
@@ -89,6 +99,12 @@ def sum_node(
         target_treeids=np.repeat(numbers, counts).tolist(),
         target_weights=_all(trees, "weights").tolist(),
     )
+
+
+def estimate_bytes(trees: Sequence[Tree]) -> int:
+    """Returns about how many bytes of an ONNX file trees take."""
+    nodes = sum(len(tree.left) for tree in trees)
+    return NODE_BYTES * nodes + WEIGHT_BYTES * sum(len(tree.weights) for tree in trees)
 
 
 def _all(trees: Sequence[Tree], name: str) -> npt.NDArray[Any]:
