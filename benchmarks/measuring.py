@@ -34,7 +34,7 @@ class Sizes:
 
     limit: of the bare limit; plain: of Daft with its defaults; batched, single: of the original
     way; worker: of each worker's tasks; started: of Spark's start, 0 to leave it out; rows, width:
-    of the features for PCA; planned: catalog rows.
+    of the features for PCA; planned: catalog rows; searched: rows to search.
     """
 
     pairs: int = 5
@@ -51,10 +51,11 @@ class Sizes:
     rows: int = 67_692
     width: int = 1_280
     planned: int = 10_000_000
+    searched: tuple[int, ...] = (10_000, 100_000, 1_000_000)
 
 
 # Only to see that all of it works.
-QUICK = Sizes(1, 96, 32, 96, 96, 8, 4, 32, 12, 0, (96, 128), 600, 64, 20_000)
+QUICK = Sizes(1, 96, 32, 96, 96, 8, 4, 32, 12, 0, (96, 128), 600, 64, 20_000, (3_000,))
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,7 @@ def processor() -> str:
 
 PACKAGES = (
     *("pomona", "numpy", "onnxruntime", "openvino", "pyspark", "daft", "keras"),
-    *("tensorflow-cpu", "scikit-learn"),
+    *("tensorflow-cpu", "scikit-learn", "faiss-cpu"),
 )
 
 

@@ -58,6 +58,14 @@ def test_equals_of_the_last_row_are_all_kept() -> None:
     assert sorted(best.rows.tolist()) == list(range(50, 100))
 
 
+def test_of_very_many_equals_the_first_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "MOST_EQUALS", 5)
+    monkeypatch.setattr(exact, "BLOCK_NUMBERS", 30)
+    rows = np.repeat(unit_rows(random_rows(1, 4)).astype(np.float32), 100, axis=0)
+    [best] = find_best(rows, unit_rows(rows[:1]), 2)
+    assert sorted(best.rows.tolist()) == list(range(7))
+
+
 def test_a_similarity_does_not_depend_on_the_queries_beside_it() -> None:
     rows, queries = unit_rows(random_rows(400, 9)).astype(np.float32), random_rows(40, 9, seed=1)
     together = find_best(rows, unit_rows(queries), 5)

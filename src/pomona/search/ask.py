@@ -25,6 +25,7 @@ from pomona.extraction.asked import (
 from pomona.extraction.featurize import AnyImage, load_network, read_pixels
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
 from pomona.pipeline.context import RunSettings, run_tasks
+from pomona.progress import count
 from pomona.search.index import TOP, Index, Neighbour, check_top, open_index
 from pomona.store.schemas import encode_path
 from pomona.store.store import Store
@@ -105,7 +106,7 @@ def search_images(
     network = load_network(recipe)
     with settings.engine:
         network = dataclasses.replace(network, threads=settings.engine.threads)
-        index = open_index(searched)
+        index = _open(searched, settings)
         asked = list(find_asked(images, settings.access, settings.progress))
         items = [(at, asked[at : at + TASK_IMAGES]) for at in range(0, len(asked), TASK_IMAGES)]
         how = Featurizing(network, recipe, image_timeout, max_pixels)
@@ -118,6 +119,17 @@ def search_images(
     for at in sorted(featurized):
         found += _find(searched, index, paths[at : at + TASK_IMAGES], featurized[at], top)
     return asked, found
+
+
+def _open(store: Store, settings: RunSettings) -> Index:
+    """Opens the index of a store, and says how it would be faster."""
+    index = open_index(store)
+    if index.kept.is_large and index.is_exact:
+        settings.progress.note(
+            f"all {count(len(index), 'image')} are compared: for a store on a disk, pip install "
+            '"pomona[search]" makes this faster'
+        )
+    return index
 
 
 def featurize_some(item: tuple[int, list[Asked]], how: Featurizing, attempt: int = 1) -> Featurized:

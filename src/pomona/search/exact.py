@@ -6,16 +6,19 @@ row. So a similarity has the same bits whatever it was computed beside.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Rows: TypeAlias = npt.NDArray[np.float32]
 
 # So many numbers of products are held at once: 1 MB, which stays in a core's cache.
 BLOCK_NUMBERS = 2**18
+# Of more rows that are as similar as the last one, those of the first parts are taken.
+MOST_EQUALS = 2**16
 
 
 def unit_rows(rows: Rows) -> npt.NDArray[np.float64]:
@@ -55,6 +58,9 @@ class Best:
             least = np.partition(self.similarities, -self._top)[-self._top]
             keep = self.similarities >= least
             self.rows, self.similarities = self.rows[keep], self.similarities[keep]
+        if len(self.rows) > self._top + MOST_EQUALS:
+            first = np.lexsort((self.rows, -self.similarities))[: self._top + MOST_EQUALS]
+            self.rows, self.similarities = self.rows[first], self.similarities[first]
 
 
 def find_best(rows: Rows, queries: npt.NDArray[np.float64], top: int) -> list[Best]:
@@ -79,7 +85,7 @@ def find_best(rows: Rows, queries: npt.NDArray[np.float64], top: int) -> list[Be
     slack = 2 * rows.shape[1] * float(np.finfo(np.float32).eps)
     transposed = np.ascontiguousarray(queries.T, np.float32)
     size = max(1, BLOCK_NUMBERS // max(1, len(queries)))
-    with threadpool_limits(1, "blas"):
+    with _controller().limit(limits=1, user_api="blas"):
         for start in range(0, len(rows), size):
             block = np.asarray(rows[start : start + size])
             products = block @ transposed
@@ -91,3 +97,9 @@ def find_best(rows: Rows, queries: npt.NDArray[np.float64], top: int) -> list[Be
                 if len(candidates):
                     found.add(candidates + start, similarities(block[candidates], query))
     return best
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Finding the libraries takes longer than to search a small store."""
+    return ThreadpoolController()

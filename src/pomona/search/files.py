@@ -7,6 +7,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,15 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.errors import StoreBusyError, StoreDamagedError
+from pomona.search.cells import MOST_NUMBERS, Cells, can_be_had
 from pomona.search.exact import Rows, unit_rows
 from pomona.store.folders.base import Folder
-from pomona.store.layout import part_name
+from pomona.store.layout import SEARCH_FOLDER, part_name
 from pomona.store.schemas import LABEL, PATH
 from pomona.store.search import file_name, read_facts, read_pieces, write_facts
 from pomona.store.store import Store
 from pomona.store.tables import matrix
 
-ROWS, IMAGES = "rows.npy", "images.arrow"
+ROWS, IMAGES, CELLS = "rows.npy", "images.arrow", "cells.faiss"
 SCHEMA = pa.schema([PATH, LABEL, pa.field("sha256", pa.string())])
 NAMES = SCHEMA.names
 
@@ -73,7 +75,30 @@ class Images:
         return {name: column[at].as_py() for name, column in zip(NAMES, batch.columns, strict=True)}
 
 
-def build(store: Store, parts: Parts) -> tuple[Rows, Images]:
+@dataclass(frozen=True)
+class Kept:
+    """What an index is made of: rows float32[n, k], their images and, if they are many, cells.
+
+    is_mapped: whether the rows are mapped from a disk.
+    """
+
+    rows: Rows
+    images: Images
+    cells: Cells | None = None
+    is_mapped: bool = False
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the rows are too many to compare all."""
+        return self.rows.size > MOST_NUMBERS
+
+    @property
+    def lacks_cells(self) -> bool:
+        """Whether cells could be made, and are not."""
+        return self.cells is None and self.is_mapped and self.is_large and can_be_had()
+
+
+def build(store: Store, parts: Parts) -> Kept:
     """Makes an index of some parts in memory.
 
     Raises
@@ -84,7 +109,7 @@ def build(store: Store, parts: Parts) -> tuple[Rows, Images]:
         If they cannot be read.
     """
     read = list(_read_parts(store, parts))
-    return np.concatenate([rows for _, rows in read]), Images([images for images, _ in read])
+    return Kept(np.concatenate([rows for _, rows in read]), Images([each for each, _ in read]))
 
 
 def keep(store: Store, key: str, parts: Parts) -> None:
@@ -116,11 +141,18 @@ def keep(store: Store, key: str, parts: Parts) -> None:
             for images, rows in _read_parts(store, parts):
                 writer.write_batch(images)
                 rows_file.write(rows.astype("<f4").tobytes())
-    told = zip(names, (rows_file, images_file), strict=True)
-    write_facts(store, key, {name: file.facts for name, file in told})
+    told = {names[0]: rows_file.facts, names[1]: images_file.facts}
+    path = store.files.path(names[0])
+    if isinstance(path, Path) and count * store.projection.k > MOST_NUMBERS and can_be_had():
+        cells = Cells.of(np.load(path, mmap_mode="r", allow_pickle=False))
+        name = file_name(key, CELLS)
+        with _digesting(store.files, name) as file:
+            cells.write(file.write)
+        told[name] = {**file.facts, "cells": cells.looked_at}
+    write_facts(store, key, told)
 
 
-def open_kept(store: Store, key: str) -> tuple[Rows, Images] | None:
+def open_kept(store: Store, key: str) -> Kept | None:
     """Opens the index in search/; None where there is none of this key that can be used."""
     try:
         facts = read_facts(store)
@@ -130,7 +162,8 @@ def open_kept(store: Store, key: str) -> tuple[Rows, Images] | None:
             _open(store.files, name, facts["files"][name]["size_bytes"])
             for name in (file_name(key, kind) for kind in (ROWS, IMAGES))
         )
-        return _as_rows(rows), _as_images(images)
+        is_mapped = isinstance(store.files.path(SEARCH_FOLDER), Path)
+        return Kept(_as_rows(rows), _as_images(images), _open_cells(store, facts), is_mapped)
     except (FileNotFoundError, StoreDamagedError, KeyError, TypeError, ValueError, OSError):
         return None  # made again
 
@@ -149,6 +182,17 @@ def _open(files: Folder, name: str, size_bytes: int) -> pa.Buffer:
         data[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
         at += len(piece)
     return pa.py_buffer(data)
+
+
+def _open_cells(store: Store, facts: Mapping[str, Any]) -> Cells | None:
+    name = file_name(facts["key"], CELLS)
+    path = store.files.path(name)
+    if name not in facts["files"] or not isinstance(path, Path) or not can_be_had():
+        return None
+    told = facts["files"][name]
+    if path.stat().st_size != told["size_bytes"]:
+        raise ValueError("not whole")
+    return Cells.open(path, int(told["cells"]))
 
 
 def _as_rows(data: pa.Buffer) -> Rows:

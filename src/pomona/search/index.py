@@ -5,7 +5,6 @@ Images are compared as in the report: by the cosine on the components of pca/, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +13,9 @@ import numpy.typing as npt
 
 from pomona.errors import ObjectStoreError, StoreBusyError, StoreError, StoreWriteError, UsageError
 from pomona.pipeline.context import check_forgotten
+from pomona.search.cells import MOST_TOP
 from pomona.search.exact import Best, Rows, find_best, unit_rows
-from pomona.search.files import Images, build, keep, open_kept
+from pomona.search.files import Kept, build, keep, open_kept
 from pomona.store.search import key_of, parts_to_search
 from pomona.store.store import Store
 
@@ -58,18 +58,26 @@ class Index:
     ----------
     key : str
         Of what it was made from: another state of the store has another, see `current_key`.
-    rows : float32[n, k]
-        The components of the images, each row with a length of 1.
-    images : Images
-        The images that the rows belong to.
+    kept : Kept
+        The components of the images, each row with a length of 1; the images; cells, if the rows
+        are too many to compare all.
     """
 
     key: str
-    rows: Rows
-    images: Images
+    kept: Kept
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def rows(self) -> Rows:
+        """The components of the images, each row with a length of 1: float32[n, k]."""
+        return self.kept.rows
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every row is compared. Otherwise a few of the nearest may be missing."""
+        return self.kept.cells is None
 
     @property
     def width(self) -> int:
@@ -106,7 +114,9 @@ class Index:
         found = []
         for start in range(0, len(rows), TOGETHER):
             queries = unit_rows(rows[start : start + TOGETHER])
-            found += [self._in_order(best, top) for best in find_best(self.rows, queries, top)]
+            cells = self.kept.cells
+            compare = find_best if cells is None or top > MOST_TOP else cells.find_best
+            found += [self._in_order(best, top) for best in compare(self.rows, queries, top)]
         return found
 
     def _in_order(self, best: Best, top: int) -> list[Neighbour]:
@@ -114,7 +124,7 @@ class Index:
         neighbours = [
             Neighbour(**image, similarity=similarity)
             for image, similarity in zip(
-                self.images.at(numbers), best.similarities.tolist(), strict=True
+                self.kept.images.at(numbers), best.similarities.tolist(), strict=True
             )
         ]
         return sorted(neighbours, key=lambda each: (-each.similarity, each.path))[:top]
@@ -161,17 +171,17 @@ def open_index(store: Store) -> Index:
     parts = _parts(store)
     key = key_of(parts)
     kept = open_kept(store, key)
-    if kept is None:
+    if kept is None or kept.lacks_cells:
         try:
             with store.lock("pomona search") as (locked, _):
                 check_forgotten(locked)
                 parts = _parts(locked)
                 key = key_of(parts)
                 keep(locked, key, parts)
-            kept = open_kept(store, key)
+            kept = open_kept(store, key) or kept
         except (StoreBusyError, StoreWriteError, ObjectStoreError):
             pass
-    return Index(key, *(kept or build(store, parts)))
+    return Index(key, kept or build(store, parts))
 
 
 def _parts(store: Store) -> dict[int, dict[str, str]]:
@@ -182,8 +192,3 @@ def _parts(store: Store) -> dict[int, dict[str, str]]:
             f"{store.files} has no components to search: run the store's `pomona run` again"
         )
     return parts
-
-
-def as_images(neighbours: Sequence[Neighbour]) -> dict[str, str]:
-    """Returns the SHA-256 of images by their paths, without those of which it is not known."""
-    return {each.path: each.sha256 for each in neighbours if each.sha256 is not None}
