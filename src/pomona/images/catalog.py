@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pomona.errors import SourceError
+from pomona.images.folders import FolderRules, label_by_folders
 from pomona.images.labels import apply_labels
 from pomona.images.select import spread_sample
 from pomona.images.sources.base import Source
@@ -21,6 +22,7 @@ def find_images(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     labels: Path | None = None,
+    folders: FolderRules | None = None,
     limit: int | None = None,
     seed: int = 0,
     sync: bool = False,
@@ -33,6 +35,8 @@ def find_images(
         Where the images are.
     progress : Progress
         Who is told of files that are skipped and of labels that do not match.
+    folders : FolderRules, optional
+        How folders become labels and splits. None: as they did for stores of pomona 0.1.0.
     include, exclude, labels, limit, seed, sync
         As in `ExtractSettings`.
 
@@ -62,11 +66,24 @@ def find_images(
         progress.warn(f"cannot list {folder}: the images in it are not taken")
     for files in _in_words(scan.skipped):
         progress.note(f"skipped {files}")
+    if folders is not None and not (scan.has_labels and folders.is_default):
+        catalog = _label(catalog, folders, progress)
     if labels is not None:
         catalog, warnings = apply_labels(catalog, labels)
         for warning in warnings:
             progress.warn(warning)
     return catalog if limit is None else spread_sample(catalog, limit, seed)
+
+
+def _label(catalog: pa.Table, folders: FolderRules, progress: Progress) -> pa.Table:
+    """The catalog with the labels of its folders; says what may not be meant so."""
+    catalog, notes = label_by_folders(catalog, folders)
+    for note in notes:
+        progress.note(note)
+    if folders.pattern is not None and (unlabelled := catalog["label"].null_count):
+        images = count(unlabelled, "image")
+        progress.warn(f"{images} without a label: not matching `label_from`")
+    return catalog
 
 
 def _in_words(skipped: Mapping[str, int]) -> list[str]:

@@ -37,11 +37,14 @@ class Scan:
         Reason → the number of other files that are skipped for it.
     unlisted : list of str
         Folders that could not be listed.
+    has_labels : bool
+        Whether the source gives labels of its own. Else they are the folders'.
     """
 
     catalog: pa.Table = field(default_factory=schemas.CATALOG.empty_table)
     skipped: Counter[str] = field(default_factory=Counter)
     unlisted: list[str] = field(default_factory=list)
+    has_labels: bool = False
 
 
 def scan(source: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Scan:

@@ -17,6 +17,7 @@ from pomona.engines.base import Engine
 from pomona.errors import EngineError, StoreError
 from pomona.extraction.recipe import make_recipe
 from pomona.images.catalog import find_images
+from pomona.images.folders import FolderRules
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
 from pomona.pipeline.context import RunSettings
@@ -84,6 +85,7 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
         include=extracting.include,
         exclude=extracting.exclude,
         labels=extracting.labels,
+        folders=_folder_rules(store, extracting, is_new=is_new),
         limit=extracting.limit,
         seed=extracting.seed,
         sync=extracting.sync,
@@ -100,6 +102,13 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
     if not is_new:
         check_fits(store, recipe, str(images), catalog)
     return Job(store, images, catalog, extracting, network, recipe, seconds)
+
+
+def _folder_rules(store: Store, extracting: ExtractSettings, *, is_new: bool) -> FolderRules | None:
+    """How folders become labels: in a store that an earlier version began, as there."""
+    rules = extracting.folders
+    is_old = not is_new and store.manifest.get("folders") is None
+    return None if is_old and rules.is_default else rules
 
 
 def _check_engine(engine: Engine, network: Network) -> None:

@@ -14,6 +14,7 @@ from pomona.backbones.runtimes import registry as runtimes
 from pomona.backbones.runtimes.base import DEFAULT_PRECISION
 from pomona.backbones.spec import DEFAULT
 from pomona.errors import UsageError
+from pomona.images.folders import PARENT, FolderRules
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
 
 FITS = ("stretch", "crop")
@@ -35,6 +36,8 @@ class ExtractSettings:
         Glob patterns; an image whose path or name matches one of them is left out.
     labels : Path, optional
         A CSV file with the columns path, label and perhaps split. None: the folders' names.
+    label_from, splits
+        How folders become labels and splits, as in `FolderRules`.
     limit : int, optional
         The most images to take, drawn evenly from the labels.
     seed : int
@@ -70,6 +73,8 @@ class ExtractSettings:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     labels: Path | None = None
+    label_from: str = PARENT
+    splits: bool | None = None
     limit: int | None = None
     seed: int = 0
     backbone: str = DEFAULT
@@ -86,6 +91,9 @@ class ExtractSettings:
 
     def __post_init__(self) -> None:
         runtimes.get(self.runtime, self.precision)
+        if self.labels is not None and self.label_from != PARENT:
+            raise UsageError("`labels` and `label_from` cannot be combined: give one")
+        _ = self.folders
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"`limit` {self.limit}: at least 1 image is needed")
         if self.fit not in FITS:
@@ -103,6 +111,11 @@ class ExtractSettings:
             raise UsageError(
                 "`sync` needs the whole source: leave out `limit`, `include` and `exclude`"
             )
+
+    @property
+    def folders(self) -> FolderRules:
+        """How folders become labels and splits."""
+        return FolderRules(self.label_from, self.splits)
 
     @property
     def takes_whole_source(self) -> bool:

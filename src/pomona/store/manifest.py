@@ -72,6 +72,7 @@ def new_manifest(source: str, recipe: Recipe) -> dict[str, Any]:
         "pca": None,
         "csv": None,
         "thumbnails": None,
+        "folders": "tree",
         "runs": [],
     }
 

@@ -52,6 +52,24 @@ Labels = Annotated[
         "an image that it does not list has no label. (default: labels from the folder names)",
     ),
 ]
+LabelFrom = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER",
+        help="Which folder is the label: parent, the innermost; top, the topmost below the split; "
+        "or a number, counted from the top without the split. Or a regular expression over the "
+        "path with a group named label.",
+    ),
+]
+Splits = Annotated[
+    bool | None,
+    typer.Option(
+        "--splits/--no-splits",
+        show_default=False,
+        help="Whether folders named train, valid, test and the like are splits, or labels. "
+        "(default: as the tree looks)",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -168,6 +186,10 @@ class LabelledImageOptions(ImageOptions):
     """Which images are taken, with which labels, and when one of them is given up."""
 
     labels: Labels = ExtractSettings.labels
+    label_from: LabelFrom = ExtractSettings.label_from
+    splits: Splits = ExtractSettings.splits
 
     def settings(self, source: str | Path, **others: Any) -> ExtractSettings:
-        return super().settings(source, labels=self.labels, **others)
+        return super().settings(
+            source, labels=self.labels, label_from=self.label_from, splits=self.splits, **others
+        )

@@ -253,7 +253,7 @@ class PackSource:
             wanted = [not patterns.matches(schemas.decode_path(path)) for path in paths]
             catalog = catalog.filter(pa.array(wanted, pa.bool_()))
             skipped[EXCLUDED] = len(wanted) - sum(wanted)
-        return Scan(catalog, +skipped)
+        return Scan(catalog, +skipped, has_labels=True)
 
     def expect(self, paths: Iterable[str]) -> None:
         """Announces the images that `fetch` will be asked for, to be read in few large pieces."""

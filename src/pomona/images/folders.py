@@ -1,0 +1,205 @@
+"""Folders: labels and splits of images, from the names of the folders that they are in."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from pomona.errors import UsageError
+
+PARENT, TOP = "parent", "top"
+# Names that tools give to splits: train, Training, val2017, test_set, hold-out.
+_SPLIT = re.compile(
+    r"(?:train(?:ing)?|val(?:id(?:ation)?)?|dev|eval(?:uation)?|test(?:ing)?|hold[-_ ]?out)"
+    r"(?:[-_ ]?(?:set|data|split|images|[12]\d{3}))?",
+    re.IGNORECASE,
+)
+# So many letters tell the kinds of splits from each other.
+_KIND = 3
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class FolderRules:
+    """How folders become labels and splits.
+
+    Parameters
+    ----------
+    label_from : str
+        "parent": the innermost folder; "top": the topmost, below the split; a number N: the Nth
+        from the top, the split not counted; or a regular expression, searched for in the path,
+        whose group "label" is the label and whose group "split", if it has one, the split.
+    splits : bool, optional
+        Whether folders with names of splits are splits. None: where the tree looks like it.
+
+    Raises
+    ------
+    UsageError
+        For a `label_from` that is none of these.
+    """
+
+    label_from: str = PARENT
+    splits: bool | None = None
+    pattern: re.Pattern[str] | None = field(init=False, default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.label_from in (PARENT, TOP) or re.fullmatch("[1-9][0-9]?", self.label_from):
+            return
+        try:
+            pattern = re.compile(self.label_from)
+        except re.error as exc:
+            raise UsageError(f"`label_from` {self.label_from!r} is no pattern: {exc}") from exc
+        if "label" not in pattern.groupindex:
+            raise UsageError(
+                f"`label_from` {self.label_from!r}: give parent, top, the number of a folder, or a "
+                r"pattern with a group label, such as '(?P<label>\w+)\.\d+\.jpg'"
+            )
+        object.__setattr__(self, "pattern", pattern)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing else was asked for than labels and splits as a tree suggests them."""
+        return self.label_from == PARENT and self.splits is None
+
+
+def label_by_folders(catalog: pa.Table, rules: FolderRules) -> tuple[pa.Table, list[str]]:
+    """Gives a catalog the labels and splits that its folders stand for.
+
+    Parameters
+    ----------
+    catalog : pyarrow.Table
+        Of schema `schemas.CATALOG`.
+    rules : FolderRules
+        How to read the folders.
+
+    Returns
+    -------
+    catalog : pyarrow.Table
+        With labels, in Unicode's composed form (NFC), and splits.
+    notes : list of str
+        How a name that may be a class or a split was taken.
+    """
+    paths: list[str] = catalog["path"].to_pylist()
+    folders = {path.rpartition("/")[0] for path in paths}
+    found, notes = find_splits(folders, rules.splits)
+    known = {folder: _read(folder, found, rules.label_from) for folder in folders}
+    pairs = [known[path.rpartition("/")[0]] for path in paths]
+    if rules.pattern is not None:
+        pairs = [
+            _by_pattern(rules.pattern, path, pair) for path, pair in zip(paths, pairs, strict=True)
+        ]
+    for name, values in zip(("label", "split"), zip(*pairs, strict=True), strict=True):
+        index = catalog.schema.get_field_index(name)
+        column = pa.array(values, pa.string())
+        catalog = catalog.set_column(index, catalog.schema.field(index), column)
+    return catalog, notes
+
+
+def find_splits(folders: Iterable[str], wanted: bool | None) -> tuple[set[str], list[str]]:
+    """Finds the folders that are splits.
+
+    Parameters
+    ----------
+    folders : iterable of str
+        The folders that hold images, relative to the source.
+    wanted : bool, optional
+        Whether the names alone decide. None: the names beside them, too.
+
+    Returns
+    -------
+    splits : set of str
+        These folders.
+    notes : list of str
+        How names that may be classes or splits were taken.
+    """
+    children: defaultdict[str, set[str]] = defaultdict(set)
+    holding = set(folders)
+    for folder in holding:
+        at = folder
+        while at:
+            above, _, name = at.rpartition("/")
+            if name in children[above]:
+                break
+            children[above].add(name)
+            at = above
+    splits: set[str] = set()
+    notes: list[str] = []
+    for above in sorted(children) if wanted is not False else []:
+        named = sorted(name for name in children[above] if _SPLIT.fullmatch(name))
+        others = sorted(children[above] - set(named))
+        are_splits = bool(wanted) or not others or _look_like_splits(children, above, named, others)
+        if are_splits:
+            splits.update(_join(above, name) for name in named)
+        if named and others and wanted is None:
+            notes.append(_note(named, others, are_splits=are_splits))
+    return splits, sorted(set(notes))
+
+
+def _look_like_splits(
+    children: dict[str, set[str]], above: str, named: list[str], others: list[str]
+) -> bool:
+    """Whether folders with names of splits are splits, though there are others beside them."""
+    kinds = {name[:_KIND].lower() for name in named}
+    if "tra" in kinds and len(kinds) > 1:
+        return True
+    inside = [children.get(_join(above, name), set()) for name in named]
+    beside = [children.get(_join(above, name), set()) for name in others]
+    has_labels = all(inside)
+    shared = set().union(*inside) & set().union(*beside)
+    return has_labels and (bool(shared) or not any(beside))
+
+
+def _note(named: list[str], others: list[str], *, are_splits: bool) -> str:
+    """How names that may be classes or splits were taken, in words."""
+    names, beside = _in_words(named), _in_words(others)
+    if are_splits:
+        return f"taken as splits: {names}, beside {beside}; `no_splits` takes them as labels"
+    return f"taken as labels: {names}, beside {beside}; `splits` takes them as splits"
+
+
+def _in_words(names: list[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _join(above: str, name: str) -> str:
+    return f"{above}/{name}" if above else name
+
+
+def _read(folder: str, splits: set[str], label_from: str) -> tuple[str | None, str | None]:
+    """The label and the split of the images in a folder; the topmost split counts."""
+    components = folder.split("/") if folder else []
+    at = next(
+        (index for index in range(len(components)) if "/".join(components[: index + 1]) in splits),
+        None,
+    )
+    split = None if at is None else components[at]
+    if label_from == TOP:
+        below = components if at is None else components[at + 1 :]
+        label = below[0] if below else None
+    elif label_from.isdecimal():
+        others = [name for index, name in enumerate(components) if index != at]
+        label = others[int(label_from) - 1] if int(label_from) <= len(others) else None
+    else:
+        label = components[-1] if components and at != len(components) - 1 else None
+    return _composed(label), split
+
+
+def _by_pattern(
+    pattern: re.Pattern[str], path: str, pair: tuple[str | None, str | None]
+) -> tuple[str | None, str | None]:
+    """The label and the split by a pattern; pair: those by the folders."""
+    match = pattern.search(path)
+    if match is None:
+        return None, pair[1]
+    split = match["split"] if "split" in pattern.groupindex else pair[1]
+    return _composed(match["label"]), split
+
+
+def _composed(label: str | None) -> str | None:
+    return label if label is None or label.isascii() else unicodedata.normalize("NFC", label)
