@@ -36,6 +36,19 @@ OpenPage = Annotated[
     bool, typer.Option("--open", help="Open classifier/evaluation.html in the browser.")
 ]
 
+Top = Annotated[
+    int,
+    typer.Option(
+        metavar="N", help="How many labels to list for an image, the most probable first."
+    ),
+]
+Unsure = Annotated[
+    float,
+    typer.Option(
+        metavar="P", help="Mark a prediction as unsure if its label is less probable than P."
+    ),
+]
+
 
 def train(
     store: StoreFolder,
@@ -94,18 +107,8 @@ def predict(
     where: EngineOptions,
     buckets: BucketOptions,
     output: OutputOptions,
-    top: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="How many labels to list for an image, the most probable first."
-        ),
-    ] = 5,
-    unsure: Annotated[
-        float,
-        typer.Option(
-            metavar="P", help="Mark a prediction as unsure if its label is less probable than P."
-        ),
-    ] = 0.9,
+    top: Top = 5,
+    unsure: Unsure = 0.9,
 ) -> None:
     """Label images with a store's classifier.
 
