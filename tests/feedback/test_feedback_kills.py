@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,7 +51,7 @@ def store(folder: Path) -> Path:
     return folder / "store"
 
 
-def kill(store: Path, folder: Path, kills: list[tuple[str, int | None, str]]) -> None:
+def kill(store: Path, folder: Path, kills: Sequence[tuple[str, int | None, str]]) -> None:
     """Has the script die so often."""
     subprocess.run(
         [sys.executable, str(SCRIPT), str(store), str(folder)],
