@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import tifffile
 from decoding import refusal
 from PIL import ExifTags, Image
 from skimage import data as photographs
@@ -151,6 +152,17 @@ def test_a_png_with_all_its_pixels_needs_nothing_else(name: str) -> None:
     data = EXTRAS[name]()
     assert np.array_equal(decode(data).pixels, noise(30, 40))
     assert np.array_equal(decode(strip_decodable(data)).pixels, noise(30, 40))
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_a_deflated_tiff_with_zeros_in_its_pixels_is_damaged(tile: tuple[int, int] | None) -> None:
+    image = Image.fromarray(photographs.astronaut()).resize((64, 48))  # type: ignore[no-untyped-call]
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.asarray(image), photometric="rgb", compression="zlib", tile=tile)
+    data = buffer.getvalue()
+    assert np.array_equal(decode(data).pixels, np.asarray(image))
+    for at in range(len(data) // 3, len(data) - 64, len(data) // 7):
+        assert refusal(data[:at] + bytes(32) + data[at + 32 :]).reason in ("damaged", "corrupt")
 
 
 def test_a_webp_that_is_cut_off_is_an_error() -> None:

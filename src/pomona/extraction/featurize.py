@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TypeAlias
 
@@ -62,8 +62,8 @@ def featurize(
     UsageError
         If `images` is a single image, or `recipe` is not a Recipe.
     """
-    if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
-        raise UsageError("featurize takes a list of images: put the image in brackets")
+    _check_list(images)
+    images = list(images)
     if not isinstance(recipe, Recipe | None):
         raise UsageError(f"featurize takes a Recipe, such as store.recipe, not {recipe!r}")
     network, recipe = _load_default() if recipe is None else (load_network(recipe), recipe)
@@ -77,6 +77,17 @@ def featurize(
             raise ImageError(exc.stage, exc.reason, detail) from exc
     batches.flush()
     return batches.features
+
+
+def _check_list(images: object) -> None:
+    """Raises UsageError for what is not several images."""
+    is_one = isinstance(images, (str, bytes, os.PathLike, Image.Image))
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OUS":
+        is_one = images.ndim < 4
+    if is_one:
+        raise UsageError("featurize takes a list of images: put the image in brackets")
+    if not isinstance(images, Iterable) or isinstance(images, (Mapping, Set)):
+        raise UsageError(f"featurize takes a list of images, not {type(images).__name__}")
 
 
 def find_backbone(recipe: Recipe) -> Backbone:
@@ -149,6 +160,11 @@ def read_pixels(image: AnyImage, side: int | None, *, allow_damaged: bool = Fals
         return to_rgb(image)
     if isinstance(image, np.ndarray):
         return array_to_rgb(image)
+    if not isinstance(image, (str, os.PathLike)):
+        raise UsageError(
+            f"an image is a path, the bytes of a file, a Pillow image or an array, not "
+            f"{type(image).__name__}"
+        )
     path = Path(image)
     data = fetch(str(path.parent), schemas.encode_path(path.name))
     return decode(data, side=side, allow_damaged=allow_damaged).pixels

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 from PIL import Image, ImageFile
 
+from pomona.images import tiff
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # The chunks that pixels and their orientation need (W3C PNG, third edition, section 11).
 _NEEDED = frozenset(
@@ -125,6 +127,24 @@ def _inflated(pieces: list[memoryview], at_most: int) -> int:
     return min(total, at_most)
 
 
+def _check_tiff(data: bytes, image: Image.Image) -> str | None:
+    """The checksums of deflated strips and tiles, before which libtiff stops reading."""
+    pieces = tiff.deflated_pieces(image)
+    # A strip may hold more than the image needs, but not without end.
+    left = _INFLATE_BYTES + 16 * image.width * image.height
+    for offset, size in pieces:
+        inflate, waiting = zlib.decompressobj(), data[offset : offset + size]
+        try:
+            while waiting and left > 0 and not inflate.eof:
+                left -= len(inflate.decompress(waiting, _INFLATE_BYTES))
+                waiting = inflate.unconsumed_tail
+        except zlib.error:
+            return "the checksum of its pixels is wrong"
+        if left > 0 and not inflate.eof:
+            return "the end of some of its pixels is missing"
+    return None
+
+
 def _check_webp(data: bytes, image: Image.Image) -> str | None:
     """RIFF's own size, which libwebp does not hold against the file's."""
     missing = 8 + int.from_bytes(data[4:8], "little") - len(data)
@@ -133,5 +153,6 @@ def _check_webp(data: bytes, image: Image.Image) -> str | None:
 
 _CHECKS: dict[str, Callable[[bytes, Image.Image], str | None]] = {
     "PNG": _check_png,
+    "TIFF": _check_tiff,
     "WEBP": _check_webp,
 }

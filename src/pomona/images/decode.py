@@ -235,13 +235,15 @@ def _read_jpeg(
 ) -> Decoded:
     """Decodes a JPEG that Pillow has opened: damaged, turned, or of rare colours."""
     _check_size(image.width, image.height, max_pixels)
-    data, complaint = jpeg.examine(data)
-    if not lenient:
-        _refuse_damage(complaint)
     width, height = image.size
     orientation = orientation_of(image)
     by = jpeg.reduction(width, height, side)
-    stored = jpeg.read(data, width, height, by, strict=False)
+    stored = jpeg.read(data, width, height, by) if jpeg.is_plain(data) else None
+    if stored is None:
+        data, complaint = jpeg.examine(data)
+        if not lenient:
+            _refuse_damage(complaint)
+        stored = jpeg.read(data, width, height, by, strict=False)
     if stored is None:
         with Image.open(io.BytesIO(data), formats=formats.pillow_names()) as whole:
             _load(whole, max_pixels, side)

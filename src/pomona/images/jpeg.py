@@ -60,6 +60,12 @@ def size(data: bytes) -> tuple[int, int] | None:
     return found[:2] if found and found[2] in _PLAIN else None
 
 
+def is_plain(data: bytes) -> bool:
+    """Whether a JPEG has colours that `read` knows, and a sound header."""
+    found = _header(data)
+    return found is not None and found[2] in _PLAIN
+
+
 def _header(data: bytes, *, strict: bool = True) -> tuple[int, int, str] | None:
     """Width, height and colours of a JPEG; None where its header cannot be read."""
     try:
@@ -84,7 +90,7 @@ def read(
         The divisor of both, as `reduction` returned it.
     strict : bool
         Whether a file that `examine` would complain of gives no pixels. Else any JPEG may be
-        given, not only one that `size` knows.
+        given, not only one that `size` or `is_plain` knows.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import warnings
 from typing import Any
 
 from PIL import Image, TiffImagePlugin
@@ -14,6 +15,9 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _BITS, _COMPRESSION, _SAMPLES, _FORMATS = 258, 259, 277, 339
 _PLANES = 284
+# Offsets and sizes of strips and of tiles.
+_PIECES = ((273, 279), (324, 325))
+_DEFLATED = ((8,), (32946,))
 _UNCOMPRESSED, _SEPARATE, _SIGNED = 1, 2, 2
 # As many samples as Pillow knows: four colours and two more.
 _MOST_SAMPLES = 6
@@ -61,15 +65,28 @@ def is_unsigned(image: Image.Image) -> bool:
     return image.format == "TIFF" and _numbers(getattr(image, "tag_v2", {}), _FORMATS) in ((), (1,))
 
 
+def deflated_pieces(image: Image.Image) -> list[tuple[int, int]]:
+    """Where the strips or tiles of a TIFF that are compressed by zlib start, and their sizes."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if _numbers(tags, _COMPRESSION) not in _DEFLATED:
+        return []
+    for offsets, sizes in _PIECES:
+        if found := _numbers(tags, offsets):
+            return list(zip(found, _numbers(tags, sizes), strict=False))
+    return []
+
+
 def unsupported_kind(data: bytes) -> str | None:
     """The kind of a TIFF that Pillow cannot read, in words; None where its tags do not tell."""
-    if data[:4] not in (b"II*\0", b"MM\0*"):
+    if len(data) < 8 or data[:4] not in (b"II*\0", b"MM\0*"):
         return None
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    file = io.BytesIO(data)
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        file = io.BytesIO(data)
-        file.seek(tags.next)
-        tags.load(file)
+        with warnings.catch_warnings():  # of what else is wrong with the file
+            warnings.simplefilter("ignore")
+            file.seek(tags.next)
+            tags.load(file)
         [compression] = _numbers(tags, _COMPRESSION) or (_UNCOMPRESSED,)
         [samples] = _numbers(tags, _SAMPLES) or (1,)
         bits = _numbers(tags, _BITS) or (1,)
