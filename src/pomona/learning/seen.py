@@ -15,9 +15,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from pomona.learning.models.base import Codes, Rows
+from pomona.pca.blas import one_thread
 
 # So many numbers are kept: 10,000 rows of 100 components. A row costs as many multiplications.
 MOST_NUMBERS = 2**20
@@ -126,7 +126,7 @@ def _nearest(
     factors, lengths = others
     nearest = np.empty(len(x))
     block = np.zeros((BLOCK_ROWS, x.shape[1]))
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         for start in range(0, len(x), BLOCK_ROWS):
             some = slice(start, min(start + BLOCK_ROWS, len(x)))
             block[: some.stop - start] = x[some]

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
+
+from pomona.pca.blas import one_thread
 
 # Rows are projected in blocks of one shape, so that a row's bits do not depend on its company.
 BLOCK_ROWS = 64
@@ -101,7 +102,7 @@ class Projection:
             )
         projected = np.empty((len(features), self.k), np.float32)
         block = np.zeros((BLOCK_ROWS, len(self.mean)))
-        with threadpool_limits(1, "blas"):
+        with one_thread():
             for start in range(0, len(features), BLOCK_ROWS):
                 rows = features[start : start + BLOCK_ROWS]
                 np.subtract(rows, self.mean, out=block[: len(rows)])
