@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,3 +95,18 @@ def die_at_first(item: int, payload: object, attempt: int) -> int:
 def hang(item: int, payload: object, attempt: int) -> int:
     signal.pause()
     return item
+
+
+def square_all(numbers: list[int | str], payload: Path, attempt: int) -> list[int]:
+    """The squares of some numbers; words do what they say. payload: a folder of what was given."""
+    name = f"{time.monotonic_ns()}-{os.getpid()}"
+    (payload / name).write_text(" ".join(map(str, numbers)))
+    for number in numbers:
+        if number == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        elif number == "raise":
+            raise ValueError("as it was told")
+        elif number == "wait":
+            while not (payload / "go").exists():
+                time.sleep(0.005)
+    return [number**2 if isinstance(number, int) else 0 for number in numbers]
