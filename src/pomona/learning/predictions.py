@@ -93,21 +93,24 @@ class Predictor:
 
     def probabilities(self, features: Rows) -> Rows:
         """Returns the probability of each label, float32[n, labels], of features."""
-        return self.classifier.probabilities(self._rows(features))
+        return self.classifier.probabilities(self.rows(features))
 
-    def _rows(self, features: Rows) -> Rows:
-        """The rows that the classifier takes."""
+    def rows(self, features: Rows) -> Rows:
+        """Returns the rows that the classifier takes: components, or the features themselves."""
         return features if self.projection is None else self.projection.apply(features)
 
     def answer(self, features: Rows) -> pa.Table:
-        """Returns the prediction of each row of features, float32[n, width].
+        """Returns the prediction of each row of features, as `answer_rows` does."""
+        return self.answer_rows(self.rows(features))
+
+    def answer_rows(self, rows: Rows) -> pa.Table:
+        """Returns the prediction of each row of `rows`, float32[n, width or k].
 
         Returns
         -------
         pyarrow.Table
             The columns label, probability, unsure, distance and top of `schemas.PREDICTIONS`.
         """
-        rows = self._rows(features)
         probabilities = self.classifier.probabilities(rows)
         # Of equals the first one, as the graph's own `label`.
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.top]

@@ -16,8 +16,19 @@ from pomona.pipeline.settings import RETRIES, ExtractSettings
 IMPLIED_VALUES = {"--retry-errors": RETRIES[0]}
 
 
-def _parse_pixels(text: str | int) -> int:
-    """Parses a number of pixels: 50000000 or 50MP."""
+def parse_pixels(text: str | int) -> int:
+    """Parses a number of pixels.
+
+    Parameters
+    ----------
+    text : str or int
+        50000000 or 50MP.
+
+    Raises
+    ------
+    typer.BadParameter
+        For anything else.
+    """
     number = re.fullmatch(r"(\d+)(MP)?", str(text))
     if number is None:
         raise typer.BadParameter(f"{text!r} is not a number of pixels: give 50000000 or 50MP")
@@ -123,7 +134,7 @@ class ImageOptions:
     max_pixels: Annotated[
         int,
         typer.Option(
-            parser=_parse_pixels,
+            parser=parse_pixels,
             metavar="N",
             show_default=False,
             help="An image with more than N pixels (50000000 or 50MP) becomes an error row. "

@@ -1,0 +1,118 @@
+"""The command that answers over HTTP: serve."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pomona.commands import exit_status
+from pomona.commands.options.buckets import BucketOptions
+from pomona.commands.options.engine import Workers
+from pomona.commands.options.places import StoreFolder
+from pomona.commands.options.serving import BoundOptions, DoorOptions, to_settings
+from pomona.commands.output import OutputOptions
+from pomona.errors import PomonaError
+from pomona.memory import forgo_pandas
+from pomona.progress import count
+
+if TYPE_CHECKING:
+    from pomona.feedback.journal import Journal
+    from pomona.serving.interfaces import Judgement
+    from pomona.serving.model import Model
+    from pomona.serving.run import Service
+
+# What `pomona[serve]` brings, as Python imports it.
+_LIBRARIES = ("starlette", "uvicorn", "h11", "python_multipart", "prometheus_client")
+
+
+def serve(
+    store: StoreFolder,
+    door: DoorOptions,
+    bounds: BoundOptions,
+    buckets: BucketOptions,
+    output: OutputOptions,
+    workers: Workers = None,
+    top: Annotated[
+        int, typer.Option(metavar="N", help="How many labels to give for an image.")
+    ] = 5,
+    unsure: Annotated[
+        float,
+        typer.Option(
+            metavar="P", help="Mark an image as unsure if its label is less probable than P."
+        ),
+    ] = 0.9,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Take up a new classifier as soon as the store has one. (default: on SIGHUP)",
+        ),
+    ] = False,
+) -> None:
+    r"""Label images over HTTP with the classifier of a store, and show a page to ask it.
+
+    Without a classifier it gives features alone. A line of JSON on stderr tells of each request.
+    SIGTERM and Ctrl-C end what has begun, and stop it. In a clone: pip install ".\[serve]".
+    """
+    settings = to_settings(door, bounds, top=top, unsure=unsure, watch=watch)
+    from pomona.feedback.journal import Journal
+    from pomona.store.store import Store
+
+    try:
+        from pomona.serving import run as serving
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in _LIBRARIES:
+            raise
+        raise PomonaError(f'{exc.name} is not installed: pip install "pomona[serve]"') from exc
+    forgo_pandas()
+    progress = output.progress()
+    service = serving.Service(
+        place=store,
+        access=buckets.access(),
+        settings=settings,
+        workers=workers,
+        feedback=_Kept(Journal(Store(store, buckets.access()))),
+        log=None if output.quiet else _log,
+    )
+
+    def started(address: str, model: Model) -> None:
+        output.result({"address": address, **model.to_dict()}, _in_words(address, service, model))
+        sys.stdout.flush()
+
+    try:
+        serving.serve(service, progress, started)
+    except KeyboardInterrupt as exc:  # before it answered
+        raise typer.Exit(exit_status.of_stop(exc)) from None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Feedback, kept in the journal of the store."""
+
+    journal: Journal
+
+    def append(self, judgement: Judgement) -> None:
+        from pomona.feedback.journal import Entry
+
+        facts = dataclasses.asdict(judgement)
+        self.journal.append(Entry(**facts, confirmed=judgement.label == judgement.predicted))
+
+
+def _log(line: str) -> None:
+    with contextlib.suppress(OSError):  # whoever read the log has left
+        print(line, file=sys.stderr, flush=True)
+
+
+def _in_words(address: str, service: Service, model: Model) -> str:
+    facts = model.facts
+    if facts is None:
+        return (
+            f"{address} gives features alone: {service.place} has no classifier "
+            f"(`pomona train {service.place}` makes one)"
+        )
+    return f"{address} labels images: {facts['model']}, {count(len(model.labels), 'label')}"
