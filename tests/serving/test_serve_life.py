@@ -19,6 +19,7 @@ from servers import Reply, Running, send, serving, with_comment
 
 from conftest import wait_for
 from means import teach
+from pomona.feedback.journal import Journal
 
 pytest_plugins = ("served_stores",)
 
@@ -153,11 +154,27 @@ def test_sigterm_ends_what_has_begun_and_refuses_what_is_new(
         assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
 
 
-def test_a_server_that_is_killed_leaves_no_worker(taught: Path) -> None:
-    with serving(taught) as server:
+def test_a_server_that_is_killed_leaves_its_feedback_and_no_worker(
+    taught: Path, images: list[bytes], tmp_path: Path
+) -> None:
+    store = shutil.copytree(taught, tmp_path / "store")
+    with serving(store) as server:
         workers = server.workers()
         assert len(workers) == 2
+        given = [server.predict(image).content["id"] for image in images]
+        for name in given:
+            body = json.dumps({"id": name, "label": "Quince"}).encode()
+            assert server.ask("POST", "/v1/feedback", body).content == {
+                "id": name,
+                "label": "Quince",
+            }
+        again = json.dumps({"id": given[0], "confirmed": True}).encode()
+        assert server.ask("POST", "/v1/feedback", again).status == 200
         server.process.kill()
+        rows = {row["id"]: row for row in Journal(store).read().to_pylist()}
+        assert rows.keys() == set(given)
+        assert [rows[name]["label"] for name in given[1:]] == ["Quince"] * (len(given) - 1)
+        assert rows[given[0]]["label"] == rows[given[0]]["predicted"]
         wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
 
 

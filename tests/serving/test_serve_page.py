@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from servers import Running, serving
 
-from conftest import Here, wait_for
+from conftest import Here, Pomona, wait_for
 from machine import find_chromium, need
 from means import teach
 from pomona.backbones.overrides import ModelOverrides
@@ -108,7 +109,11 @@ def last_entry(store: Path) -> dict[str, Any]:
 
 
 def test_a_photograph_is_chosen_answered_and_corrected(
-    look: Callable[..., Any], server: Running, store: Path, hostile_photos: Path
+    look: Callable[..., Any],
+    server: Running,
+    store: Path,
+    hostile_photos: Path,
+    pomona: Pomona,
 ) -> None:
     photo = photo_of(hostile_photos, HOSTILE)
     expected = server.predict(photo).content
@@ -134,6 +139,8 @@ def test_a_photograph_is_chosen_answered_and_corrected(
         entry = last_entry(store)
         assert (entry["label"], entry["confirmed"]) == (HOSTILE, expected["label"] == HOSTILE)
         assert entry["model"] == expected["model"]
+    told = json.loads(pomona.done("feedback", store, "--json").stdout)["feedback"]
+    assert [each["label"] for each in told if each["id"] == entry["id"]] == [HOSTILE]
 
 
 def test_one_touch_says_that_it_is_right(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 MAKE = "Make features"
 LEARN = "Learn labels"
-SERVE = "Answer over HTTP"
 LOOK = "Look at results"
 KEEP = "Maintain a store"
 MOVE = "Move images and stores"
@@ -67,9 +66,9 @@ COMMANDS: tuple[Command, ...] = (
         "pomona.commands.feedback:feedback",
         "pomona feedback out --labels-file labels.csv && pomona train out --labels labels.csv",
     ),
-    Command("serve", SERVE, "pomona.commands.serve:serve", "pomona serve out --port 8000"),
     Command("search", LOOK, "pomona.commands.look:search", "pomona search out new.jpg --open"),
     Command("report", LOOK, "pomona.commands.look:report", "pomona report out --open"),
+    Command("serve", LOOK, "pomona.commands.serve:serve", "pomona serve out --port 8000"),
     Command("verify", KEEP, "pomona.commands.keep:verify", "pomona verify out --source photos"),
     Command(
         "forget",

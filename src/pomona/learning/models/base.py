@@ -15,8 +15,6 @@ from pomona.errors import PomonaError
 if TYPE_CHECKING:
     import onnx
 
-    from pomona.learning.spark_models.rows import SparkRows
-
 Rows: TypeAlias = npt.NDArray[np.float32]
 Codes: TypeAlias = npt.NDArray[np.int64]
 Logits: TypeAlias = npt.NDArray[np.float64]
@@ -82,8 +80,11 @@ class SparkImplementation(Protocol):
 
     LIBRARY: str | None  # what executors need beside pomona, as Python imports it
 
-    def fit(self, rows: SparkRows, settings: Settings, seed: int, /) -> Fitted:
-        """Fits rows, among which each class occurs. What it returns answers by Spark's model."""
+    def fit(self, rows: Any, settings: Settings, seed: int, /) -> Fitted:
+        """Fits `spark_models.rows.SparkRows`, among which each class occurs.
+
+        What it returns answers by Spark's model.
+        """
         ...
 
 
