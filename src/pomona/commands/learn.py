@@ -11,7 +11,7 @@ import typer
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import ClusterOptions, EngineOptions
 from pomona.commands.options.images import ImageOptions
-from pomona.commands.options.learning import Labels, LearningOptions
+from pomona.commands.options.learning import Labels, LearningOptions, Top, Unsure
 from pomona.commands.options.places import StoreFolder
 from pomona.commands.output import OutputOptions
 from pomona.commands.running import (
@@ -34,19 +34,6 @@ if TYPE_CHECKING:
 
 OpenPage = Annotated[
     bool, typer.Option("--open", help="Open classifier/evaluation.html in the browser.")
-]
-
-Top = Annotated[
-    int,
-    typer.Option(
-        metavar="N", help="How many labels to list for an image, the most probable first."
-    ),
-]
-Unsure = Annotated[
-    float,
-    typer.Option(
-        metavar="P", help="Mark a prediction as unsure if its label is less probable than P."
-    ),
 ]
 
 

@@ -13,6 +13,7 @@ import typer
 from pomona.commands import exit_status
 from pomona.commands.options.buckets import BucketOptions
 from pomona.commands.options.engine import Workers
+from pomona.commands.options.learning import Top, Unsure
 from pomona.commands.options.places import StoreFolder
 from pomona.commands.options.serving import BoundOptions, DoorOptions, to_settings
 from pomona.commands.output import OutputOptions
@@ -37,15 +38,8 @@ def serve(
     buckets: BucketOptions,
     output: OutputOptions,
     workers: Workers = None,
-    top: Annotated[
-        int, typer.Option(metavar="N", help="How many labels to give for an image.")
-    ] = 5,
-    unsure: Annotated[
-        float,
-        typer.Option(
-            metavar="P", help="Mark an image as unsure if its label is less probable than P."
-        ),
-    ] = 0.9,
+    top: Top = 5,
+    unsure: Unsure = 0.9,
     watch: Annotated[
         bool,
         typer.Option(

@@ -22,6 +22,18 @@ Labels = Annotated[
         "that it does not list keep the store's labels.",
     ),
 ]
+Top = Annotated[
+    int,
+    typer.Option(
+        metavar="N", help="How many labels to list for an image, the most probable first."
+    ),
+]
+Unsure = Annotated[
+    float,
+    typer.Option(
+        metavar="P", help="Mark a prediction as unsure if its label is less probable than P."
+    ),
+]
 
 
 def _names_of_spark() -> str:
