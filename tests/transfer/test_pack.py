@@ -293,6 +293,26 @@ def test_labels_and_include(photos: Path, tmp_path: Path) -> None:
     assert 0 < some.num_rows == found.num_rows - left_out < found.num_rows
 
 
+@pytest.mark.parametrize(
+    ("settings", "labels"),
+    [
+        ({}, ["bus", "car", "train"]),
+        ({"splits": True}, [None, "bus", "car"]),
+        ({"label_from": "top"}, ["a"]),
+    ],
+)
+def test_folders_are_labels_and_splits_as_for_run(
+    settings: dict[str, Any], labels: list[str | None], photos: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    for label, image in zip(("bus", "car", "train"), sorted(photos.rglob("*.png")), strict=False):
+        (source / "a" / label).mkdir(parents=True)
+        shutil.copy(image, source / "a" / label)
+    packed(source, tmp_path / "pack", **settings)
+    found = set(read_catalog(opened(tmp_path / "pack"))[0]["label"].to_pylist())
+    assert sorted(found, key=str) == sorted(labels, key=str)
+
+
 # Damage
 
 

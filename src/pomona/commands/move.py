@@ -10,11 +10,19 @@ import typer
 
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import EngineOptions, Workers
-from pomona.commands.options.images import AllowDamaged, Exclude, Include, Labels
+from pomona.commands.options.images import (
+    AllowDamaged,
+    Exclude,
+    Include,
+    LabelFrom,
+    Labels,
+    Splits,
+)
 from pomona.commands.options.places import Address, ImagesToPack, ImagesToUpload
 from pomona.commands.output import DryRun, OutputOptions
 from pomona.commands.running import run_settings
 from pomona.errors import PomonaError
+from pomona.images.folders import PARENT
 from pomona.progress import count
 from pomona.store.folders.registry import place
 
@@ -25,6 +33,18 @@ def _parse_size(text: str | int) -> int:
     if number is None:
         raise typer.BadParameter(f"{text!r} is not a size: give bytes, or 128MB or 1GB")
     return int(number[1]) * {None: 1, "MB": 10**6, "GB": 10**9}[number[2]]
+
+
+PackSize = Annotated[
+    int,
+    typer.Option(
+        "--size",
+        parser=_parse_size,
+        metavar="SIZE",
+        show_default=False,
+        help="Approximate size of each file of the pack, such as 50MB or 1GB. (default: 128MB)",
+    ),
+]
 
 
 def upload(
@@ -115,18 +135,11 @@ def pack(
     buckets: BucketOptions,
     output: OutputOptions,
     labels: Labels = None,
+    label_from: LabelFrom = PARENT,
+    splits: Splits = None,
     include: Include = None,
     exclude: Exclude = None,
-    size_bytes: Annotated[
-        int,
-        typer.Option(
-            "--size",
-            parser=_parse_size,
-            metavar="SIZE",
-            show_default=False,
-            help="Approximate size of each file of the pack, such as 50MB or 1GB. (default: 128MB)",
-        ),
-    ] = 128_000_000,
+    size_bytes: PackSize = 128_000_000,
     yes: Annotated[
         bool,
         typer.Option(
@@ -151,6 +164,8 @@ def pack(
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         labels=labels,
+        label_from=label_from,
+        splits=splits,
         size_bytes=size_bytes,
         yes=yes,
     )

@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -65,6 +66,12 @@ class FolderRules:
     def is_default(self) -> bool:
         """Whether nothing else was asked for than labels and splits as a tree suggests them."""
         return self.label_from == PARENT and self.splits is None
+
+
+def check_labelling(labels: Path | None, label_from: str) -> None:
+    """Checks that labels have one origin. Raises UsageError."""
+    if labels is not None and label_from != PARENT:
+        raise UsageError("`labels` and `label_from` cannot be combined: give one")
 
 
 def label_by_folders(catalog: pa.Table, rules: FolderRules) -> tuple[pa.Table, list[str]]:

@@ -14,7 +14,7 @@ from pomona.backbones.runtimes import registry as runtimes
 from pomona.backbones.runtimes.base import DEFAULT_PRECISION
 from pomona.backbones.spec import DEFAULT
 from pomona.errors import UsageError
-from pomona.images.folders import PARENT, FolderRules
+from pomona.images.folders import PARENT, FolderRules, check_labelling
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
 
 FITS = ("stretch", "crop")
@@ -91,8 +91,7 @@ class ExtractSettings:
 
     def __post_init__(self) -> None:
         runtimes.get(self.runtime, self.precision)
-        if self.labels is not None and self.label_from != PARENT:
-            raise UsageError("`labels` and `label_from` cannot be combined: give one")
+        check_labelling(self.labels, self.label_from)
         _ = self.folders
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"`limit` {self.limit}: at least 1 image is needed")

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from pomona.errors import ImageError, SourceError, StoreError, UsageError
 from pomona.images.catalog import find_images
+from pomona.images.folders import PARENT, FolderRules, check_labelling
 from pomona.images.prefetch import ImageRequest
 from pomona.images.reader import CarefulReader, Reader
 from pomona.images.sources import pack_format
@@ -50,7 +51,7 @@ class PackSettings:
 
     Parameters
     ----------
-    source, include, exclude, labels
+    source, include, exclude, labels, label_from, splits
         As in `ExtractSettings`.
     size_bytes : int
         About how many bytes of images make a file.
@@ -62,12 +63,15 @@ class PackSettings:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     labels: Path | None = None
+    label_from: str = PARENT
+    splits: bool | None = None
     size_bytes: int = SIZE_BYTES
     yes: bool = False
 
     def __post_init__(self) -> None:
         if self.size_bytes < 1:
             raise UsageError(f"`size` {self.size_bytes}: at least 1 byte is needed")
+        check_labelling(self.labels, self.label_from)
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,7 @@ def _find_images(source: Source, packing: PackSettings, settings: RunSettings) -
         include=packing.include,
         exclude=packing.exclude,
         labels=packing.labels,
+        folders=FolderRules(packing.label_from, packing.splits),
     )
 
 
