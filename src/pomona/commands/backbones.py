@@ -193,8 +193,8 @@ def export(
 ) -> None:
     """Write a network into one ONNX file, for machines that do not have it.
 
-    On such a machine, `pomona run --backbone OUT.onnx` computes the features that NAME gives here
-    with the options of this command, which the file contains.
+    The file records the options given here: on such a machine, `pomona run --backbone OUT.onnx`
+    computes the same features as NAME does on this one with those options.
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.onnx import exported

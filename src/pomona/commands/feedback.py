@@ -40,12 +40,12 @@ def feedback(
         typer.Option(
             readable=False,
             metavar="FILE",
-            help="Also write the right labels of the store's images as a CSV file, for `pomona "
-            "train --labels`.",
+            help="Also write the labels that users confirmed or corrected, for images that are in "
+            "the store, as a CSV file for `pomona train --labels`.",
         ),
     ] = None,
 ) -> None:
-    """Show what users say of predictions, and how often the classifier was right.
+    """Show the feedback on predictions of `pomona serve`, and how often these were right.
 
     Of several answers for one prediction, the last one counts.
     """

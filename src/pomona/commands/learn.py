@@ -187,9 +187,9 @@ def export(
 ) -> None:
     r"""Write network, PCA and classifier into one ONNX file: pixels in, labels out.
 
-    It takes images as uint8\[n, side, side, 3] and returns the label and the probabilities of each.
-    It runs wherever ONNX Runtime runs, without pomona: on servers, on phones and in browsers. Train
-    the classifier first, by `pomona train`.
+    It takes images as uint8\[n, side, side, 3] and returns, for each, the predicted label and the
+    probability of every label. It runs wherever ONNX Runtime runs, without pomona: on servers, on
+    phones and in browsers. Train the classifier first, by `pomona train`.
     """
     from pomona.learning import export as exporting
 

@@ -83,8 +83,8 @@ def search(
 ) -> None:
     """Find the images of a store that are most similar to the given ones.
 
-    Similar is what the network sees as similar: the cosine on the components, −1 to 1. The rows to
-    compare are kept in search/ of the store.
+    The similarity is the cosine of the images' PCA components, from −1 to 1. The index for
+    searching is kept in the store's search/ folder.
     """
     with start_engine(EngineOptions(workers=workers), ("pomona.search.ask",)) as engine:
         from pomona.search import ask, page

@@ -115,9 +115,9 @@ def import_features(
         typer.Argument(
             readable=False,
             metavar="FILE",
-            help="Parquet file, or folder of them, with a column path and one list column, of any "
-            "name, that holds the features. Without columns label and split, these are taken from "
-            "the folders in path.",
+            help="Parquet file, or folder of them, with a column named path and one list "
+            "column, of any name, that holds the features. Without columns label and split, these "
+            "are taken from the folders in path.",
         ),
     ],
     out: Annotated[

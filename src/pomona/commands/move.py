@@ -69,8 +69,8 @@ def upload(
     """Upload new and changed images to a bucket, with EXIF and other embedded metadata removed.
 
     An image is sent again only if its content has changed. Run the same command again to continue
-    after a stop. Images that SOURCE no longer has stay in the bucket. To write a store to a bucket,
-    give `pomona run` an s3:// address as OUT.
+    after a stop. Images that are no longer in SOURCE stay in the bucket. To write a store to a
+    bucket, give `pomona run` an s3:// address as OUT.
     """
     from pomona.transfer import upload as uploading
 
@@ -106,7 +106,7 @@ def download(
     """Download new and changed files (images or a store) from a bucket.
 
     Files are compared by content. Run the same command again to continue after a stop. Files
-    that the bucket no longer has stay in DIR.
+    that are no longer in the bucket stay in DIR.
     """
     from pomona.transfer import download as downloading
 

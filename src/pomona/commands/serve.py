@@ -48,10 +48,11 @@ def serve(
         ),
     ] = False,
 ) -> None:
-    r"""Label images over HTTP with the classifier of a store, and show a page to ask it.
+    r"""Label images over HTTP with a store's classifier, and serve a web page for trying it.
 
-    Without a classifier it gives features alone. A line of JSON on stderr tells of each request.
-    SIGTERM and Ctrl-C end what has begun, and stop it. In a clone: pip install ".\[serve]".
+    Without a classifier it gives features alone. Each request is a line of JSON on stderr. On
+    SIGTERM or Ctrl-C, the server finishes the requests in progress, then stops. In a clone: pip
+    install ".\[serve]".
     """
     settings = to_settings(door, bounds, top=top, unsure=unsure, watch=watch)
     from pomona.feedback.journal import Journal

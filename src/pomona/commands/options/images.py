@@ -51,7 +51,7 @@ AllowDamaged = Annotated[
     bool,
     typer.Option(
         "--allow-damaged",
-        help="Take damaged images as far as they can be decoded. (default: they are errors)",
+        help="Also take damaged images that can be decoded in part. (default: they are errors)",
     ),
 ]
 Labels = Annotated[
@@ -78,7 +78,7 @@ Splits = Annotated[
         "--splits/--no-splits",
         show_default=False,
         help="Whether folders named train, valid, test and the like are splits, or labels. "
-        "(default: as the tree looks)",
+        "(default: decided from the folder structure)",
     ),
 ]
 
@@ -113,15 +113,15 @@ class ImageOptions:
         bool,
         typer.Option(
             "--sync",
-            help="Remove from the store the images that are no longer in the source; not with "
-            "--limit, --include or --exclude.",
+            help="Remove from OUT the images that the source no longer has; not with --limit, "
+            "--include or --exclude.",
         ),
     ] = ExtractSettings.sync
     yes: Annotated[
         bool,
         typer.Option(
             "--yes",
-            help="Allow --sync to remove more than half of the store's images. (default: refuse "
+            help="Allow --sync to remove more than half of the images in OUT. (default: refuse "
             "that, and change nothing)",
         ),
     ] = ExtractSettings.yes
@@ -137,7 +137,7 @@ class ImageOptions:
             parser=parse_pixels,
             metavar="N",
             show_default=False,
-            help="An image with more than N pixels (50000000 or 50MP) becomes an error row. "
+            help="An image with more than N pixels becomes an error row; write 50000000 or 50MP. "
             "Decoding takes up to 17 bytes per pixel in each worker: 1.7 GB for 100MP. "
             f"(default: {ExtractSettings.max_pixels // 10**6}MP)",
         ),
@@ -148,7 +148,7 @@ class ImageOptions:
         typer.Option(
             metavar="SHARE",
             help="Write everything, then exit with status 3 if more than this share of the "
-            "store's images failed.",
+            "images in OUT failed.",
         ),
     ] = 0.05
 

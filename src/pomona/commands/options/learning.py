@@ -52,7 +52,7 @@ class LearningOptions:
             metavar="NAME",
             help=f"{', '.join(MODELS)}, or auto, which compares {', '.join(_FIRST)} and {_LAST} by "
             "cross-validation and takes the simplest within one standard error of the best. "
-            f"Spark fits {_names_of_spark()}.",
+            f"With --engine spark, only {_names_of_spark()} and auto are available.",
             autocompletion=one_of(("auto", *MODELS)),
         ),
     ] = TrainSettings.model
@@ -70,8 +70,8 @@ class LearningOptions:
         typer.Option(
             metavar="GROUPS",
             help="Which images to keep together, in cross-validation and when test images are "
-            f"chosen: {NEAR_DUPLICATES}, {NO_GROUPS}, or those of the same group in a CSV file "
-            "with the columns path and group (a person, an object, a day).",
+            f"chosen: {NEAR_DUPLICATES}; {NO_GROUPS}; or the path of a CSV file with the columns "
+            "path and group (a person, an object, a day).",
             autocompletion=one_of((NEAR_DUPLICATES, NO_GROUPS)),
         ),
     ] = NEAR_DUPLICATES

@@ -21,8 +21,8 @@ class DoorOptions:
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Address to listen on; 0.0.0.0 for all. Any that other machines can reach wants "
-            "--token-file or --no-auth.",
+            help="Address to listen on; 0.0.0.0 for all. One that other machines can reach "
+            "requires --token-file or --no-auth.",
         ),
     ] = ServeSettings.host
     port: Annotated[
@@ -33,8 +33,8 @@ class DoorOptions:
         typer.Option(
             readable=False,
             metavar="FILE",
-            help="Answer only requests that bear a token of FILE, which has one a line. It is read "
-            "again when it changes.",
+            help="Answer only requests that bear a token from FILE, which has one per line. It is "
+            "read again when it changes.",
         ),
     ] = ServeSettings.token_file
     no_auth: Annotated[
@@ -54,19 +54,19 @@ class BoundOptions:
     """What a server refuses, so that it stays alive."""
 
     panel: ClassVar[str] = "Bounds"
-    max_bytes: Annotated[int, typer.Option(metavar="N", help="The most bytes of a request.")] = (
-        ServeSettings.max_bytes
-    )
-    max_images: Annotated[int, typer.Option(metavar="N", help="The most images of a request.")] = (
-        ServeSettings.max_images
-    )
+    max_bytes: Annotated[
+        int, typer.Option(metavar="N", help="Maximum size of a request, in bytes.")
+    ] = ServeSettings.max_bytes
+    max_images: Annotated[
+        int, typer.Option(metavar="N", help="Maximum number of images per request.")
+    ] = ServeSettings.max_images
     max_pixels: Annotated[
         int,
         typer.Option(
             parser=parse_pixels,
             metavar="N",
             show_default=False,
-            help="The most pixels of an image, such as 12000000 or 12MP. "
+            help="Maximum number of pixels per image; write 12000000 or 12MP. "
             f"(default: {ServeSettings.max_pixels // 10**6}MP)",
         ),
     ] = ServeSettings.max_pixels
@@ -80,11 +80,12 @@ class BoundOptions:
         int,
         typer.Option(
             metavar="N",
-            help="The most images that wait for a worker; further requests get status 503.",
+            help="Maximum number of images that wait for a worker; further requests get status "
+            "503.",
         ),
     ] = ServeSettings.max_waiting
     max_connections: Annotated[
-        int, typer.Option(metavar="N", help="The most connections at a time.")
+        int, typer.Option(metavar="N", help="Maximum number of simultaneous connections.")
     ] = ServeSettings.max_connections
 
 
