@@ -53,7 +53,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
 def train_here(folder: Path, **settings: Any) -> tuple[dict[str, Any], Said]:
     """Trains in this process; returns what classifier.json says, and what was said."""
     said = Said()
-    run = RunSettings(Here(), said)
+    run = RunSettings(Here("local"), said)
     return train(folder, TrainSettings(**{"model": "lda", **settings}), run), said
 
 

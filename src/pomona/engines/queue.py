@@ -16,15 +16,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pomona.engines.base import Failure, Task
+from pomona.engines.base import MAX_ATTEMPTS, Failure, Task
 from pomona.engines.workers import Reply, Worker, describe_exit
 from pomona.errors import EngineError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# How often an item may end its worker: with others in its batch, then alone.
-MOST_DEATHS = 2
 # An idle worker's death is noticed within so many seconds; one that dies at once is started again
 # after as many.
 LOOK_EVERY_S = 1.0
@@ -65,8 +63,8 @@ class BatchQueue:
 
     The task is a module-level function `task(items, payload, attempt)` that returns a list of as
     many results. With no items, it prepares the worker for those to come. The items of a worker
-    that dies are tried once more, each alone, so that one that kills its worker costs no other its
-    result.
+    that dies are tried again, each alone: one that ends its worker then is to blame, and costs no
+    other its result. Where something else killed the worker, an item has `MAX_ATTEMPTS` in all.
 
     Parameters
     ----------
@@ -255,8 +253,8 @@ class BatchQueue:
             # Alone it is to blame, unless somebody else ended the worker: a person, or the system.
             is_blamed = len(batch) == 1 and death.status != -signal.SIGKILL
             for each in reversed(batch):
-                each.deaths += MOST_DEATHS if is_blamed else 1
-                if each.deaths < MOST_DEATHS and not self._is_closed:
+                each.deaths += MAX_ATTEMPTS if is_blamed else 1
+                if each.deaths < MAX_ATTEMPTS and not self._is_closed:
                     self._waiting.appendleft(each)
                 else:
                     each.result.set_result(death)
