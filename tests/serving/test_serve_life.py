@@ -157,7 +157,7 @@ def test_sigterm_ends_what_has_begun_and_refuses_what_is_new(
 def test_a_server_that_is_killed_leaves_its_feedback_and_no_worker(
     taught: Path, images: list[bytes], tmp_path: Path
 ) -> None:
-    store = shutil.copytree(taught, tmp_path / "store")
+    store = shutil.copytree(taught, tmp_path / "store", ignore=shutil.ignore_patterns("feedback"))
     with serving(store) as server:
         workers = server.workers()
         assert len(workers) == 2
