@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from log_events import log_events
 
 from conftest import Ended, Pomona, draw_photos, tables, wait_for
+from pomona.commands.progress import open_progress
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +151,13 @@ def test_the_number_of_workers_changes_no_byte(
 ) -> None:
     pomona.done("run", many, tmp_path / "out", "--workers", workers)
     assert tables(tmp_path / "out") == undisturbed
+
+
+def test_a_step_may_end_after_the_command_is_over(tmp_path: Path) -> None:
+    """As a generator does that a signal has cut short, when it is collected."""
+    log = tmp_path / "log"
+    progress = open_progress(quiet=True, log_file=log)
+    progress.begin("extract", 1)
+    progress.over(143)
+    progress.end()
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["begin", "over"]

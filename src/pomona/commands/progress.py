@@ -91,6 +91,7 @@ class CommandProgress(Progress):
         self._write("over", status=status, message=message)
         if self._log:
             self._log.close()
+            self._log = None  # a step that a signal has cut short may end after this
 
     def _write(self, event: str, **fields: Any) -> None:
         if self._log:
