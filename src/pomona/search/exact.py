@@ -6,12 +6,12 @@ row. So a similarity has the same bits whatever it was computed beside.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
+
+from pomona.pca.blas import one_thread
 
 Rows: TypeAlias = npt.NDArray[np.float32]
 
@@ -85,7 +85,7 @@ def find_best(rows: Rows, queries: npt.NDArray[np.float64], top: int) -> list[Be
     slack = 2 * rows.shape[1] * float(np.finfo(np.float32).eps)
     transposed = np.ascontiguousarray(queries.T, np.float32)
     size = max(1, BLOCK_NUMBERS // max(1, len(queries)))
-    with _controller().limit(limits=1, user_api="blas"):
+    with one_thread():
         for start in range(0, len(rows), size):
             block = np.asarray(rows[start : start + size])
             products = block @ transposed
@@ -97,9 +97,3 @@ def find_best(rows: Rows, queries: npt.NDArray[np.float64], top: int) -> list[Be
                 if len(candidates):
                     found.add(candidates + start, similarities(block[candidates], query))
     return best
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    """Finding the libraries takes longer than to search a small store."""
-    return ThreadpoolController()
