@@ -8,10 +8,18 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\n"
-    b"connection: close\r\n\r\n"
-)
+from pomona.serving.problems import overloaded
+
+# A refused client may be sending still: a close before it has read would take its answer away.
+LINGER_S = 1.0
+
+
+def _refusal() -> bytes:
+    """The whole response to a connection that is one too many."""
+    response = overloaded("the server has as many connections as it takes").response()
+    headers = [*response.raw_headers, (b"connection", b"close")]
+    head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return b"HTTP/1.1 503 Service Unavailable\r\n" + head + b"\r\n" + bytes(response.body)
 
 
 def limit_connections(most: int, head_s: float) -> type[H11Protocol]:
@@ -25,6 +33,9 @@ def limit_connections(most: int, head_s: float) -> type[H11Protocol]:
         How long the head of a request may take, in seconds.
     """
 
+    refusal = _refusal()
+    refused: set[H11Protocol] = set()
+
     class LimitedProtocol(H11Protocol):
         """A connection that is closed unless it asks for something soon."""
 
@@ -33,14 +44,14 @@ def limit_connections(most: int, head_s: float) -> type[H11Protocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             if len(self.connections) > most:
-                transport.write(BUSY)
-                transport.close()
-                return
-            self._watch()
+                self._refuse()
+            else:
+                self._watch()
 
         def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch()
+            if self not in refused:
+                super().data_received(data)
+                self._watch()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
@@ -48,7 +59,19 @@ def limit_connections(most: int, head_s: float) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._forget()
+            refused.discard(self)
             super().connection_lost(exc)
+
+        def _refuse(self) -> None:
+            """Says so, and closes once the client has read it; soon where that takes too long."""
+            self.connections.discard(self)
+            self.transport.write(refusal)
+            if len(refused) < most:
+                refused.add(self)
+                self.transport.write_eof()
+                self._deadline = self.loop.call_later(LINGER_S, self.transport.abort)
+            else:
+                self.transport.close()
 
         def _watch(self) -> None:
             """Sets the deadline while a request's head is awaited, and not while it is answered."""
