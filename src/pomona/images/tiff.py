@@ -87,9 +87,9 @@ def unsupported_kind(data: bytes) -> str | None:
             warnings.simplefilter("ignore")
             file.seek(tags.next)
             tags.load(file)
-        [compression] = _numbers(tags, _COMPRESSION) or (_UNCOMPRESSED,)
-        [samples] = _numbers(tags, _SAMPLES) or (1,)
-        bits = _numbers(tags, _BITS) or (1,)
+            [compression] = _numbers(tags, _COMPRESSION) or (_UNCOMPRESSED,)
+            [samples] = _numbers(tags, _SAMPLES) or (1,)
+            bits = _numbers(tags, _BITS) or (1,)
     except (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error):
         return None
     if compression in _COMPRESSIONS:
