@@ -54,7 +54,8 @@ faults: .venv/dev $(TOOLS)  ## Kill pomona at every operation on a store and at 
 	POMONA_FAULTS=long $(BIN)/python -m pytest -s tests/faults
 	$(MAKE) fuzz
 
-fuzz: .venv/dev  ## Decode damaged images for ten minutes (SECONDS=600); what they break is kept
+fuzz: .venv/dev  ## Draw other examples, then decode damaged images for ten minutes (SECONDS=600); what breaks is kept
+	$(BIN)/python -m pytest -m "not spark" --hypothesis-profile default $$(grep -rl --include 'test_*.py' @given tests)
 	PYTHONPATH=tests $(BIN)/python tests/corpus/fuzz.py --seconds $(or $(SECONDS),600)
 
 mutants: .venv/dev .venv/mutation  ## Plant faults into the modules that carry the promises; ONLY=plan: into one (an hour)

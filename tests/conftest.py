@@ -18,12 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
 import pomona as pomona_package
 from machine import DATA, find_s3_server, lacking
+
+# The same examples each time, so that a change alone can break a test; `make fuzz` draws others.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("same")
 
 TIMEOUT_S = 120.0
 NOBODY = 65534
