@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pomona.backbones.network import Network
-from pomona.errors import ImageError
+from pomona.errors import ImageError, UsageError
 from pomona.extraction.batches import Batches
+from pomona.extraction.featurize import AnyImage, load_network, read_pixels
 from pomona.images.catalog import find_images
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
 from pomona.images.orientation import Pixels
@@ -165,6 +167,45 @@ def featurize_rows(rows: int, read: Callable[[int], Pixels], how: Featurizing) -
         if row not in errors and not np.isfinite(batches.features[row]).all():
             errors[row] = ImageError("network", "not_finite")
     return Featurized(batches.features, errors)
+
+
+def featurize_here(
+    images: Sequence[AnyImage], recipe: Recipe, command: str
+) -> tuple[list[str | None], Featurized]:
+    """Computes the features of images in this process.
+
+    Parameters
+    ----------
+    images : sequence
+        Paths, bytes of image files, Pillow images, or uint8[h, w, 3] arrays (RGB).
+    recipe : Recipe
+        How images become features.
+    command : str
+        What takes the images, for the message of the error.
+
+    Returns
+    -------
+    paths : list of str or None
+        The path of each image as an answer has it; None for one that has none.
+    featurized : Featurized
+        Their features.
+
+    Raises
+    ------
+    UsageError
+        If `images` is a single image.
+    BackboneError
+        If the network cannot be used.
+    """
+    if isinstance(images, (str, bytes, os.PathLike)) or not isinstance(images, Sequence):
+        raise UsageError(f"{command} takes a list of images: put the image in brackets")
+    how = Featurizing(load_network(recipe), recipe)
+    featurized = featurize_rows(len(images), lambda row: read_pixels(images[row], recipe.side), how)
+    paths = [
+        encode_path(str(image)) if isinstance(image, (str, os.PathLike)) else None
+        for image in images
+    ]
+    return paths, featurized
 
 
 def error_facts(error: ImageError) -> dict[str, str | None]:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pomona.errors import UsageError
 from pomona.extraction.asked import (
     Asked,
     Featurized,
     Featurizing,
     error_facts,
     featurize_asked,
-    featurize_rows,
+    featurize_here,
     find_asked,
 )
-from pomona.extraction.featurize import AnyImage, load_network, read_pixels
+from pomona.extraction.featurize import AnyImage, load_network
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
 from pomona.learning.predictions import TOP, UNSURE, Predictor
 from pomona.pipeline.context import RunSettings, run_tasks
-from pomona.store.schemas import encode_path
 from pomona.store.store import Store
 
 # How many images a task answers: a second worker takes longer to start than these take.
@@ -181,15 +178,6 @@ def predict_here(
     UsageError, StoreError, BackboneError
         If `images` is a single image, or the classifier or its network cannot be used.
     """
-    if isinstance(images, (str, bytes, os.PathLike)) or not isinstance(images, Sequence):
-        raise UsageError("predict takes a list of images: put the image in brackets")
     predictor = Predictor.read(store, top=top, unsure=unsure)
-    how = Featurizing(load_network(store.recipe), store.recipe)
-    featurized = featurize_rows(
-        len(images), lambda row: read_pixels(images[row], how.recipe.side), how
-    )
-    paths = [
-        encode_path(str(image)) if isinstance(image, (str, os.PathLike)) else None
-        for image in images
-    ]
+    paths, featurized = featurize_here(images, store.recipe, "predict")
     return _answer(paths, featurized, predictor)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
+from pomona.pca.blas import one_thread
 from pomona.pca.projection import Projection
 
 
@@ -78,7 +78,7 @@ def are_few(rows: int, width: int) -> bool:
 
 def _squared(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """rowsᵀ·rows on one thread, for the same bits everywhere."""
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         squares: npt.NDArray[np.float64] = rows.T @ rows
         return squares
 
@@ -134,7 +134,7 @@ def solve(moments: Moments, requested: tuple[str, float]) -> Projection:
 
 def _eigen(moments: Moments) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The eigenvalues of the covariance, float64[r], falling; its eigenvectors, float64[r, D]."""
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         if moments.has_rows:
             _, singular, vectors = np.linalg.svd(moments.rows_or_scatter, full_matrices=False)
             return singular**2 / (moments.n - 1), vectors

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from threadpoolctl import threadpool_limits
 
+from pomona.pca.blas import one_thread
 from pomona.report.projected import ImageRef, Projected
 
 NEAREST = 5
@@ -155,7 +155,7 @@ def find_nearest(array: npt.NDArray[np.float32], count: int = NEAREST) -> Neares
     rows, cosines = np.empty((n, m), np.int64), np.empty((n, m), np.float32)
     size = max(1, BLOCK_BYTES // 4 // max(1, n))
     room = np.empty((min(size, n), n), np.float32)
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         for start in range(0, n, size):
             some = unit[start : start + size]
             block = np.matmul(some, unit.T, out=room[: len(some)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,22 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pomona.errors import UsageError
 from pomona.extraction.asked import (
     Asked,
     Featurized,
     Featurizing,
     error_facts,
     featurize_asked,
-    featurize_rows,
+    featurize_here,
     find_asked,
 )
-from pomona.extraction.featurize import AnyImage, load_network, read_pixels
+from pomona.extraction.featurize import AnyImage, load_network
 from pomona.images.limits import IMAGE_TIMEOUT_S, MAX_PIXELS
 from pomona.pipeline.context import RunSettings, run_tasks
 from pomona.progress import count
 from pomona.search.index import TOP, Index, Neighbour, check_top, open_index
-from pomona.store.schemas import encode_path
 from pomona.store.store import Store
 
 # How many images a task reads: a second worker takes longer to start than these take.
@@ -161,18 +158,9 @@ def search_here(store: Store, images: Sequence[AnyImage], *, top: int = TOP) -> 
     StoreError, BackboneError
         If the store has no components, or its network cannot be used.
     """
-    if isinstance(images, (str, bytes, os.PathLike)) or not isinstance(images, Sequence):
-        raise UsageError("search takes a list of images: put the image in brackets")
     check_top(top)
     index = open_index(store)
-    how = Featurizing(load_network(store.recipe), store.recipe)
-    featurized = featurize_rows(
-        len(images), lambda row: read_pixels(images[row], how.recipe.side), how
-    )
-    paths = [
-        encode_path(str(image)) if isinstance(image, (str, os.PathLike)) else None
-        for image in images
-    ]
+    paths, featurized = featurize_here(images, store.recipe, "search")
     return _find(store, index, paths, featurized, top)
 
 

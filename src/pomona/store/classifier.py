@@ -8,14 +8,13 @@ Until then they are read from next/. A stop anywhere leaves the former classifie
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from pomona.errors import StoreDamagedError, StoreError
 from pomona.store.folders.base import Folder
 from pomona.store.layout import CLASSIFIER, CLASSIFIER_FOLDER, CLASSIFIER_NEXT
-from pomona.store.manifest import encode_json
+from pomona.store.manifest import encode_json, read_json
 
 FORMAT = 1
 
@@ -30,23 +29,14 @@ def read_facts(files: Folder) -> dict[str, Any] | None:
     StoreError
         If it is of a later version, or cannot be read.
     """
-    try:
-        facts = json.loads(files.read(CLASSIFIER))
-        number = facts["format"]
-        if type(number) is not int:
-            raise TypeError("format")
-    except FileNotFoundError:
+    facts = read_json(
+        files, CLASSIFIER, FORMAT, damaged(files, CLASSIFIER), f"`pomona train {files}` again"
+    )
+    if facts is None:
         return None
-    except (ValueError, TypeError, KeyError, RecursionError) as exc:
-        raise damaged(files, CLASSIFIER) from exc
-    if number > FORMAT:
-        raise StoreError(
-            f"{files}/{CLASSIFIER} is of a later version of pomona (format {number}): upgrade "
-            f"pomona, or `pomona train {files}` again"
-        )
     if not {"id", "labels", "model", "on", "projection", "temperature", "files"} <= facts.keys():
         raise damaged(files, CLASSIFIER)
-    return dict(facts)
+    return facts
 
 
 def read_file(files: Folder, facts: Mapping[str, Any], name: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pomona.errors import StoreError
+from pomona.errors import StoreDamagedError, StoreError
 from pomona.store.folders.base import Folder, encode_text
 from pomona.store.layout import MANIFEST
 from pomona.store.recipe import Recipe
@@ -99,6 +99,48 @@ def is_new(files: Folder, kind: str = "pomona store") -> bool:
             "choose another folder"
         )
     return MANIFEST not in names
+
+
+def read_json(
+    files: Folder, name: str, newest: int, damaged: StoreDamagedError, way_out: str
+) -> dict[str, Any] | None:
+    """Reads a JSON object that has a format of its own, or None where there is no such file.
+
+    Parameters
+    ----------
+    files : Folder
+        The folder of the store.
+    name : str
+        The file.
+    newest : int
+        The newest format that this pomona reads.
+    damaged : StoreDamagedError
+        What to raise if it is not what was written.
+    way_out : str
+        What to do about a file of a later version, besides upgrading.
+
+    Raises
+    ------
+    StoreDamagedError
+        If it is not what was written.
+    StoreError
+        If it is of a later version, or cannot be read.
+    """
+    try:
+        facts = json.loads(files.read(name))
+        number = facts["format"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
+        raise damaged from exc
+    if type(number) is not int:
+        raise damaged
+    if number > newest:
+        raise StoreError(
+            f"{files}/{name} is of a later version of pomona (format {number}): upgrade pomona, "
+            f"or {way_out}"
+        )
+    return dict(facts)
 
 
 def encode_json(content: dict[str, Any]) -> bytes:

@@ -11,10 +11,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pomona.errors import StoreDamagedError, StoreError
+from pomona.errors import StoreDamagedError
 from pomona.store.folders.base import Folder
 from pomona.store.layout import SEARCH, SEARCH_FOLDER, part_name, provenance
-from pomona.store.manifest import encode_json
+from pomona.store.manifest import encode_json, read_json
 from pomona.store.store import Store
 
 FORMAT = 1
@@ -79,23 +79,14 @@ def read_facts(store: Store) -> dict[str, Any] | None:
     StoreError
         If it is of a later version, or cannot be read.
     """
-    try:
-        facts = json.loads(store.files.read(SEARCH))
-        number = facts["format"]
-        if type(number) is not int:
-            raise TypeError("format")
-    except FileNotFoundError:
+    facts = read_json(
+        store.files, SEARCH, FORMAT, damaged(store, SEARCH), f"delete {store.files}/{SEARCH_FOLDER}"
+    )
+    if facts is None:
         return None
-    except (ValueError, TypeError, KeyError, RecursionError) as exc:
-        raise damaged(store, SEARCH) from exc
-    if number > FORMAT:
-        raise StoreError(
-            f"{store.files}/{SEARCH} is of a later version of pomona (format {number}): upgrade "
-            f"pomona, or delete {store.files}/{SEARCH_FOLDER}"
-        )
     if not _is_complete(facts):
         raise damaged(store, SEARCH)
-    return dict(facts)
+    return facts
 
 
 def _is_complete(facts: dict[str, Any]) -> bool:
