@@ -75,14 +75,14 @@ def _tree(tree: Any, classes: npt.NDArray[np.int64], weight: float) -> Tree:
         tree.children_left,
         tree.children_right,
         tree.feature,
-        _round_down(tree.threshold),
+        round_down(tree.threshold),
         leaves,
         classes[columns],
         (shares[leaves, columns] * weight).astype(np.float32),
     )
 
 
-def _round_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """The greatest float32 up to each: a float32 is up to it if and only if up to the number."""
+def round_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Returns the greatest float32 up to each: a float32 is up to both, or to neither."""
     nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)

@@ -26,7 +26,21 @@ MODELS: dict[str, Model] = {
         Model("knn", "nearest neighbours", f"{_HOME}.knn", True, most_rows=200_000),
         Model("svm", "support vector machine", f"{_HOME}.svm", False, most_rows=20_000),
         Model("mlp", "neural network", f"{_HOME}.mlp", False),
-        Model("forest", "random forest", f"{_HOME}.forest", False),
-        Model("xgboost", "boosted trees", f"{_HOME}.xgboost", False, "xgboost", "xgboost"),
+        Model(
+            "forest",
+            "random forest",
+            f"{_HOME}.forest",
+            False,
+            spark_module=f"{_SPARK}.forest",
+        ),
+        Model(
+            "xgboost",
+            "boosted trees",
+            f"{_HOME}.xgboost",
+            False,
+            "xgboost",
+            "xgboost",
+            f"{_SPARK}.xgboost",
+        ),
     )
 }

@@ -40,29 +40,19 @@ class Boosted:
         return np.where(self.present, margins.astype(np.float64), MISSING)
 
     def graph(self, x: str, logits: str) -> Graph:
-        """Returns the trees, read from XGBoost's own JSON."""
-        model = json.loads(self.booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
-        trees = [
-            _tree(tree, of) for tree, of in zip(model["trees"], model["tree_info"], strict=True)
-        ]
+        """Returns the trees."""
         base = np.where(self.present, 0, MISSING).astype(np.float32)
-        return Graph([sum_node(x, logits, trees, LESS, base)], [])
+        return Graph([sum_node(x, logits, read_trees(self.booster), LESS, base)], [])
 
 
 def fit(x: Rows, y: Codes, classes: int, settings: Settings, seed: int) -> Boosted:
     """Fits rows float32[n, width] of the classes int64[n]."""
     booster = xgboost.train(
         {
+            **parameters(settings, x.shape[1]),
             "objective": "multi:softprob",
             "num_class": classes,
             "base_score": 0.0,
-            "max_depth": settings["max_depth"],
-            # Each tree sees half the rows, and as many columns as a split of a random forest:
-            # several times faster than on all of them, and more accurate.
-            "subsample": 0.5,
-            "colsample_bytree": x.shape[1] ** -0.5,
-            "tree_method": "hist",
-            "max_bin": 64,
             "nthread": THREADS,
             "seed": seed,
         },
@@ -70,6 +60,25 @@ def fit(x: Rows, y: Codes, classes: int, settings: Settings, seed: int) -> Boost
         ROUNDS,
     )
     return Boosted(booster, np.bincount(y, minlength=classes) > 0)
+
+
+def parameters(settings: Settings, width: int) -> dict[str, Any]:
+    """Returns XGBoost's own parameters for rows of so many numbers."""
+    return {
+        "max_depth": settings["max_depth"],
+        # Each tree sees half the rows, and as many columns as a split of a random forest: several
+        # times faster than on all of them, and more accurate.
+        "subsample": 0.5,
+        "colsample_bytree": width**-0.5,
+        "tree_method": "hist",
+        "max_bin": 64,
+    }
+
+
+def read_trees(booster: xgboost.Booster) -> list[Tree]:
+    """Returns the trees of a booster, from XGBoost's own JSON."""
+    model = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
+    return [_tree(tree, of) for tree, of in zip(model["trees"], model["tree_info"], strict=True)]
 
 
 def _tree(tree: Mapping[str, Any], of: int) -> Tree:
