@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from random import Random
 
+import pillow_heif
 from PIL import ExifTags, Image
 
 from drawn import bmp, chunk, encode, gif, noise, png, segment, tiff
 
+pillow_heif.register_heif_opener()  # the encoder
 WIDTH, HEIGHT = 37, 29
 
 
@@ -74,6 +76,10 @@ def seeds() -> dict[str, bytes]:
         "tif pages": encode(rgb, "TIFF", save_all=True, append_images=others),
         "tif tiled": _tiled(),
         "tif planar, big": tiff(planar, noise(HEIGHT, WIDTH).tobytes(), big=True),
+        "avif": encode(rgb, "AVIF", exif=exif),
+        "avif animated": encode(rgba, "AVIF", save_all=True, append_images=[rgba.rotate(180)]),
+        "heic": encode(rgb, "HEIF", exif=exif),
+        "heic several": encode(rgba, "HEIF", save_all=True, append_images=others),
     }  # fmt: skip
 
 
@@ -85,6 +91,9 @@ def _tiled() -> bytes:
         323: (16,), 324: tuple(index * len(tile) for index in range(6)), 325: (len(tile),) * 6,
     }  # fmt: skip
     return tiff(tags, tile * 6, order=">")
+
+
+_BOXES = (b"meta", b"pitm", b"iloc", b"iinf", b"iprp", b"ipco", b"ispe", b"ipma", b"mdat", b"moov")
 
 
 def parts(data: bytes) -> list[int]:
@@ -102,6 +111,8 @@ def parts(data: bytes) -> list[int]:
         places |= set(_chunks(data, 12, "<", 0))
     elif data.startswith(b"BM"):
         places |= {14, 18, 26, 30, 54, int.from_bytes(data[10:14], "little")}
+    elif data[4:8] == b"ftyp":
+        places |= {at for name in _BOXES if (at := data.find(name) - 4) > 0}
     elif data.startswith(b"GIF"):
         places |= {6, 10, 13, 13 + 192, data.find(b","), data.find(b"!"), len(data) - 1}
     else:
@@ -180,6 +191,9 @@ def lie(data: bytes, random: Random) -> bytes:
         places = [(at, "<H") for at in (21, 24, 26, 27, 28)]
     elif data.startswith(b"BM"):
         places = [(18, "<I"), (22, "<I")]
+    elif data[4:8] == b"ftyp":
+        sizes = data.find(b"ispe") + 8
+        places = [(sizes, ">I"), (sizes + 4, ">I")]
     elif data.startswith(b"GIF"):
         frame = data.find(b",")
         places = [(6, "<H"), (8, "<H"), (frame + 5, "<H"), (frame + 7, "<H")]

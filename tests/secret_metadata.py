@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pillow_heif
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 from drawn import encode, noise, segment
+
+pillow_heif.register_heif_opener()  # the encoder
 
 # Any four letters of it are found, as a chunk's name that is quoted in an error has.
 SECRET = "zq" * 20
@@ -53,4 +56,6 @@ def secret_files() -> dict[str, bytes]:
         "webp": encode(image, "WEBP", exif=exif(), xmp=xmp, icc_profile=secret * 4),
         "tif": encode(image, "TIFF", tiffinfo=tags, compression="tiff_lzw", icc_profile=secret * 4),
         "gif": gif[:-1] + extension + gif[-1:],
+        "avif": encode(image, "AVIF", exif=exif().tobytes(), xmp=xmp, icc_profile=secret * 4),
+        "heic": encode(image, "HEIF", exif=exif().tobytes(), xmp=xmp, icc_profile=secret * 4),
     }

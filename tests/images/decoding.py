@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -11,6 +12,8 @@ from drawn import encode, noise
 from pomona.errors import ImageError
 from pomona.images.decode import decode
 from pomona.store import schemas
+
+pillow_heif.register_heif_opener()  # the encoder
 
 
 def refusal(data: bytes) -> ImageError:
@@ -38,4 +41,6 @@ FILES = {
     "GIF": encode(Image.fromarray(noise(40, 60)).quantize(), "GIF"),
     "TIFF": encode(noise(40, 60), "TIFF"),
     "LZW TIFF": encode(noise(40, 60), "TIFF", compression="tiff_lzw"),
+    "AVIF": encode(noise(40, 60), "AVIF"),
+    "HEIC": encode(noise(40, 60), "HEIF"),
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pillow_heif
 import pytest
 from PIL import ExifTags, Image
 
@@ -38,6 +39,7 @@ for small, large in zip(sys.argv[1::2], sys.argv[2::2]):
 """
 
 pytestmark = pytest.mark.needs("linux")
+pillow_heif.register_heif_opener()  # the encoder
 
 
 def saved(
@@ -126,6 +128,11 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "WebP with alpha": saved("RGBA", "WEBP", method=0),
     "lossless WebP": saved("RGBA", "WEBP", lossless=True, method=0, quality=0),
     "animated WebP": saved("RGBA", "WEBP", method=0, frames=2),
+    "AVIF": saved("RGB", "AVIF", speed=10),
+    "AVIF with alpha and all colours": saved("RGBA", "AVIF", speed=10, subsampling="4:4:4"),
+    "turned AVIF": saved("RGB", "AVIF", **oriented(speed=10)),
+    "HEIC": saved("RGB", "HEIF", quality=10),
+    "HEIC with alpha and all colours": saved("RGBA", "HEIF", quality=10, chroma=444),
     "RGB BMP": saved("RGB", "BMP"),
     "run-length BMP": lambda side: bmp(
         side, side, 8, (b"\xff\1" * (side // 255) + bytes([side % 255, 1, 0, 0])) * side + b"\0\1",

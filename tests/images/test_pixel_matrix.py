@@ -191,8 +191,6 @@ def test_rare_compressions_of_tiff_are_unsupported_and_named(number: int, name: 
 @pytest.mark.parametrize(
     ("data", "reason", "words"),
     [
-        (b"\0\0\0\x1cftypavif\0\0\0\0", "unsupported", "AVIF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "unsupported", "HEIC"),
         (b"\xff\x0a" + bytes(20), "unsupported", "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14", "unsupported", "JPEG 2000"),
         (b"version https://git-lfs.github.com/spec/v1\n", "not_an_image", "git lfs pull"),

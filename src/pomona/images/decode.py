@@ -208,11 +208,15 @@ def _read_sound(data: bytes, max_pixels: int, side: int | None) -> Decoded:
 
 def _read(data: bytes, max_pixels: int, side: int | None, *, lenient: bool = False) -> Decoded:
     """Decodes a file, with Pillow but for most JPEGs; lenient: as far as it can be."""
+    found = formats.identify(data)
+    if found is not None and (lacking := found.lacking()) is not None:
+        raise ImageError("decode", "unsupported", lacking)
+    names = formats.pillow_names(found)
     # Pillow warns of sizes near its own limit, and of odd metadata that costs no pixel.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=formats.pillow_names()) as image:
+            with Image.open(io.BytesIO(data), formats=names) as image:
                 image_format = formats.own_name(image.format)
                 if image_format == "JPEG":
                     return _read_jpeg(image, data, max_pixels, side, lenient)
@@ -245,7 +249,7 @@ def _read_jpeg(
             _refuse_damage(complaint)
         stored = jpeg.read(data, width, height, by, strict=False)
     if stored is None:
-        with Image.open(io.BytesIO(data), formats=formats.pillow_names()) as whole:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as whole:
             _load(whole, max_pixels, side)
         pixels = _compose(whole, orientation)
     else:

@@ -6,8 +6,6 @@ import re
 
 # What a file begins with (a regular expression, DOTALL) → its kind.
 _IMAGES = {
-    rb".{4}ftyp(avif|avis)": "AVIF",
-    rb".{4}ftyp(heic|heix|hevc|hevx|heim|heis|mif1|msf1)": "HEIC",
     rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
     rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51": "JPEG 2000",
     rb"8BPS": "Photoshop",

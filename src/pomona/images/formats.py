@@ -1,7 +1,8 @@
 """The image formats that pomona reads: one entry in `FORMATS` for each.
 
 To add a format that Pillow reads, append a `Format` with its name in Pillow, the extensions of its
-files and the bytes that they begin with. `scan` then finds such files and `decode` reads them.
+files and the bytes that they begin with. `scan` then finds such files and `decode` reads them. One
+that needs a plugin of Pillow also names a function that registers it.
 Name a stripper, too, or `pomona upload` refuses them unless it is to keep their metadata.
 Workers are processes of their own: the entry belongs in a module that they import.
 """
@@ -12,6 +13,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 Stripper = Callable[[bytes], bytes]
 
@@ -38,6 +40,9 @@ class Format:
     stripper : str or None
         "module:function" of a function from a file's bytes to the same without metadata, imported
         on first use. It raises `ImageError` (stage "strip"). None: there is no such function.
+    setup : str or None
+        "module:function" of a function that enables Pillow to read it, called once in a process.
+        It returns what is missing and the way out, or None. None: Pillow reads it anywhere.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Format:
     zero_size: bytes | None = None
     unsupported: Mapping[bytes, str] = field(default_factory=dict)
     stripper: str | None = None
+    setup: str | None = None
 
     def has_zero_size(self, data: bytes) -> bool:
         """Whether a file's header gives a width or a height of 0."""
@@ -57,6 +63,10 @@ class Format:
         return next(
             (name for start, name in self.unsupported.items() if data.startswith(start)), None
         )
+
+    def lacking(self) -> str | None:
+        """What is missing here to read it, and the way out; None where nothing is."""
+        return _set_up(self.setup) if self.setup else None
 
     def load_stripper(self) -> Stripper | None:
         """The function that takes the metadata out of a file, if there is one."""
@@ -108,7 +118,26 @@ FORMATS = [
         unsupported={b"MM\0+": "big-endian BigTIFF"},
         stripper="pomona.images.stripping.tiff:strip_tiff",
     ),
+    # A major brand that both may have tells nothing: one of those that follow does.
+    Format(
+        "AVIF",
+        (".avif",),
+        rb"\0\0..ftyp(avi[fs]|(mif1|msf1).{4}(.{4}){0,12}?avi[fs])",
+        setup="pomona.images.codecs:set_up_avif",
+    ),
+    Format(
+        "HEIF",
+        (".heic", ".heif", ".hif"),
+        rb"\0\0..ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
+        setup="pomona.images.codecs:set_up_heif",
+    ),
 ]
+
+
+@cache
+def _set_up(function: str) -> str | None:
+    lacking: str | None = pkgutil.resolve_name(function)()
+    return lacking
 
 
 def identify(data: bytes) -> Format | None:
@@ -127,9 +156,15 @@ def identify(data: bytes) -> Format | None:
     return next((entry for entry in FORMATS if re.match(entry.magic, data, re.DOTALL)), None)
 
 
-def pillow_names() -> list[str]:
-    """Pillow's names of the formats, in the order in which it tries them."""
-    return [entry.name for entry in FORMATS]
+def pillow_names(found: Format | None) -> list[str]:
+    """Pillow's names of the formats that it may try, in its order.
+
+    Parameters
+    ----------
+    found : Format or None
+        The one that a file has by its first bytes. Others that need to be set up are left out.
+    """
+    return [entry.name for entry in FORMATS if entry is found or entry.setup is None]
 
 
 def own_name(pillow_name: str | None) -> str:
