@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TextIO
 
 PLAIN_EVERY_S = 5.0
+# What a terminal would obey instead of showing: controls but for tab and newline, and marks that
+# turn the direction of text.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class Progress:
@@ -78,10 +82,15 @@ class PlainProgress(Progress):
             self.note(self.status())
 
     def note(self, message: str) -> None:
-        print(message, file=self._stream, flush=True)
+        print(printable(message), file=self._stream, flush=True)
 
     def warn(self, message: str) -> None:
         self.note(f"warning: {message}")
+
+
+def printable(text: str) -> str:
+    """Returns a text with control characters as escapes, which a terminal shows and not obeys."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -39,6 +39,18 @@ def test_a_closed_stderr_is_not_an_error(pomona: Pomona, photos: Path, tmp_path:
     assert len(api.open(out).features()) == 2
 
 
+def test_no_file_speaks_to_the_terminal(pomona: Pomona, photos: Path, tmp_path: Path) -> None:
+    """Control characters that a file or a name holds are shown as escapes."""
+    (tmp_path / "labels.csv").write_text("path,label\nno.jpg,x\n\x1b[31mred\x1b]0;title\x07\n")
+    ended = pomona("run", photos, tmp_path / "out", "--labels", tmp_path / "labels.csv")
+    assert "\\x1b[31mred\\x1b]0;title\\x07" in ended.complaint
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", ended.stderr)
+    (tmp_path / "labels.csv").write_text("path,label\nPear/\x1b[31m.jpg,x\n", "utf-8")
+    ended = pomona("run", photos, tmp_path / "out", "--labels", tmp_path / "labels.csv")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", ended.stderr)
+    assert ended.status == 1
+
+
 def test_the_result_is_printed_in_words(pomona: Pomona, photos: Path, store: Path) -> None:
     ended = pomona.done("run", photos, store)
     assert ended.stderr == ""

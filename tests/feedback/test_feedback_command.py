@@ -17,7 +17,7 @@ from pomona.errors import StoreBusyError, UsageError
 from pomona.feedback.journal import Entry, Journal
 from pomona.feedback.labels import write_labels
 from pomona.feedback.tally import parse_since, tally
-from pomona.images.labels import read_columns
+from pomona.images.label_files import read_columns
 from pomona.maintenance.forget import forget
 from pomona.maintenance.verify import verify
 from pomona.pipeline.context import RunSettings
@@ -80,7 +80,7 @@ def test_labels_are_written_as_train_reads_them(told: Path, pomona: Pomona, tmp_
     file = tmp_path / "labels.csv"
     shown = pomona.done("feedback", told, "--labels-file", file).stdout
     images = open_store(told).metadata().slice(0, 2)
-    given = read_columns(file, ("path", "label"))
+    given = read_columns(file, ("path", "label"))[0]
     assert given["path"].to_pylist() == sorted(images["path"].to_pylist())
     labels = dict(zip(*(given[name].to_pylist() for name in ("path", "label")), strict=True))
     first, second = images["path"].to_pylist()

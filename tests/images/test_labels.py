@@ -35,18 +35,18 @@ def splits_of(catalog: pa.Table) -> dict[str, str | None]:
 
 def test_labels_replace_the_folders_and_the_splits_stay(file: Path) -> None:
     file.write_text('path,label\nc/d e.jpg,Pear\nb.jpg,Apple\n"n\nm.jpg",Plum\na.jpg,Apple\n')
-    catalog, warnings = apply_labels(CATALOG, file)
+    catalog, notes, warnings = apply_labels(CATALOG, file)
     assert catalog.schema == schemas.CATALOG
     assert list(labels_of(catalog).values()) == ["Apple", "Apple", "Pear", "Plum"]
     assert set(splits_of(catalog).values()) == {"train"}
-    assert warnings == []
+    assert (notes, warnings) == ([], [])
     untouched = ["path", "size_bytes", "fingerprint"]
     assert catalog.select(untouched).equals(CATALOG.select(untouched))
 
 
 def test_a_split_column_replaces_all_splits(file: Path) -> None:
     file.write_text("split,path,label\ntest,a.jpg,x\n,b.jpg,y\n")
-    catalog, _ = apply_labels(CATALOG, file)
+    catalog, *_ = apply_labels(CATALOG, file)
     assert splits_of(catalog) == {
         "a.jpg": "test",
         "b.jpg": None,
@@ -56,18 +56,18 @@ def test_a_split_column_replaces_all_splits(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["007", "1.50", "true", "2020-01-01", "NA", "nan", "null", "None", " x ", "Crème", "-"]
+    "label", ["007", "1.50", "true", "2020-01-01", "NA", "nan", "null", "None", "a b", "Crème", "-"]
 )
 def test_a_label_is_never_converted(file: Path, label: str) -> None:
     file.write_text(f"path,label,split\na.jpg,{label},{label}\n", encoding="utf-8")
-    catalog, _ = apply_labels(CATALOG, file)
+    catalog, *_ = apply_labels(CATALOG, file)
     assert labels_of(catalog)["a.jpg"] == splits_of(catalog)["a.jpg"] == label
 
 
 @pytest.mark.parametrize("label", ["", '""'])
 def test_an_empty_label_is_none(file: Path, label: str) -> None:
     file.write_text(f"path,label\na.jpg,{label}\nb.jpg,x\n")
-    catalog, _ = apply_labels(CATALOG, file)
+    catalog, *_ = apply_labels(CATALOG, file)
     assert (labels_of(catalog)["a.jpg"], labels_of(catalog)["b.jpg"]) == (None, "x")
 
 
@@ -93,21 +93,22 @@ def test_a_csv_from_a_spreadsheet_is_read(file: Path, text: str) -> None:
 
 def test_columns_of_other_names_are_ignored(file: Path) -> None:
     file.write_text("weight,path,note,label\n1,a.jpg,,x\nheavy,b.jpg,?,y\n")
-    catalog, _ = apply_labels(CATALOG, file)
+    catalog, *_ = apply_labels(CATALOG, file)
     assert list(labels_of(catalog).values())[:2] == ["x", "y"]
 
 
 def test_each_kind_of_mismatch_is_a_warning_with_its_count(file: Path) -> None:
-    file.write_text("path,label\na.jpg,x\nnowhere.jpg,y\nA.JPG,z\n./b.jpg,z\n")
-    catalog, warnings = apply_labels(CATALOG, file)
+    file.write_text("path,label\na.jpg,x\nnowhere.jpg,y\nA.JPG,z\nc,z\n")
+    catalog, notes, warnings = apply_labels(CATALOG, file)
     assert list(labels_of(catalog).values()) == ["x", None, None, None]
+    assert notes == []
     assert warnings == [
         "3 images without a label: not in labels.csv",
-        "3 paths of labels.csv not among the images",
+        "3 paths (the first: 'nowhere.jpg') of labels.csv not among the images",
     ]
 
 
-@pytest.mark.parametrize("lines", ["", "/abs/a.jpg,x\n"])
+@pytest.mark.parametrize("lines", ["", "/abs/z.jpg,x\n"])
 def test_a_file_that_names_no_image_is_refused(file: Path, lines: str) -> None:
     file.write_text("path,label\n" + lines)
     with pytest.raises(SourceError, match=r"names none of the images.* as 'a.jpg'"):
@@ -116,9 +117,9 @@ def test_a_file_that_names_no_image_is_refused(file: Path, lines: str) -> None:
 
 def test_a_line_without_a_path_names_no_image(file: Path) -> None:
     file.write_text("path,label\n,x\na.jpg,y\n")
-    catalog, warnings = apply_labels(CATALOG, file)
+    catalog, _, warnings = apply_labels(CATALOG, file)
     assert labels_of(catalog)["a.jpg"] == "y"
-    assert "1 path of labels.csv not among the images" in warnings
+    assert "1 path (the first: None) of labels.csv not among the images" in warnings
 
 
 @pytest.mark.parametrize(
@@ -126,15 +127,17 @@ def test_a_line_without_a_path_names_no_image(file: Path) -> None:
     [
         (b"", "cannot read the labels in"),
         (b"\n\n", "cannot read the labels in"),
-        (b"file,label\na.jpg,x\n", "no column path: its first line must name path,label"),
-        (b"path,Label\na.jpg,x\n", "no column label: its first line must name path,label"),
-        (b"path;label\na.jpg;x\n", "no column label and no column path"),
+        (b"where,label\na.jpg,x\n", "no column path: its first line must name path,label"),
+        (b"path,what,why\na.jpg,x,y\n", "no column label: its first line must name path,label"),
         (b"a.jpg,x\nb.jpg,y\n", "no column label and no column path"),
-        (b"path,label\na.jpg,x\nb.jpg,y\na.jpg,z\n", "names a path twice: keep one line for each"),
-        (b"path,label\n,x\n,y\n", "names a path twice: keep one line for each"),
+        (
+            b"path,label\na.jpg,x\nb.jpg,y\na.jpg,z\n",
+            "names a path twice ('a.jpg'): keep one line for each",
+        ),
+        (b"path,label\n,x\n,y\n", "names a path twice (None): keep one line for each"),
         (b"path,label,path\na.jpg,x,b.jpg\n", "names a column twice: keep one"),
         (b"path,label\na.jpg\n", "Expected 2 columns, got 1"),
-        ("path,label\na.jpg,Crème\n".encode("latin-1"), "UTF"),
+        ("path,label\na.jpg,Crème\n".encode("latin-1"), "neither in UTF-8 nor in UTF-16"),
         (bytes(range(256)) * 4, "cannot read the labels in"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "cannot read the labels in"),
     ],

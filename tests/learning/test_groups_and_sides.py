@@ -82,7 +82,7 @@ def test_a_group_file_must_cover_the_rows(tmp_path: Path) -> None:
     file.write_text("path,group\n000000.jpg,a\n000001.jpg,\n")
     with pytest.raises(SourceError, match="names no group for 2 of 3 labelled images, such as"):
         read_groups(rows, file)
-    file.write_text("path,grp\n")
+    file.write_text("path,one,other\n")
     with pytest.raises(SourceError, match="has no column group"):
         read_groups(rows, file)
     with pytest.raises(SourceError, match="does not exist: check `groups`"):

@@ -36,7 +36,7 @@ def world(finished: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory
     (folder / "texts").mkdir()
     (folder / "texts" / "note.txt").write_text("words")
     (folder / "twice.csv").write_text("path,label\na.jpg,x\na.jpg,y\n")
-    (folder / "columns.csv").write_text("file,label\na.jpg,x\n")
+    (folder / "columns.csv").write_text("where,label\na.jpg,x\n")
     (folder / "no lines.csv").write_text("")
     shutil.copytree(finished, folder / "store")
     for name, manifest in MANIFESTS.items():

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from pomona.commands.flags import with_flags
+from pomona.progress import printable
 
 if TYPE_CHECKING:
     from pomona.commands.progress import CommandProgress
@@ -68,7 +69,8 @@ class OutputOptions:
         if self.as_json:
             print(json.dumps(content, ensure_ascii=False))
         elif not self.quiet:
-            Console(soft_wrap=True, highlight=False).print(with_flags(text), markup=False)
+            shown = printable(with_flags(text))
+            Console(soft_wrap=True, highlight=False).print(shown, markup=False)
 
 
 def complain(message: str) -> None:
@@ -79,4 +81,4 @@ def complain(message: str) -> None:
     message : str
         What is wrong, where, and the way out.
     """
-    print(f"pomona: {message}", file=sys.stderr)
+    print(f"pomona: {printable(message)}", file=sys.stderr)

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 
 from pomona.commands.flags import with_flags
 from pomona.errors import PomonaError
-from pomona.progress import PlainProgress, Progress, count
+from pomona.progress import PlainProgress, Progress, count, printable
 
 
 def open_progress(*, quiet: bool, log_file: Path | None) -> CommandProgress:
@@ -141,7 +141,8 @@ class TerminalProgress(Progress):
             self._bar = None
 
     def note(self, message: str) -> None:
-        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(message), markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
-        self._console.print(f"warning: {message}", markup=False, style="yellow", soft_wrap=True)
+        text = f"warning: {printable(message)}"
+        self._console.print(text, markup=False, style="yellow", soft_wrap=True)

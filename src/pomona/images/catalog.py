@@ -69,7 +69,9 @@ def find_images(
     if folders is not None and not (scan.has_labels and folders.is_default):
         catalog = _label(catalog, folders, progress)
     if labels is not None:
-        catalog, warnings = apply_labels(catalog, labels)
+        catalog, notes, warnings = apply_labels(catalog, labels)
+        for note in notes:
+            progress.note(note)
         for warning in warnings:
             progress.warn(warning)
     return catalog if limit is None else spread_sample(catalog, limit, seed)

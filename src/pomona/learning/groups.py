@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from pomona.errors import SourceError
-from pomona.images.labels import read_columns
+from pomona.images.label_files import read_columns
+from pomona.images.labels import match_paths
 from pomona.learning.rows import LabelledRows
 from pomona.report.neighbours import NEAR_DUPLICATE
 
@@ -31,8 +32,8 @@ def read_groups(rows: LabelledRows, file: Path) -> npt.NDArray[np.int64]:
     SourceError
         If the file cannot be read, or does not cover the rows.
     """
-    given = read_columns(file, ("path", "group"), setting="groups")
-    groups = given["group"].take(pc.index_in(rows.images["path"], value_set=given["path"]))
+    given, _ = read_columns(file, ("path", "group"), setting="groups")
+    groups = given["group"].take(match_paths(rows.images["path"], given["path"])[0])
     missing = groups.null_count
     if missing:
         first = rows.images["path"].filter(pc.is_null(groups))[0].as_py()

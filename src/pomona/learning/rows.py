@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.errors import StoreError, UsageError
-from pomona.images.labels import read_columns
+from pomona.images.label_files import read_columns
+from pomona.images.labels import match_paths, tell_unknown
 from pomona.progress import Progress, count
 from pomona.store.layout import part_name
 from pomona.store.store import Store
@@ -152,8 +153,10 @@ def _incomplete(store: Store) -> StoreError:
 
 def _relabel(images: pa.Table, file: Path, progress: Progress) -> pa.Table:
     """Gives images the labels and splits of a file; those that it does not name keep theirs."""
-    given = read_columns(file, ("path", "label"), ("split",))
-    at = pc.index_in(images["path"], value_set=given["path"])
+    given, notes = read_columns(file, ("path", "label"), ("split",))
+    at, how = match_paths(images["path"], given["path"])
+    for note in [*notes, *([f"{file.name} names images {how}"] if how else [])]:
+        progress.note(note)
     named = pc.is_valid(at)
     known = pc.sum(named).as_py() or 0
     if not known:
@@ -161,10 +164,8 @@ def _relabel(images: pa.Table, file: Path, progress: Progress) -> pa.Table:
             f"{file} names none of the images: its paths must be those of the store, such as "
             f"{images['path'][0].as_py()!r}"
         )
-    if known < given.num_rows:
-        progress.warn(
-            f"{count(given.num_rows - known, 'path')} of {file.name} not among the images"
-        )
+    if unknown := tell_unknown(given["path"], at):
+        progress.warn(f"{unknown} of {file.name} not among the images")
     if known < images.num_rows:
         kept = count(images.num_rows - known, "image")
         progress.note(f"{kept} not in {file.name}: they keep the labels of the store")

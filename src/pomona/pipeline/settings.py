@@ -35,7 +35,8 @@ class ExtractSettings:
     exclude : sequence of str
         Glob patterns; an image whose path or name matches one of them is left out.
     labels : Path, optional
-        A CSV file with the columns path, label and perhaps split. None: the folders' names.
+        A file with the columns path, label and perhaps split, as `label_files.read_columns`
+        reads it. None: the folders' names.
     label_from, splits
         How folders become labels and splits, as in `FolderRules`.
     limit : int, optional

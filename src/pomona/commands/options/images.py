@@ -59,7 +59,8 @@ Labels = Annotated[
     typer.Option(
         readable=False,
         metavar="FILE",
-        help="CSV file with the columns path (relative to SOURCE), label and optionally split; "
+        help="CSV file with the columns path (relative to SOURCE), label and optionally split, or "
+        "a JSON, COCO or FiftyOne export; "
         "an image that it does not list has no label. (default: labels from the folder names)",
     ),
 ]
