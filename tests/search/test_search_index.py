@@ -79,14 +79,19 @@ def test_a_similarity_does_not_depend_on_the_queries_beside_it() -> None:
 def test_an_image_of_the_store_is_its_own_nearest(finished: Path, tmp_path: Path) -> None:
     store = open_store(shutil.copytree(finished, tmp_path / "store"))
     vectors = store.pca()
-    found = open_index(store).search(vectors.array, top=5)
+    index = open_index(store)
+    found = index.search(vectors.array, top=5)
     assert paths(found) == brute_force(store, vectors.array, 5)
+    assert index.find_path("0" * 64) is None
     digests = {row["path"]: row["sha256"] for row in store.metadata().to_pylist()}
     for path, label, nearest in zip(vectors.paths, vectors.labels, found, strict=True):
         assert nearest[0].path == path
         assert nearest[0].label == label
         assert nearest[0].similarity == pytest.approx(1, abs=1e-6)
         assert all(each.sha256 == digests[each.path] for each in nearest)
+        found_path = index.find_path(digests[path])
+        assert found_path is not None
+        assert digests[found_path] == digests[path]
         assert [each.similarity for each in nearest] == sorted(
             (each.similarity for each in nearest), reverse=True
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
+from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from servers import Running, serving
 
 import pomona as api
 from conftest import Pomona, draw_photos
 from pomona.learning.predictions import TOP, UNSURE
+from pomona.report.thumbnails import SIDE
 from pomona.serving.openapi import describe
 from pomona.serving.settings import ServeSettings
 
@@ -99,6 +102,33 @@ def test_sagemaker_asks_by_its_own_names(server: Running, hundred: list[Path]) -
     invoked = server.predict(hundred[0], "/invocations", content_type="image/jpeg").content
     answered = server.predict(hundred[0]).content
     assert as_predicted(invoked) == as_predicted(answered)
+
+
+def nearest_of(server: Running, path: Path) -> list[dict[str, Any]]:
+    nearest: list[dict[str, Any]] = server.predict(path, "/v1/search").content["nearest"]
+    return nearest
+
+
+def test_the_nearest_images_have_pictures(server: Running, hundred: list[Path]) -> None:
+    for near in nearest_of(server, hundred[0]):
+        reply = server.get(f"/v1/images/{near['sha256']}")
+        assert (reply.status, reply.headers["content-type"]) == (200, "image/webp")
+        assert reply.headers["cache-control"] == "private, max-age=3600"
+        with Image.open(io.BytesIO(reply.body)) as picture:
+            assert (picture.format, picture.size) == ("WEBP", (SIDE, SIDE))
+        assert server.get(f"/v1/images/{near['sha256']}").body == reply.body
+    figures = server.get("/metrics").body.decode()
+    assert 'route="/v1/images/{id}"' in figures
+    assert near["sha256"] not in figures
+
+
+@pytest.mark.parametrize(
+    "name", ["0" * 64, "A" * 64, "x", "{id}", "0" * 9_000, "..%2F..%2Fetc%2Fpasswd", "%00", ""]
+)
+def test_no_other_image_has_one(server: Running, name: str) -> None:
+    reply = server.get(f"/v1/images/{name}")
+    assert reply.problem["status"] == 404
+    assert reply.headers["cache-control"] == "no-store"
 
 
 def test_an_image_that_gives_no_features_is_a_problem_with_its_reason(
@@ -189,13 +219,17 @@ def test_prometheus_reads_the_metrics(server: Running, hundred: list[Path]) -> N
     assert after["process_resident_memory_bytes", ""] > 2**20
 
 
-def test_the_description_is_valid_and_names_every_address(server: Running) -> None:
+def test_the_description_is_valid_and_names_every_address(
+    server: Running, hundred: list[Path]
+) -> None:
     described = server.get("/openapi.json").content
     validate(described)
     assert described == describe(ServeSettings())
+    known = nearest_of(server, hundred[0])[0]["sha256"]
     for path, operations in described["paths"].items():
         for method in operations:
-            assert server.ask(method.upper(), path, b"").status not in (404, 405)
+            address = path.replace("{id}", known)
+            assert server.ask(method.upper(), address, b"").status not in (404, 405)
 
 
 def test_answers_are_as_described(server: Running, hundred: list[Path]) -> None:

@@ -189,7 +189,7 @@ def test_a_token_is_wanted_until_it_is_revoked(
         for path in ("/", "/healthz", "/readyz", "/ping", "/openapi.json"):
             assert server.get(path).status == 200
         assert server.get("/openapi.json").content["paths"]["/v1/predict"]["post"]["security"]
-        for path in ("/v1/model", "/metrics"):
+        for path in ("/v1/model", "/metrics", f"/v1/images/{'0' * 64}"):
             assert server.get(path).problem["status"] == 401
         for wrong in (
             "",

@@ -21,6 +21,7 @@ from pomona.feedback.journal import Journal
 from pomona.pipeline import run as pipeline
 from pomona.pipeline.context import RunSettings
 from pomona.pipeline.settings import ExtractSettings, ReduceSettings
+from pomona.store.store import Store
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\">&amp; 😀"
 WIDTHS_AND_SCHEMES = [(1280, "dark"), (390, "light")]
@@ -45,6 +46,8 @@ def store(hostile_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     settings = RunSettings(Here(), thumbnails=True)
     pipeline.run(out, extracting, ReduceSettings(components=6), settings)
     teach(out)
+    changed = hostile_photos / changed_path(out)
+    changed.write_bytes(changed.read_bytes() + b"changed")
     return out
 
 
@@ -85,6 +88,12 @@ def look(browser: Any, server: Running) -> Callable[..., Any]:
         context.close()
 
     return opened
+
+
+def changed_path(store: Path) -> str:
+    """The path of the image whose file has changed since the store was made."""
+    paths: list[str] = Store(store).metadata()["path"].to_pylist()
+    return max(path for path in paths if "/Pear/" in path)
 
 
 def photo_of(photos: Path, label: str) -> Path:
@@ -224,6 +233,13 @@ def test_axe_finds_nothing_and_nothing_runs_over_the_edge(
         assert page.evaluate(fits)
         for button in page.get_by_role("button").all():
             assert button.bounding_box()["height"] >= 40
+
+
+def test_a_file_that_has_changed_has_no_picture(server: Running, store: Path) -> None:
+    digests = {row["path"]: row["sha256"] for row in Store(store).metadata().to_pylist()}
+    changed = digests.pop(changed_path(store))
+    assert server.get(f"/v1/images/{changed}").problem["status"] == 404
+    assert server.get(f"/v1/images/{min(digests.values())}").status == 200
 
 
 def test_its_policy_lets_nothing_else_in(server: Running) -> None:

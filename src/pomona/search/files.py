@@ -60,8 +60,27 @@ class Images:
         """
         return [self._at(row) for row in rows]
 
+    def find(self, sha256: str) -> dict[str, Any] | None:
+        """Returns path, label and sha256 of the first image whose file has a SHA-256, if any.
+
+        Raises
+        ------
+        StoreDamagedError
+            If the file is not what was written.
+        """
+        for number in range(len(self._batches)):
+            batch = self._checked(number)
+            at = pc.index(batch.column("sha256"), sha256).as_py()
+            if at >= 0:
+                return _row(batch, at)
+        return None
+
     def _at(self, row: int) -> dict[str, Any]:
         number = bisect.bisect_right(self._ends, row)
+        batch = self._checked(number)
+        return _row(batch, row - self._ends[number] + batch.num_rows)
+
+    def _checked(self, number: int) -> pa.RecordBatch:
         batch = self._batches[number]
         if number not in self._valid:
             try:
@@ -71,8 +90,11 @@ class Images:
                     "the store's search/ is damaged: delete it, and search again"
                 ) from exc
             self._valid.add(number)
-        at = row - self._ends[number] + batch.num_rows
-        return {name: column[at].as_py() for name, column in zip(NAMES, batch.columns, strict=True)}
+        return batch
+
+
+def _row(batch: pa.RecordBatch, at: int) -> dict[str, Any]:
+    return {name: column[at].as_py() for name, column in zip(NAMES, batch.columns, strict=True)}
 
 
 @dataclass(frozen=True)

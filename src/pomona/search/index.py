@@ -119,6 +119,27 @@ class Index:
             found += [self._in_order(best, top) for best in compare(self.rows, queries, top)]
         return found
 
+    def find_path(self, sha256: str) -> str | None:
+        """Returns the path of an image by the SHA-256 of its file.
+
+        Parameters
+        ----------
+        sha256 : str
+            As `Neighbour` has it.
+
+        Returns
+        -------
+        str, optional
+            Of the first one, if several files are the same. None: no image has it.
+
+        Raises
+        ------
+        StoreDamagedError
+            If the index is damaged.
+        """
+        image = self.kept.images.find(sha256)
+        return None if image is None else str(image["path"])
+
     def _in_order(self, best: Best, top: int) -> list[Neighbour]:
         numbers = best.rows.tolist()
         neighbours = [

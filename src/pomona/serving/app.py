@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -18,10 +19,15 @@ from pomona.serving.gate import Door, Facts, Gate
 from pomona.serving.model import Model
 from pomona.serving.openapi import describe
 from pomona.serving.page import Page
+from pomona.serving.pictures import Pictures
 from pomona.serving.problems import RefusedError, overloaded, unusable
 from pomona.serving.tokens import Tokens
 
 Handler = Callable[[Request, Share], Awaitable[Response]]
+
+SHA256 = re.compile("[0-9a-f]{64}")
+# The picture of an id stays the same; who may ask for it does not.
+KEPT_BY_CLIENTS = {"Cache-Control": "private, max-age=3600"}
 
 
 def make_app(
@@ -59,7 +65,8 @@ class _Api:
 
     def __init__(self, asking: Asking, tokens: Tokens | None) -> None:
         self._asking, self._memory = asking, Memory(asking.settings)
-        page = Page(asking, tokens)
+        self._pictures = Pictures(asking.queue)
+        page = Page(asking, tokens, self._pictures)
         handlers: list[tuple[str, str, Handler]] = [
             ("GET", "/", page.show),
             ("POST", "/", page.answer),
@@ -69,6 +76,7 @@ class _Api:
             ("POST", "/v1/features", self._features),
             ("POST", "/v1/search", self._search),
             ("POST", "/v1/feedback", self._judge),
+            ("GET", "/v1/images/{id}", self._show_image),
             ("GET", "/v1/model", self._show_model),
             ("GET", "/healthz", self._live),
             ("GET", "/ping", self._ready),
@@ -133,6 +141,18 @@ class _Api:
             raise RefusedError(422, "`label` is not text")
         judgement = await self._asking.judge(name, confirmed, label)
         return _json({"id": judgement.id, "label": judgement.label})
+
+    async def _show_image(self, request: Request, share: Share) -> Response:
+        model, sha256, picture = self._asking.model, request.path_params["id"], None
+        if model.index is None:
+            raise RefusedError(404, "this server does not search")
+        if SHA256.fullmatch(sha256):
+            picture = await self._pictures.find(sha256, model.index, model.loaded)
+        if picture is None:
+            raise RefusedError(
+                404, "no such image, or its file is not there: give the `sha256` of a nearest one"
+            )
+        return Response(picture, headers=KEPT_BY_CLIENTS, media_type="image/webp")
 
     async def _show_model(self, request: Request, share: Share) -> Response:
         return _json(self._asking.model.to_dict())

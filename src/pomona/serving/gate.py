@@ -71,7 +71,8 @@ class Gate:
     app : ASGI application
         What answers. It finds `Facts` as scope["pomona"].
     paths : collection of str
-        The addresses that there are: any other is counted as "none".
+        The addresses that there are, "{id}" for the end of one that varies: any other is counted
+        as "none".
     settings : ServeSettings
         The bounds.
     metrics : Metrics
@@ -99,8 +100,10 @@ class Gate:
         """Answers a request."""
         began, facts = time.perf_counter(), Facts(is_read=not _has_body(scope))
         scope["pomona"] = facts
-        if scope["path"] in self._paths:
-            facts.route = scope["path"]
+        for route in (scope["path"], scope["path"].rpartition("/")[0] + "/{id}"):
+            if route in self._paths:
+                facts.route = route
+                break
 
         async def received() -> Message:
             message = await receive()

@@ -56,6 +56,7 @@ def _paths(settings: ServeSettings, secured: bool) -> dict[str, Any]:
         "/v1/search": {
             "post": images("found", "Find the nearest images of the store", "Found", FOUND)
         },
+        "/v1/images/{id}": {"get": _picture(secured)},
         "/v1/feedback": {"post": _feedback(secured)},
         "/v1/model": {"get": _operation("What answers", model, _problems(401, 503), secured)},
         "/healthz": {"get": _status("Whether the server lives")},
@@ -109,6 +110,25 @@ def _feedback(secured: bool) -> dict[str, Any]:
         secured,
         {"required": True, "content": {"application/json": content}},
     )
+
+
+def _picture(secured: bool) -> dict[str, Any]:
+    content = {"schema": {"type": "string", "contentMediaType": "image/webp"}}
+    operation = _operation(
+        "The small picture of an image of the store", {}, _problems(401, 404, 503), secured
+    )
+    operation["responses"]["200"] = {
+        "description": "The picture",
+        "content": {"image/webp": content},
+    }
+    parameter = {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": "The `sha256` of a nearest image",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    }
+    return {**operation, "parameters": [parameter]}
 
 
 def _operation(
@@ -225,7 +245,7 @@ REFUSED = {
     400: "The request cannot be understood",
     401: "A token is needed",
     403: "A page of this origin may not ask",
-    404: "There is no classifier, no search, no feedback, or no such prediction",
+    404: "There is no classifier, no search, no feedback, no such image, or no such prediction",
     408: "The request took too long to arrive",
     413: "More bytes, or more images, than the server takes",
     422: "The image gives no features, with stage and reason; or what is said contradicts itself",

@@ -38,11 +38,12 @@ class Page:
         What answers.
     tokens : Tokens, optional
         Who may ask. None: anybody.
+    pictures : Pictures
+        What draws the nearest images.
     """
 
-    def __init__(self, asking: Asking, tokens: Tokens | None) -> None:
-        self._asking, self._tokens = asking, tokens
-        self._pictures = Pictures(asking.queue)
+    def __init__(self, asking: Asking, tokens: Tokens | None, pictures: Pictures) -> None:
+        self._asking, self._tokens, self._pictures = asking, tokens, pictures
 
     async def show(self, request: Request, share: Share) -> Response:
         """Shows the empty page."""

@@ -1,4 +1,4 @@
-"""Pictures: the store's images, small, as the page shows them beside an answer."""
+"""Pictures: the store's images, small, as clients and the page show them beside an answer."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from pomona.engines.base import Failure
 from pomona.engines.queue import BatchQueue, Loaded
 from pomona.errors import PomonaError
 from pomona.images.limits import MAX_PIXELS
 from pomona.images.sources.registry import open_source
 from pomona.report.thumbnails import TIMEOUT_S, ThumbnailTask
-from pomona.search.index import Neighbour
+from pomona.search.index import Index, Neighbour
 from pomona.serving.answers import Answer, Item
+from pomona.serving.problems import overloaded
 from pomona.store.store import Store
 
 Work: TypeAlias = "Loaded[Item, Answer | bytes | None]"
@@ -57,6 +59,49 @@ class Pictures:
     def __init__(self, queue: BatchQueue) -> None:
         self._queue = queue
         self._drawn: OrderedDict[str, bytes] = OrderedDict()
+        self._paths: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._looking = asyncio.Lock()
+
+    async def find(self, sha256: str, index: Index, loaded: Work) -> bytes | None:
+        """Returns the picture of an image of the store.
+
+        Parameters
+        ----------
+        sha256 : str
+            Of the image's file.
+        index : Index
+            Which images are known.
+        loaded : Loaded
+            Of the index's model.
+
+        Returns
+        -------
+        bytes, optional
+            A WebP file. None: no image has this SHA-256, or its file is away, has changed or
+            cannot be decoded.
+
+        Raises
+        ------
+        RefusedError
+            If too many images wait already.
+        """
+        path = await self._find_path(sha256, index)
+        if path is None:
+            return None
+        if sha256 not in self._drawn and not await self._draw({sha256: path}, loaded):
+            raise overloaded("too many images wait: ask again later")
+        return self._drawn.get(sha256)
+
+    async def _find_path(self, sha256: str, index: Index) -> str | None:
+        """The path of an image, as the index has it."""
+        known = (index.key, sha256)
+        async with self._looking:  # a look at millions of images takes one core, not all
+            path = self._paths.get(known) or await asyncio.to_thread(index.find_path, sha256)
+        if path is not None:
+            self._paths[known] = path
+            if len(self._paths) > MOST:
+                self._paths.popitem(last=False)
+        return path
 
     async def draw(self, images: Sequence[Neighbour], loaded: Work) -> dict[str, bytes]:
         """Returns the pictures of images, WebP by the SHA-256 of their files, as many as can be.
@@ -74,7 +119,8 @@ class Pictures:
             await self._draw(missing, loaded)
         return {digest: self._drawn[digest] for digest in wanted if digest in self._drawn}
 
-    async def _draw(self, missing: dict[str, str], loaded: Work) -> None:
+    async def _draw(self, missing: dict[str, str], loaded: Work) -> bool:
+        """Draws images, path by SHA-256; returns whether workers had the time for all."""
         futures = {}
         try:
             for digest, path in missing.items():
@@ -92,3 +138,8 @@ class Pictures:
                 self._drawn[digest] = picture
                 if len(self._drawn) > MOST:
                     self._drawn.popitem(last=False)
+        return len(futures) == len(missing) and not any(map(_is_late, futures.values()))
+
+
+def _is_late(future: asyncio.Future[Answer | bytes | Failure | None]) -> bool:
+    return not future.done() or future.cancelled()
