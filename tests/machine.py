@@ -104,6 +104,9 @@ NEEDS = {
         lambda: _succeeds("unshare", "--mount", "true"), "no mount namespaces may be made here"
     ),
     "photographs": Need(DATA.is_dir, "no photographs: set POMONA_DATA to their folder"),
+    "promtool": Need(
+        lambda: shutil.which("promtool") is not None, "no promtool: apt install prometheus"
+    ),
     "s3 credentials": Need(
         lambda: find_s3_server() == "versitygw",
         "this S3 server takes any credentials: `make .tools/versitygw`, which needs Go",
