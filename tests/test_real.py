@@ -22,6 +22,7 @@ from conftest import REAL, tables, unpack_fruits
 from machine import DATA
 from pomona.backbones.runtimes.registry import RUNTIMES
 from pomona.errors import BackboneError
+from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import scan
 from pomona.images.sources.pack import PackSource
 from pomona.images.sources.pack_format import open_pack
@@ -276,7 +277,7 @@ def test_a_pack_has_every_photograph_at_a_hundredth_of_the_requests(fruits: Path
     assert catalog.equals(scan(fruits).catalog)
     for shard in shards(make_plan(catalog)):
         images = shard.images.to_pylist()
-        source.expect(image["path"] for image in images)
+        source.expect(ImageRequest(image["path"], None, 0) for image in images)
         for image in images:
             data = source.fetch(image["path"], image["fingerprint"])
             assert data == (fruits / image["path"]).read_bytes()

@@ -13,6 +13,7 @@ import pytest
 import pomona
 from conftest import draw_photos
 from pomona.errors import ImageError
+from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import Row, Scan, folder_label, to_catalog
 from pomona.images.select import NameFilter
 from pomona.images.sources import registry
@@ -48,7 +49,7 @@ class ZipSource:
                 label, split = folder_label(info.filename.rpartition("/")[0])
                 yield info.filename, label, split, info.file_size, f"{info.CRC:x}"
 
-    def expect(self, paths: Iterable[str]) -> None:
+    def expect(self, wanted: Iterable[ImageRequest]) -> None:
         pass
 
     def fetch(self, path: str, expected: str | None = None) -> bytes:

@@ -22,11 +22,10 @@ from pomona.images.prefetch import ImageRequest
 from pomona.images.reader import CarefulReader, Reader
 from pomona.images.sources.base import Source
 from pomona.images.sources.local import LocalSource
-from pomona.images.sources.registry import open_source
+from pomona.images.sources.registry import is_image_file, open_source
 from pomona.progress import Progress
 from pomona.s3.address import Access
 from pomona.stopwatch import Stopwatch
-from pomona.store.folders.registry import is_address
 from pomona.store.recipe import Recipe
 from pomona.store.schemas import encode_path
 
@@ -93,7 +92,7 @@ def find_asked(
         If a place has no images.
     """
     for place in places:
-        if not is_address(place) and Path(place).is_file():
+        if is_image_file(place):
             path = Path(place).absolute()
             image = ImageRequest(encode_path(path.name), None, path.stat().st_size)
             yield Asked(LocalSource(str(path.parent)), encode_path(str(place)), image)

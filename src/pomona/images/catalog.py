@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pomona.errors import SourceError
-from pomona.images.folders import FolderRules, label_by_folders
+from pomona.images.folders import PARENT, FolderRules, label_by_folders
 from pomona.images.labels import apply_labels
 from pomona.images.select import spread_sample
 from pomona.images.sources.base import Source
@@ -67,7 +68,7 @@ def find_images(
     for files in _in_words(scan.skipped):
         progress.note(f"skipped {files}")
     if folders is not None and not (scan.has_labels and folders.is_default):
-        catalog = _label(catalog, folders, progress)
+        catalog = _label(catalog, folders, progress, scan.containers)
     if labels is not None:
         catalog, notes, warnings = apply_labels(catalog, labels)
         for note in notes:
@@ -77,9 +78,20 @@ def find_images(
     return catalog if limit is None else spread_sample(catalog, limit, seed)
 
 
-def _label(catalog: pa.Table, folders: FolderRules, progress: Progress) -> pa.Table:
+def _label(
+    catalog: pa.Table,
+    folders: FolderRules,
+    progress: Progress,
+    containers: frozenset[str] | None,
+) -> pa.Table:
     """The catalog with the labels of its folders; says what may not be meant so."""
-    catalog, notes = label_by_folders(catalog, folders)
+    own = catalog
+    catalog, notes = label_by_folders(catalog, folders, containers or frozenset())
+    if containers is not None and folders.label_from == PARENT:
+        for name in ("label", "split"):
+            at = catalog.schema.get_field_index(name)
+            values = pc.coalesce(own[name], catalog[name])
+            catalog = catalog.set_column(at, catalog.schema.field(at), values)
     for note in notes:
         progress.note(note)
     if folders.pattern is not None and (unlabelled := catalog["label"].null_count):

@@ -74,7 +74,9 @@ def check_labelling(labels: Path | None, label_from: str) -> None:
         raise UsageError("`labels` and `label_from` cannot be combined: give one")
 
 
-def label_by_folders(catalog: pa.Table, rules: FolderRules) -> tuple[pa.Table, list[str]]:
+def label_by_folders(
+    catalog: pa.Table, rules: FolderRules, containers: frozenset[str] = frozenset()
+) -> tuple[pa.Table, list[str]]:
     """Gives a catalog the labels and splits that its folders stand for.
 
     Parameters
@@ -83,6 +85,8 @@ def label_by_folders(catalog: pa.Table, rules: FolderRules) -> tuple[pa.Table, l
         Of schema `schemas.CATALOG`.
     rules : FolderRules
         How to read the folders.
+    containers : frozenset of str
+        First components of paths that are no folders: only what they say of a split counts.
 
     Returns
     -------
@@ -92,10 +96,11 @@ def label_by_folders(catalog: pa.Table, rules: FolderRules) -> tuple[pa.Table, l
         How a name that may be a class or a split was taken.
     """
     paths: list[str] = catalog["path"].to_pylist()
-    folders = {path.rpartition("/")[0] for path in paths}
+    folder_of = [_folder(path, containers) for path in paths]
+    folders = set(folder_of)
     found, notes = find_splits(folders, rules.splits)
     known = {folder: _read(folder, found, rules.label_from) for folder in folders}
-    pairs = [known[path.rpartition("/")[0]] for path in paths]
+    pairs = [known[folder] for folder in folder_of]
     if rules.pattern is not None:
         pairs = [
             _by_pattern(rules.pattern, path, pair) for path, pair in zip(paths, pairs, strict=True)
@@ -105,6 +110,17 @@ def label_by_folders(catalog: pa.Table, rules: FolderRules) -> tuple[pa.Table, l
         column = pa.array(values, pa.string())
         catalog = catalog.set_column(index, catalog.schema.field(index), column)
     return catalog, notes
+
+
+def _folder(path: str, containers: frozenset[str]) -> str:
+    """The folder of a path; train-0001.tar/apple/1.jpg is in train/apple."""
+    folder = path.rpartition("/")[0]
+    first, _, below = folder.partition("/")
+    if first not in containers:
+        return folder
+    stem = re.sub(r"[-_]?\d+([-_]of[-_]\d+)?$", "", first.partition(".")[0])
+    split = re.split("[-_]", stem)[-1]
+    return "/".join(part for part in (split if _SPLIT.fullmatch(split) else "", below) if part)
 
 
 def find_splits(folders: Iterable[str], wanted: bool | None) -> tuple[set[str], list[str]]:

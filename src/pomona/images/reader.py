@@ -84,7 +84,7 @@ class Reader:
         if self.source.ahead > 1:
             self._ahead = Prefetcher(self.source.fetch, wanted, self.source.ahead)
         else:
-            self.source.expect(image.path for image in wanted)
+            self.source.expect(wanted)
 
     def is_ready(self, path: str) -> bool:
         """Whether `fetch` of an image need not wait for the network."""

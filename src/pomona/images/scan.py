@@ -39,12 +39,16 @@ class Scan:
         Folders that could not be listed.
     has_labels : bool
         Whether the source gives labels of its own. Else they are the folders'.
+    containers : frozenset of str, optional
+        The containers that paths begin with; then labels of the source go before the folders'.
+        None: a source without containers.
     """
 
     catalog: pa.Table = field(default_factory=schemas.CATALOG.empty_table)
     skipped: Counter[str] = field(default_factory=Counter)
     unlisted: list[str] = field(default_factory=list)
     has_labels: bool = False
+    containers: frozenset[str] | None = None
 
 
 def scan(source: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Scan:

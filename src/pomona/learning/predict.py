@@ -18,6 +18,7 @@ from pomona.backbones.runtimes import registry as runtimes
 from pomona.backbones.runtimes.base import DEFAULT_PRECISION
 from pomona.errors import BackboneError, UsageError
 from pomona.extraction.featurize import load_network
+from pomona.images.sources.registry import is_image_file
 from pomona.learning.predictions import (
     TOP,
     UNSURE,
@@ -32,7 +33,6 @@ from pomona.pipeline.extract import extract_features
 from pomona.pipeline.finish import Summary, finish
 from pomona.pipeline.prepare import prepare
 from pomona.pipeline.settings import ExtractSettings
-from pomona.store.folders.registry import is_address
 from pomona.store.layout import MANIFEST
 from pomona.store.recipe import Recipe
 from pomona.store.store import Store
@@ -116,7 +116,7 @@ def predict_into(
 
 def _check_places(trained: Store, out: Store, images: str | Path) -> None:
     """Raises UsageError for a single file, and for results that would go into their own source."""
-    if not is_address(images) and Path(images).is_file():
+    if is_image_file(images):
         raise UsageError(
             f"{images} is a file: give the folder that holds it, or leave out {out.files}"
         )

@@ -293,8 +293,8 @@ def _check_source(shard: Shard, metadata: pa.Table, source: Source) -> Iterator[
     """Reads again the images whose content is known; those that are gone are counted elsewhere."""
     changed, unreadable = [], []
     known = metadata.filter(pc.is_valid(metadata["sha256"])).to_pylist()
-    source.expect(row["path"] for row in known)
-    wanted = (ImageRequest(row["path"], None, row["size_bytes"] or 0) for row in known)
+    wanted = [ImageRequest(row["path"], None, row["size_bytes"] or 0) for row in known]
+    source.expect(wanted)
     with contextlib.closing(Prefetcher(source.fetch, wanted, source.ahead)) as ahead:
         for row in known:
             try:

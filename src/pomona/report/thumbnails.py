@@ -230,7 +230,7 @@ def _make(
     """Thumbnails of (path, SHA-256), the most important first."""
     for first in range(0, len(items), TOGETHER):
         some = sorted(items[first : first + TOGETHER])  # as they lie in a pack
-        drawing.source.expect(path for path, _ in some)
+        drawing.source.expect(ImageRequest(path, None, 0) for path, _ in some)
         for thumbnails in map_here(draw, _batches(_files(some, drawing)), drawing):
             yield from thumbnails.items()
 

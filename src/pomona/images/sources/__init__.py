@@ -1,1 +1,1 @@
-"""Where images come from: a folder, a bucket or a pack."""
+"""Where images come from: a folder, a bucket, a pack or containers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import Scan
 
 
@@ -37,7 +38,7 @@ class Source(Protocol):
             If the source cannot be read.
         """
 
-    def expect(self, paths: Iterable[str]) -> None:
+    def expect(self, wanted: Iterable[ImageRequest]) -> None:
         """Announces the images that `fetch` will be asked for, in this order."""
 
     def fetch(self, path: str, expected: str | None = None) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pomona.errors import ImageError, ObjectChangedError, ObjectStoreError
 from pomona.images.fetch import MAX_BYTES, OBJECT_REASONS
+from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import Row, Scan, folder_label, to_catalog
 from pomona.images.select import NameFilter
 from pomona.s3.address import Address
@@ -50,7 +51,7 @@ class BucketSource:
             fingerprint = f"{listed.etag}-{listed.size_bytes:x}"
             yield encode_path(name), label, split, listed.size_bytes, fingerprint
 
-    def expect(self, paths: Iterable[str]) -> None:
+    def expect(self, wanted: Iterable[ImageRequest]) -> None:
         """Does nothing: a `Prefetcher` sends the requests ahead."""
 
     def fetch(self, path: str, expected: str | None = None) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pomona.images.fetch import fetch, fingerprint
+from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import Scan, scan
 from pomona.store.schemas import decode_path
 
@@ -30,7 +31,7 @@ class LocalSource:
         """Finds the images, as `images.scan.scan`."""
         return scan(Path(self.root), include, exclude)
 
-    def expect(self, paths: Iterable[str]) -> None:
+    def expect(self, wanted: Iterable[ImageRequest]) -> None:
         """Does nothing: there is nothing to prepare."""
 
     def fetch(self, path: str, expected: str | None = None) -> bytes:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pomona.errors import ImageError, ObjectStoreError, PomonaError, StoreError
 from pomona.images.fetch import OBJECT_REASONS
+from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import Scan
 from pomona.images.select import EXCLUDED, NOT_INCLUDED, GlobPatterns
 from pomona.images.sources.pack_format import (
@@ -255,9 +256,9 @@ class PackSource:
             skipped[EXCLUDED] = len(wanted) - sum(wanted)
         return Scan(catalog, +skipped, has_labels=True)
 
-    def expect(self, paths: Iterable[str]) -> None:
+    def expect(self, wanted: Iterable[ImageRequest]) -> None:
         """Announces the images that `fetch` will be asked for, to be read in few large pieces."""
-        self._reader.expected = sorted(paths)
+        self._reader.expected = sorted(image.path for image in wanted)
 
     def fetch(self, path: str, expected: str | None = None) -> bytes:
         """The bytes of an image, as `PackReader.fetch`."""
