@@ -175,7 +175,7 @@ def add(
 
 
 @app.command(
-    cls=PomonaCommand, epilog="Example: pomona backbones export mobilenet_v2 mobilenet_v2.onnx"
+    cls=PomonaCommand, epilog="Example: pomona backbones export efficientnet_lite0 network.onnx"
 )
 @grouped
 def export(

@@ -27,7 +27,9 @@ def feedback(
     output: OutputOptions,
     label: Annotated[
         str | None,
-        typer.Option(metavar="L", help="Only where L was predicted, or is the right label."),
+        typer.Option(
+            metavar="L", help="Show only feedback where L is the predicted or the right label."
+        ),
     ] = None,
     since: Annotated[
         str | None,
@@ -47,7 +49,8 @@ def feedback(
 ) -> None:
     """Show the feedback on predictions of `pomona serve`, and how often these were right.
 
-    Of several answers for one prediction, the last one counts.
+    Users of `pomona serve` confirm or correct its predictions. If a prediction has feedback more
+    than once, the last counts.
     """
     from pomona.feedback import tally as tallying
     from pomona.feedback.journal import Journal

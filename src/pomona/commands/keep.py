@@ -74,8 +74,8 @@ def forget(
 ) -> None:
     """Remove every trace of the given images from a store: tables, CSV files, PCA and report.
 
-    A classifier that has learned from the store goes too: train it again. Images that are still in
-    the source are added again by the next `pomona run`.
+    A classifier that was trained on the store is deleted as well: run `pomona train` again. Images
+    that are still in the source are added again by the next `pomona run`.
     """
     from pomona.maintenance import forget as forgetting
 

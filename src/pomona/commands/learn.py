@@ -45,11 +45,12 @@ def train(
     output: OutputOptions,
     open_page: OpenPage = False,
 ) -> None:
-    r"""Train a classifier on a store's labelled images, and evaluate it on its test images.
+    r"""Train a classifier on a store's labelled training images, and evaluate it on the others.
 
     Writes the classifier, evaluation.html and suspects.csv (images that are probably mislabelled)
     to classifier/. If the store has no test split, a random fifth of the images is set aside for
-    the test. Needs scikit-learn; in a clone: pip install ".\[learn]".
+    the test. Needs scikit-learn; in a clone: pip install ".\[learn]". The model xgboost needs
+    ".\[xgboost]".
     """
     from pomona.learning import train as training
 
@@ -67,9 +68,10 @@ def evaluate(
     labels: Labels = None,
     open_page: OpenPage = False,
 ) -> None:
-    r"""Evaluate a store's classifier again, without training it, and rewrite evaluation.html.
+    r"""Evaluate a store's classifier again, without changing it, and rewrite evaluation.html.
 
-    Use this after correcting labels. Needs scikit-learn; in a clone: pip install ".\[learn]".
+    Use this after correcting labels. The model is cross-validated again, which can take as long as
+    training. Needs scikit-learn; in a clone: pip install ".\[learn]".
     """
     from pomona.learning import evaluate as evaluating
 
@@ -99,9 +101,10 @@ def predict(
 ) -> None:
     """Label images with a store's classifier.
 
-    Without OUT, prints the labels of the images. With a folder, pack or s3:// address followed by
-    OUT, writes a store to OUT, with a row in predictions/ for each image. Run the same command
-    again to continue after a stop, or to label new images.
+    Prints the labels of the images. If a folder, pack or s3:// address is followed by OUT, a folder
+    or address for a new store, writes a row in its predictions/ for each image instead. Run the
+    same command again to continue after a stop, or to label new images. --limit, --retry-errors,
+    --sync, --max-error-rate and --yes need OUT.
     """
     with start_engine(where, (*TASK_MODULES, "pomona.learning.predictions")) as engine:
         from pomona.learning import ask
@@ -189,7 +192,7 @@ def export(
 
     It takes images as uint8\[n, side, side, 3] and returns, for each, the predicted label and the
     probability of every label. It runs wherever ONNX Runtime runs, without pomona: on servers, on
-    phones and in browsers. Train the classifier first, by `pomona train`.
+    phones and in browsers. Train the classifier first, with `pomona train`.
     """
     from pomona.learning import export as exporting
 

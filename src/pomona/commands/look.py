@@ -32,7 +32,7 @@ def report(
             readable=False,
             metavar="DIR",
             help="Also write charts as files in DIR, for slides: explained variance, map, images "
-            "per label, time per step.",
+            'per label, time per step. Needs matplotlib; in a clone: pip install ".\\[figures]".',
         ),
     ] = None,
     image_format: Annotated[
@@ -83,7 +83,7 @@ def search(
 ) -> None:
     """Find the images of a store that are most similar to the given ones.
 
-    The similarity is the cosine of the images' PCA components, from −1 to 1. The index for
+    Similarity is the cosine similarity of the images' PCA components, from −1 to 1. The index for
     searching is kept in the store's search/ folder.
     """
     with start_engine(EngineOptions(workers=workers), ("pomona.search.ask",)) as engine:

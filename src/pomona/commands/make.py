@@ -125,8 +125,8 @@ def import_features(
         typer.Argument(
             parser=place,
             metavar="OUT",
-            help="Folder or s3://BUCKET/PREFIX for the store: new, empty, or a store of the same "
-            "features (any other is refused).",
+            help="Folder or s3://BUCKET/PREFIX for the store: new, empty, or the store that "
+            "was made of exactly these features (images cannot be added to it).",
         ),
     ],
     buckets: BucketOptions,

@@ -57,7 +57,7 @@ def upload(
         typer.Option(
             "--strip-metadata/--no-strip-metadata",
             help="Remove EXIF (except orientation), XMP, IPTC and comments; pixel data and colour "
-            "profile do not change.",
+            "profile do not change. AVIF and HEIC cannot be stripped, and are refused.",
         ),
     ] = True,
     include: Include = None,
@@ -154,8 +154,8 @@ def pack(
     """Pack many image files, unchanged, into a few large Parquet files, for faster reading.
 
     `pomona run` takes a pack as SOURCE. Run the same command again to continue after a stop, or to
-    update the pack: it adds new and changed images, and removes those that are not in SOURCE or
-    do not match --include, or match --exclude.
+    update the pack: it adds new and changed images, and removes those that are no longer in
+    SOURCE or that --include and --exclude leave out.
     """
     from pomona.transfer import pack as packing
 

@@ -74,7 +74,7 @@ COMMANDS: tuple[Command, ...] = (
         "forget",
         KEEP,
         "pomona.commands.keep:forget",
-        "pomona forget out 'Training/Pear/0_100.jpg'",
+        "pomona forget out 'Training/Pear Yellow 1/0_100.jpg'",
     ),
     Command(
         "upload", MOVE, "pomona.commands.move:upload", "pomona upload photos s3://bucket/photos"

@@ -44,15 +44,15 @@ def serve(
         bool,
         typer.Option(
             "--watch",
-            help="Take up a new classifier as soon as the store has one. (default: on SIGHUP)",
+            help="Load a new classifier as soon as the store has one. (default: only on SIGHUP)",
         ),
     ] = False,
 ) -> None:
     r"""Label images over HTTP with a store's classifier, and serve a web page for trying it.
 
-    Without a classifier it gives features alone. Each request is a line of JSON on stderr. On
-    SIGTERM or Ctrl-C, the server finishes the requests in progress, then stops. In a clone: pip
-    install ".\[serve]".
+    If the store has no classifier, the server returns features and nearest images alone. It logs
+    each request to stderr as a line of JSON. On SIGTERM or Ctrl-C, it finishes the requests in
+    progress, then stops. In a clone: pip install ".\[serve]".
     """
     settings = to_settings(door, bounds, top=top, unsure=unsure, watch=watch)
     from pomona.feedback.journal import Journal

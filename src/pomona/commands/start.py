@@ -65,7 +65,9 @@ def doctor(
     speed: Annotated[
         bool,
         typer.Option(
-            "--speed", help="Also measure the speed of the network, a few seconds per runtime."
+            "--speed",
+            help="Also measure how many images/s the default network takes, a few seconds per "
+            "runtime.",
         ),
     ] = False,
     as_json: AsJson = False,

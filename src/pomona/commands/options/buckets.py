@@ -49,8 +49,8 @@ class BucketOptions(ReadBucketOptions):
         str | None,
         typer.Option(
             metavar="KIND",
-            help="Encryption at rest: AES256, aws:kms or none. (default: AES256 on AWS, "
-            "elsewhere what the server does)",
+            help="Encryption at rest: AES256, aws:kms or none. (default: AES256 on AWS; "
+            "on other servers, the server's own setting)",
             autocompletion=one_of(SSE),
         ),
     ] = Access.sse

@@ -45,8 +45,8 @@ class ClusterOptions:
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="With --engine spark, a setting of Spark's, such as spark.executor.memory=4g; may "
-            "be repeated.",
+            help="With --engine spark, a Spark configuration property, such as "
+            "spark.executor.memory=4g; may be repeated.",
         ),
     ] = None
 

@@ -67,10 +67,10 @@ Labels = Annotated[
 LabelFrom = Annotated[
     str,
     typer.Option(
-        metavar="FOLDER",
+        metavar="RULE",
         help="Which folder is the label: parent, the innermost; top, the topmost below the split; "
-        "or a number, counted from the top without the split. Or a regular expression over the "
-        "path with a group named label.",
+        "or a number: 1 is the topmost, the split not counted. Or a regular expression, searched "
+        "in the path, with a group named label.",
     ),
 ]
 Splits = Annotated[
@@ -106,8 +106,8 @@ class ImageOptions:
         str | None,
         typer.Option(
             metavar="[=all]",
-            help="Retry the images whose error may be temporary (`retryable` in errors/); =all "
-            "retries every failed image.",
+            help="Retry the images whose error may be temporary (`retryable` in errors/). "
+            "Write --retry-errors=all, with the equals sign, to retry every failed image.",
         ),
     ] = ExtractSettings.retry_errors
     sync: Annotated[

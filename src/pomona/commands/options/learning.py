@@ -19,7 +19,8 @@ Labels = Annotated[
         readable=False,
         metavar="FILE",
         help="CSV file with the columns path (as in the store), label and optionally split. Images "
-        "that it does not list keep the store's labels.",
+        "that it does not list keep the store's labels. Without it, `pomona evaluate` reads the "
+        "file that `pomona train` was given.",
     ),
 ]
 Top = Annotated[
@@ -38,7 +39,7 @@ Unsure = Annotated[
 
 def _names_of_spark() -> str:
     names = [model.name for model in MODELS.values() if model.spark_module]
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return ", ".join(names)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class LearningOptions:
             metavar="NAME",
             help=f"{', '.join(MODELS)}, or auto, which compares {', '.join(_FIRST)} and {_LAST} by "
             "cross-validation and takes the simplest within one standard error of the best. "
-            f"With --engine spark, only {_names_of_spark()} and auto are available.",
+            f"With --engine spark, only {_names_of_spark()} and auto are available, and auto means "
+            "logistic.",
             autocompletion=one_of(("auto", *MODELS)),
         ),
     ] = TrainSettings.model

@@ -54,9 +54,9 @@ class NetworkFileOptions:
             metavar="HOW",
             help="For FILE.onnx: the pixel values that it expects. unit: 0 to 1; tf: -1 to 1; "
             "none: 0 to 255; caffe: BGR minus the mean; imagenet: scaled by ImageNet's mean and "
-            "standard deviation; or MEANS/STDS of red, green and blue in 0 to 255, such as "
-            "123.7,116.3,103.5/58.4,57.1,57.4. Not needed if its input is uint8 or pomona exported "
-            "it.",
+            "standard deviation; or MEANS/STDS for red, green and blue on the scale 0 to 255, such "
+            "as 123.7,116.3,103.5/58.4,57.1,57.4. Required, unless FILE.onnx takes uint8 pixels or "
+            "was exported by pomona.",
             autocompletion=one_of(NAMED),
         ),
     ] = ModelOverrides.preprocessing

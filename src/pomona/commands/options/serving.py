@@ -16,7 +16,7 @@ from pomona.serving.settings import ServeSettings
 class DoorOptions:
     """Where a server listens, and who may ask it."""
 
-    panel: ClassVar[str] = "Who may ask"
+    panel: ClassVar[str] = "Access"
     host: Annotated[
         str,
         typer.Option(
@@ -38,13 +38,17 @@ class DoorOptions:
         ),
     ] = ServeSettings.token_file
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Let anybody ask, also from other machines.")
+        bool,
+        typer.Option(
+            "--no-auth", help="Answer requests without a token, even from other machines."
+        ),
     ] = ServeSettings.no_auth
     cors: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
-            help="Let the pages of ORIGIN ask, such as https://app.example.org; may be repeated.",
+            help="Allow web pages from ORIGIN to call the API (CORS), such as "
+            "https://app.example.org; may be repeated.",
         ),
     ] = None
 
@@ -53,7 +57,7 @@ class DoorOptions:
 class BoundOptions:
     """What a server refuses, so that it stays alive."""
 
-    panel: ClassVar[str] = "Bounds"
+    panel: ClassVar[str] = "Limits"
     max_bytes: Annotated[
         int, typer.Option(metavar="N", help="Maximum size of a request, in bytes.")
     ] = ServeSettings.max_bytes
