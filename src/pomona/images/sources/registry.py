@@ -47,8 +47,15 @@ def _on_disk(where: str | Path, access: Access | None) -> dict[str, tuple[str, B
         entries = list(os.scandir(path))
     except OSError:
         return {}
-    names = _containers([f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries])
+    names = _containers([f"{one.name}/" if _is_folder(one) else one.name for one in entries])
     return {name: (kind, FileBlob(str(path / name))) for name, kind in names.items()}
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _in_bucket(where: str | Path, access: Access | None) -> dict[str, tuple[str, Blob]]:
