@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from pomona.errors import ImageError
+from pomona.errors import ImageError, ObjectChangedError, ObjectStoreError
 from pomona.store.schemas import decode_path
 
 MAX_BYTES = 256 * 2**20
@@ -16,6 +18,21 @@ OBJECT_REASONS = {
     "unreachable": "unreachable",
     "refused": "unreachable",
 }
+
+
+@contextmanager
+def object_errors() -> Iterator[None]:
+    """Raises ImageError (stage "fetch") for errors of an object that cost one image alone."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ImageError("fetch", "not_found") from None
+    except ObjectChangedError:
+        raise ImageError("fetch", "changed") from None
+    except ObjectStoreError as exc:
+        if exc.reason not in OBJECT_REASONS:
+            raise
+        raise ImageError("fetch", OBJECT_REASONS[exc.reason]) from None
 
 
 def fingerprint(status: os.stat_result) -> str:

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from pomona.errors import ImageError, ObjectChangedError, ObjectStoreError
-from pomona.images.fetch import OBJECT_REASONS, fingerprint
+from pomona.errors import ImageError
+from pomona.images.fetch import fingerprint, object_errors
 from pomona.s3.bucket import Bucket
 
 # The most that one read may ask for, whatever a damaged file says.
@@ -123,18 +123,10 @@ class ObjectBlob:
         if start >= self.size or size <= 0:  # a server refuses an empty range
             return b""
         etag = None if stamp is None else stamp.rpartition("-")[0]
-        try:
+        with object_errors():
             got = self.bucket.get(
                 self.key, if_match=etag, start=start, size=size, limit=MAX_READ_BYTES
             )
-        except FileNotFoundError:
-            raise ImageError("fetch", "not_found") from None
-        except ObjectChangedError:
-            raise ImageError("fetch", "changed") from None
-        except ObjectStoreError as exc:
-            if exc.reason not in OBJECT_REASONS:
-                raise
-            raise ImageError("fetch", OBJECT_REASONS[exc.reason]) from None
         return got.data
 
 
@@ -198,3 +190,46 @@ class BlobFile(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+class RangeFile(io.RawIOBase):
+    """A file of which only a range of bytes is in memory; Arrow asks for no others.
+
+    Parameters
+    ----------
+    data : bytes
+        The range.
+    start, size : int
+        Where it begins, and how many bytes the file has.
+    """
+
+    def __init__(self, data: bytes, start: int, size: int) -> None:
+        super().__init__()
+        self._data, self._start, self._size, self._at = memoryview(data), start, size, 0
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it can be read from any place: yes."""
+        return True
+
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Moves to a place."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads into a buffer; OSError outside the range."""
+        begin = self._at - self._start
+        if not 0 <= begin <= len(self._data):
+            raise OSError("outside the range that was read")
+        piece = self._data[begin : begin + len(buffer)]
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import posixpath
 import re
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import ImageError
-from pomona.images.containers.blob import MAX_READ_BYTES, Blob, BlobFile
+from pomona.images.containers.blob import MAX_READ_BYTES, Blob, BlobFile, RangeFile
 from pomona.images.containers.member import DamagedError, Listing, Member, damaged, safe_name
 from pomona.images.fetch import MAX_BYTES
 
@@ -193,36 +192,6 @@ def _clean(name: str | None) -> str | None:
     return safe_name(re.sub(r"^[A-Za-z][\w+.-]*:(//[^/]*)?", "", name).lstrip("/"))
 
 
-class _Chunk(io.RawIOBase):
-    """A file of which only one range is in memory; Arrow asks for no other."""
-
-    def __init__(self, data: bytes, start: int, size: int) -> None:
-        super().__init__()
-        self._data, self._start, self._size, self._at = memoryview(data), start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        begin = self._at - self._start
-        if not 0 <= begin <= len(self._data):
-            raise OSError("outside the range that was read")
-        piece = self._data[begin : begin + len(buffer)]
-        buffer[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
-
-
 def read_metadata(blob: Blob) -> pq.FileMetaData:
     """Returns the footer of a Parquet file. Raises ImageError (stage "fetch") for a damaged one."""
     try:
@@ -258,7 +227,7 @@ def read_group(data: bytes, place: tuple[int, ...], metadata: pq.FileMetaData, s
             raise ImageError("fetch", "too_large", f"{rows}: write it with smaller ones")
         if len(data) < length:
             raise damaged("the Parquet file ends within its row group")
-        source = pa.PythonFile(_Chunk(data, start, size), mode="r")
+        source = pa.PythonFile(RangeFile(data, start, size), mode="r")
         with pq.ParquetFile(source, metadata=metadata, pre_buffer=False) as file:
             path = metadata.schema.column(leaf).path
             column = file.read_row_group(group, columns=[path], use_threads=False).column(0)

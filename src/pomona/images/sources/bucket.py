@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pomona.errors import ImageError, ObjectChangedError, ObjectStoreError
-from pomona.images.fetch import MAX_BYTES, OBJECT_REASONS
+from pomona.errors import ObjectStoreError
+from pomona.images.fetch import MAX_BYTES, object_errors
 from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import Row, Scan, folder_label, to_catalog
 from pomona.images.select import NameFilter
@@ -57,16 +57,8 @@ class BucketSource:
     def fetch(self, path: str, expected: str | None = None) -> bytes:
         """Reads an image. Raises ImageError (stage "fetch"), ObjectStoreError."""
         etag = None if expected is None else expected.rpartition("-")[0]
-        try:
+        with object_errors():
             response = self.bucket.get(self._key(path), if_match=etag, limit=MAX_BYTES)
-        except FileNotFoundError:
-            raise ImageError("fetch", "not_found") from None
-        except ObjectChangedError:
-            raise ImageError("fetch", "changed") from None
-        except ObjectStoreError as exc:
-            if exc.reason not in OBJECT_REASONS:
-                raise
-            raise ImageError("fetch", OBJECT_REASONS[exc.reason]) from None
         return response.data
 
     def find_problem(self, path: str, expected: str | None) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import ImageError, ObjectStoreError, PomonaError, StoreError
+from pomona.images.containers.blob import RangeFile
 from pomona.images.fetch import OBJECT_REASONS
 from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import Scan
@@ -55,36 +55,6 @@ def _index(files: Folder, part: Part) -> Index:
             _indexes.popitem(last=False)
     _indexes.move_to_end(key)
     return index
-
-
-class _Range(io.RawIOBase):
-    """A file of which only a range of bytes is in memory; Arrow asks for no others."""
-
-    def __init__(self, data: bytes, start: int, size: int) -> None:
-        super().__init__()
-        self._data, self._start, self._size, self._at = memoryview(data), start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        begin = self._at - self._start
-        if not 0 <= begin <= len(self._data):
-            raise OSError("outside the range that was read")
-        piece = self._data[begin : begin + len(buffer)]
-        buffer[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
 
 
 class PackReader:
@@ -174,7 +144,7 @@ class PackReader:
             offset, held = start, self._pack.files.read_range(part.name, start, last - start)
             if len(held) <= WINDOW_BYTES:
                 self._held = (offset, held)
-        piece = pa.PythonFile(_Range(held, offset, part.size_bytes), mode="r")
+        piece = pa.PythonFile(RangeFile(held, offset, part.size_bytes), mode="r")
         with pq.ParquetFile(piece, metadata=index.metadata, pre_buffer=False) as file:
             return file.read_row_group(group, use_threads=False)
 
