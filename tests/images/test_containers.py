@@ -243,6 +243,30 @@ def test_a_member_that_says_it_is_huge_is_not_read(photos: Path, tmp_path: Path)
     assert list(fetch_all(open_source(path)).values()) == [*list(files.values())[:2], "too_large"]
 
 
+@pytest.mark.parametrize("kind", ["another method", "encrypted"])
+def test_members_of_a_kind_that_is_not_read_are_unsupported(
+    kind: str, photos: Path, tmp_path: Path
+) -> None:
+    files = dict(list(files_of(photos).items())[:2])
+    method = zipfile.ZIP_BZIP2 if kind == "another method" else zipfile.ZIP_STORED
+    path = make_zip(tmp_path / "odd.zip", files, method)
+    if kind == "encrypted":  # as the directory says of its first member
+        data = bytearray(path.read_bytes())
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(data)
+    found = list(fetch_all(open_source(path)).values())
+    assert found[0] == "unsupported"
+    assert found[1] == ("unsupported" if kind == "another method" else list(files.values())[1])
+
+
+def test_a_row_group_that_is_too_large_is_not_read(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_parquet(tmp_path / "large.parquet", files_of(photos))
+    monkeypatch.setattr("pomona.images.containers.tables.MAX_READ_BYTES", 1_000)
+    assert set(fetch_all(open_source(path)).values()) == {"too_large"}
+
+
 def test_names_that_lead_out_are_left_out(tmp_path: Path) -> None:
     names = ["../out.jpg", "/etc/out.jpg", "a/../../out.jpg", "./in/1.jpg"]
     for path in (
