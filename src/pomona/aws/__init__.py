@@ -1,0 +1,1 @@
+"""AWS: where images and features may be on it."""
