@@ -9,6 +9,7 @@
     │   └── StoreWriteError     it cannot be written: no space left, read-only, no permission
     ├── ObjectStoreError        a bucket cannot be found, reached or used
     │   └── ObjectChangedError  an object has changed, or exists, against a request's condition
+    ├── CloudError              a service of AWS cannot be reached or used, or refuses
     ├── BackboneError           a network's weights are missing or wrong
     ├── EngineError             the workers cannot do their work
     └── ImageError              an image that gives no features; in a run, a row of errors/
@@ -64,6 +65,17 @@ class ObjectChangedError(ObjectStoreError):
 
     def __init__(self, message: str, reason: str = "changed") -> None:
         super().__init__(message, reason)
+
+
+class CloudError(PomonaError):
+    """A service of AWS that cannot be used; reason: one word, such as "denied", or AWS's code."""
+
+    def __init__(self, message: str, reason: str = "refused") -> None:
+        super().__init__(message, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class BackboneError(PomonaError):

@@ -1,1 +1,1 @@
-"""AWS: where images and features may be on it."""
+"""AWS: the account, what may hold data in it, what jobs need, and what they cost."""

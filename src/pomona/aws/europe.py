@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pomona.s3.region_guard import EEA, is_aws
 
 # The European Sovereign Cloud is a partition of its own; all other regions of the EEA are in `aws`.
-_PARTITIONS = {region: "aws-eusc" if region.startswith("eusc-") else "aws" for region in EEA}
+PARTITIONS = {region: "aws-eusc" if region.startswith("eusc-") else "aws" for region in EEA}
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def refuse(resource: Resource) -> str | None:
             f"the {what} is in {resource.region}, which is not in the European Economic Area: "
             f"take one of {', '.join(EEA)}"
         )
-    if resource.partition != _PARTITIONS[resource.region]:
+    if resource.partition != PARTITIONS[resource.region]:
         return (
             f"the {what} is in the partition {resource.partition}, but {resource.region} is in "
-            f"{_PARTITIONS[resource.region]}: check the profile and its credentials"
+            f"{PARTITIONS[resource.region]}: check the profile and its credentials"
         )
     outside = sorted(set(resource.replicas) - set(EEA))
     if outside:

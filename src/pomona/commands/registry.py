@@ -16,6 +16,7 @@ LEARN = "Learn labels"
 LOOK = "Look at results"
 KEEP = "Maintain a store"
 MOVE = "Move images and stores"
+CLOUD = "Run on AWS"
 START = "Set up and try out"
 
 
@@ -87,6 +88,12 @@ COMMANDS: tuple[Command, ...] = (
         MOVE,
         "pomona.commands.move:pack",
         "pomona pack photos photos.pack && pomona run photos.pack out",
+    ),
+    Command(
+        "aws",
+        CLOUD,
+        "pomona.commands.aws.app:app",
+        "pomona aws plan --images 67692 --image-bytes 5000 --region eu-west-1",
     ),
     Command("sample", START, "pomona.commands.start:sample", "pomona sample photos --varieties 24"),
     Command("doctor", START, "pomona.commands.start:doctor", "pomona doctor --speed"),

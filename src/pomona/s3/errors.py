@@ -15,14 +15,14 @@ from pomona.errors import ObjectChangedError, ObjectStoreError, UsageError
 _AGAIN = "then run the same command again: what is done is kept"
 _MISSING = ("NoSuchKey", "404", "NotFound", "NoSuchUpload")
 _CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
-_EXPIRED = (
+EXPIRED_CODES = (
     "ExpiredToken",
     "ExpiredTokenException",
     "RequestExpired",
     "TokenRefreshRequired",
     "UnauthorizedException",
 )
-_NOT_ACCEPTED = (
+NOT_ACCEPTED_CODES = (
     "InvalidAccessKeyId",
     "InvalidToken",
     "InvalidClientTokenId",
@@ -30,7 +30,7 @@ _NOT_ACCEPTED = (
     "NotSignedUp",
     "XAdminUserNotFound",  # versitygw's
 )
-_DENIED = ("AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401")
+DENIED_CODES = ("AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401")
 _ELSEWHERE = (
     "AuthorizationHeaderMalformed",
     "PermanentRedirect",
@@ -38,20 +38,20 @@ _ELSEWHERE = (
     "IllegalLocationConstraintException",
     "IncorrectEndpoint",
 )
-_CREDENTIALS_EXPIRED = (
+CREDENTIALS_EXPIRED = (
     boto.SSOTokenLoadError,
     boto.UnauthorizedSSOTokenError,
     boto.TokenRetrievalError,
     boto.RefreshWithMFAUnsupportedError,
 )
-_NO_CREDENTIALS = (
+NO_CREDENTIALS = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
     boto.CredentialRetrievalError,
     boto.MetadataRetrievalError,
     boto.InvalidConfigError,
 )
-_SETTINGS = (
+SETTINGS = (
     boto.ProfileNotFound,
     boto.ConfigNotFound,
     boto.ConfigParseError,
@@ -90,19 +90,19 @@ def translate(bucket: str, endpoint: str, key: str | None = None) -> Iterator[No
         yield
     except boto.ClientError as exc:
         raise from_response(exc.response, bucket, endpoint, key) from None
-    except _CREDENTIALS_EXPIRED:
+    except CREDENTIALS_EXPIRED:
         raise ObjectStoreError(
             f"the credentials for s3://{bucket} have expired: "
             f"renew them (as `aws sso login` does), {_AGAIN}",
             "expired",
         ) from None
-    except _NO_CREDENTIALS:
+    except NO_CREDENTIALS:
         raise ObjectStoreError(
             f"no credentials for s3://{bucket} were found: set them as for AWS's own tools "
             "(AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role)",
             "credentials",
         ) from None
-    except _SETTINGS as exc:
+    except SETTINGS as exc:
         reason = " ".join(str(exc).split())
         raise ObjectStoreError(f"AWS's settings cannot be used: {reason}", "settings") from None
     except boto.ParamValidationError:
@@ -146,11 +146,11 @@ def from_response(
         return FileNotFoundError(what)
     if code in _CHANGED:
         return ObjectChangedError(f"{what} was changed meanwhile: run the same command again")
-    if code in _EXPIRED:
+    if code in EXPIRED_CODES:
         return ObjectStoreError(
             f"the credentials for s3://{bucket} have expired: renew them, {_AGAIN}", "expired"
         )
-    if code in _NOT_ACCEPTED:
+    if code in NOT_ACCEPTED_CODES:
         return ObjectStoreError(
             f"{endpoint} does not accept the credentials for s3://{bucket} ({code}): "
             "check that they belong to this server and are complete",
@@ -164,7 +164,7 @@ def from_response(
         )
     if code == "RequestTimeTooSkewed":
         return ObjectStoreError("this machine's clock is wrong: set it, then try again", "clock")
-    if code in _DENIED or status in (401, 403):
+    if code in DENIED_CODES or status in (401, 403):
         return ObjectStoreError(
             f"no access to {what}: ask for permission to list, read and, for a store, write it",
             "denied",

@@ -30,6 +30,21 @@ def is_aws(endpoint: str) -> bool:
     return f".{urlsplit(endpoint).hostname or ''}".rstrip(".").endswith(_AWS)
 
 
+def is_loopback(endpoint: str) -> bool:
+    """Returns whether an endpoint is on this machine.
+
+    Parameters
+    ----------
+    endpoint : str
+        Its URL.
+    """
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def refuse_region(
     bucket: str, region: str | None, endpoint: str, allowed: tuple[str, ...] = ()
 ) -> str | None:
@@ -79,16 +94,9 @@ def refuse_endpoint(endpoint: str, *, insecure: bool = False) -> str | None:
             f"the endpoint {parts.hostname} has a name or password in its URL: "
             "give credentials as AWS's own tools take them"
         )
-    if parts.scheme == "https" or insecure or _is_loopback(parts.hostname):
+    if parts.scheme == "https" or insecure or is_loopback(endpoint):
         return None
     return (
         f"the endpoint http://{parts.hostname} is not encrypted: "
         "give an https:// one, or `insecure_endpoint`"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

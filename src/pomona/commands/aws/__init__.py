@@ -1,0 +1,1 @@
+"""`pomona aws`: from a laptop to a cluster in Europe and back."""

@@ -1,0 +1,31 @@
+"""The group of commands behind `pomona aws`.
+
+To add one: write its function in a module here, and register it below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from pomona.commands.grouping import grouped
+from pomona.commands.parser import PomonaCommand, PomonaGroup
+
+app = typer.Typer(
+    cls=PomonaGroup,
+    help="Run pomona on EMR in your own AWS account, in a region of the European Economic Area.\n\n"
+    "Credentials are those of AWS's own tools (AWS_PROFILE and the like).",
+    no_args_is_help=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    add_completion=False,
+)
+
+
+@app.callback()
+def aws() -> None:
+    pass
+
+
+def _register(function: Callable[..., None], example: str) -> None:
+    app.command(cls=PomonaCommand, epilog=f"Example: pomona aws {example}")(grouped(function))
