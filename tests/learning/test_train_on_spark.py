@@ -129,8 +129,15 @@ def test_partitions_are_a_matter_of_the_store(
 
 
 def test_a_classifier_fitted_on_spark_is_one_like_any_other(
-    spark: SparkSession, pomona: Pomona, fruit: Path, fruit_photos: Path, tmp_path: Path
+    spark: SparkSession,
+    pomona: Pomona,
+    fruit: Path,
+    fruit_photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Each share of the learning curve is a fit like the others.
+    monkeypatch.setattr("pomona.learning.evaluation.learning_curve.SHARES", (1 / 2,))
     here, there = (Path(shutil.copytree(fruit, tmp_path / name)) for name in ("here", "there"))
     local = learn(here, "local", model="logistic")
     facts = learn(there, "spark")

@@ -39,10 +39,8 @@ def learn(
         int64[n]: their groups.
     asked : numpy.ndarray
         float32[t, width]: the test rows.
-    predicted : numpy.ndarray
-        int64[t]: what the classifier, which has all rows, says of them.
     answers : numpy.ndarray
-        int64[t]: what the classifier, that of all rows, says of them.
+        int64[t]: what the classifier, which has all rows, says of them.
     seed : int
         Of the order in which groups, and rows, are taken.
 
