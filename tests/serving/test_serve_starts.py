@@ -28,6 +28,11 @@ pytest_plugins = ("served_stores",)
         (["--workers", "0"], 2, "--workers 0"),
         (["--top", "0"], 2, "--top 0"),
         (["--token-file", "nowhere"], 1, "--token-file nowhere cannot be read: No such file"),
+        (
+            ["--keep-photographs", "short"],
+            2,
+            "--keep-photographs short cannot be made: File exists",
+        ),
         (["--token-file", "short"], 2, "fewer than 16 characters"),
         (["--token-file", "empty"], 2, "has no token"),
         (["--token-file", "short", "--no-auth"], 2, "contradict each other"),

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,7 +15,13 @@ from pomona.commands.options.buckets import BucketOptions
 from pomona.commands.options.engine import Workers
 from pomona.commands.options.learning import Top, Unsure
 from pomona.commands.options.places import StoreFolder
-from pomona.commands.options.serving import BoundOptions, DoorOptions, to_settings
+from pomona.commands.options.serving import (
+    BoundOptions,
+    DoorOptions,
+    KeepPhotographs,
+    Watch,
+    to_settings,
+)
 from pomona.commands.output import OutputOptions
 from pomona.errors import PomonaError
 from pomona.memory import forgo_pandas
@@ -40,13 +46,8 @@ def serve(
     workers: Workers = None,
     top: Top = 5,
     unsure: Unsure = 0.9,
-    watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch",
-            help="Load a new classifier as soon as the store has one. (default: only on SIGHUP)",
-        ),
-    ] = False,
+    watch: Watch = False,
+    keep_photographs: KeepPhotographs = None,
 ) -> None:
     r"""Label images over HTTP with a store's classifier, and serve a web page for trying it.
 
@@ -54,7 +55,9 @@ def serve(
     each request to stderr as a line of JSON. On SIGTERM or Ctrl-C, it finishes the requests in
     progress, then stops. In a clone: pip install ".\[serve]".
     """
-    settings = to_settings(door, bounds, top=top, unsure=unsure, watch=watch)
+    settings = to_settings(
+        door, bounds, top=top, unsure=unsure, watch=watch, keep_photographs=keep_photographs
+    )
     from pomona.feedback.journal import Journal
     from pomona.store.store import Store
 

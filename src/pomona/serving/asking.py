@@ -19,6 +19,7 @@ from pomona.serving.bodies import File
 from pomona.serving.interfaces import Feedback, Judgement
 from pomona.serving.metrics import Metrics
 from pomona.serving.model import Model
+from pomona.serving.photographs import Photographs
 from pomona.serving.problems import RefusedError, overloaded
 from pomona.serving.recent import Given, Recent
 from pomona.serving.searching import Searching
@@ -71,6 +72,8 @@ class Asking:
         What keeps feedback.
     metrics : Metrics
         What counts.
+    photographs : Photographs, optional
+        What keeps the photographs that are labelled. None: nothing does.
     """
 
     settings: ServeSettings
@@ -78,6 +81,7 @@ class Asking:
     model: Model
     feedback: Feedback | None
     metrics: Metrics
+    photographs: Photographs | None = None
     recent: Recent = field(default_factory=Recent)
     searching: Searching = field(default_factory=lambda: Searching(NEAREST))
 
@@ -100,10 +104,9 @@ class Asking:
             for future in futures:
                 future.cancel()
         names = [uuid.uuid4().hex for _ in files]
-        if model.facts is not None and self.feedback is not None:
-            for name, file, answer in zip(names, files, answers, strict=True):
-                if answer.label is not None:
-                    self.recent.add(name, _given(file, answer.label, model))
+        for name, file, answer in zip(names, files, answers, strict=True):
+            if answer.label is not None:
+                self.recent.add(name, await self._given(file, answer.label, model))
         return [
             Said(name, file.name, answer)
             for name, file, answer in zip(names, files, answers, strict=True)
@@ -116,6 +119,14 @@ class Asking:
             answer = Answer(error=to_error(answer, self.settings.image_timeout))
         self.metrics.image(None if answer.error is None else answer.error.reason)
         return answer
+
+    async def _given(self, file: File, label: Label, model: Model) -> Given:
+        """What feedback will need of a prediction; the photograph is kept, if any are."""
+        digest = hashlib.sha256(file.data).hexdigest()
+        photograph = None
+        if self.photographs is not None:
+            photograph = await asyncio.to_thread(self.photographs.keep, digest, file.data)
+        return Given(digest, label.label, label.probability, str(model.id), photograph)
 
     async def find_nearest(self, said: Sequence[Said], model: Model) -> list[Said]:
         """Adds the nearest images of the store, where it can be searched."""
@@ -158,7 +169,13 @@ class Asking:
             raise RefusedError(422, "`confirmed` and another `label` contradict each other")
         right = given.label if confirmed else label
         judgement = Judgement(
-            name, given.sha256, given.label, given.probability, given.model, right
+            name,
+            given.sha256,
+            given.label,
+            given.probability,
+            given.model,
+            right,
+            given.photograph,
         )
         await asyncio.to_thread(self.feedback.append, judgement)
         self.metrics.judgement()
@@ -168,11 +185,6 @@ class Asking:
 def _is_label(text: str) -> bool:
     # JSON can say what is no Unicode.
     return 0 < len(text) <= MOST_LABEL and text == text.encode("utf-8", "replace").decode()
-
-
-def _given(file: File, label: Label, model: Model) -> Given:
-    digest = hashlib.sha256(file.data).hexdigest()
-    return Given(digest, label.label, label.probability, str(model.id))
 
 
 def prediction(said: Said, model: Model) -> dict[str, Any]:

@@ -95,6 +95,7 @@ class Page:
             **{"said": None, "judgement": None, "problem": None, "pictures": {}, **shown},
             model=model,
             labels=model.labels[:LABELS_OFFERED],
+            keeps_photographs=self._asking.photographs is not None,
             keeps_feedback=self._asking.feedback is not None,
             needs_token=self._tokens is not None,
             side=SIDE,

@@ -20,12 +20,15 @@ class Given:
         What was predicted.
     model : str
         The id of the classifier.
+    photograph : str, optional
+        The name of the file under which the photograph is kept.
     """
 
     sha256: str
     label: str
     probability: float
     model: str
+    photograph: str | None = None
 
 
 class Recent:

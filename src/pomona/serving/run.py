@@ -23,6 +23,7 @@ from pomona.serving.asking import Asking
 from pomona.serving.interfaces import Feedback
 from pomona.serving.metrics import Metrics
 from pomona.serving.model import Model, read_model, read_stamp
+from pomona.serving.photographs import Photographs
 from pomona.serving.protocol import limit_connections
 from pomona.serving.settings import ServeSettings
 from pomona.serving.tokens import Tokens
@@ -92,6 +93,8 @@ def serve(service: Service, progress: Progress, started: Callable[[str, Model], 
     if service.workers is not None and service.workers < 1:
         raise UsageError(f"`workers` {service.workers}: at least 1 is needed")
     tokens = Tokens(settings.token_file) if settings.token_file else None
+    folder = settings.keep_photographs
+    photographs = Photographs(folder, progress.warn) if folder else None
     with contextlib.closing(_listen(settings)) as listening:
         model = service.read_model()
         queue = BatchQueue(
@@ -99,7 +102,7 @@ def serve(service: Service, progress: Progress, started: Callable[[str, Model], 
         )
         try:
             queue.start(model.loaded, WORKER_MODULES)
-            asking = Asking(settings, queue, model, service.feedback, Metrics(queue))
+            asking = Asking(settings, queue, model, service.feedback, Metrics(queue), photographs)
             app = make_app(asking, tokens, service.log, progress.warn)
             server = _Server(
                 uvicorn.Config(

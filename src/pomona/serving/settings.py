@@ -28,6 +28,8 @@ class ServeSettings:
         The origins whose pages may ask.
     watch : bool
         Whether it looks for a new classifier by itself.
+    keep_photographs : Path, optional
+        A folder for the photographs that it labels, without their metadata. None: none is kept.
     top, unsure
         As `Predictor` takes them.
     max_bytes : int
@@ -57,6 +59,7 @@ class ServeSettings:
     no_auth: bool = False
     cors: tuple[str, ...] = ()
     watch: bool = False
+    keep_photographs: Path | None = None
     top: int = 5
     unsure: float = 0.9
     max_bytes: int = 20_000_000

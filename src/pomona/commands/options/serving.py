@@ -11,6 +11,23 @@ import typer
 from pomona.commands.options.images import parse_pixels
 from pomona.serving.settings import ServeSettings
 
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="Load a new classifier as soon as the store has one. (default: only on SIGHUP)",
+    ),
+]
+KeepPhotographs = Annotated[
+    Path | None,
+    typer.Option(
+        readable=False,
+        metavar="DIR",
+        help="Keep the photographs that the server labels in DIR, without their metadata. "
+        "(default: keep none)",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class DoorOptions:
