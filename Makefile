@@ -5,9 +5,9 @@ BIN := .venv/bin
 ENGINE ?= local
 # A test file stays in one process: what its tests share is made once.
 PARALLEL := -n logical --dist loadfile
-# The S3 server that the tests use, and a proxy before it that fails as it is told; both want Go.
+# The S3 server that the tests use, a proxy before it that fails as it is told (both want Go), and Prometheus.
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
-TOOLS := .tools/versitygw .tools/s3proxy
+TOOLS := .tools/versitygw .tools/s3proxy .tools/prometheus
 
 # Hundreds of processes start: each would compile anew what it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -96,6 +96,11 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 .tools/versitygw:
 	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/.tools go install $(VERSITYGW); \
 	else echo "There is no Go here: the tests take moto's S3 server"; fi
+
+# Unpacked, not installed: Debian's package would start a server.
+.tools/prometheus:
+	@mkdir -p .tools/deb && cd .tools/deb && { apt-get download -qq prometheus 2>/dev/null && dpkg -x *.deb ../prometheus \
+	|| echo "Prometheus cannot be had here: tests that need it are skipped"; }; rm -rf $(CURDIR)/.tools/deb
 
 .tools/s3proxy: $(wildcard tests/s3/proxy/*)
 	@if command -v go >/dev/null; then cd $(<D) && go build -o $(CURDIR)/$@ .; fi

@@ -43,6 +43,12 @@ def find_chromium() -> str | None:
     return next(filter(None, map(shutil.which, CHROMIUM)), None)
 
 
+def find_prometheus() -> Path | None:
+    """The folder of Prometheus and promtool: that of `make .tools/prometheus`, else on the PATH."""
+    unpacked, found = TOOLS / "prometheus" / "usr" / "bin", shutil.which("prometheus")
+    return unpacked if unpacked.exists() else Path(found).parent if found else None
+
+
 def find_s3_server() -> str | None:
     """The kind of S3 server that the tests run on, if any."""
     if (TOOLS / "versitygw").exists():
@@ -104,8 +110,9 @@ NEEDS = {
         lambda: _succeeds("unshare", "--mount", "true"), "no mount namespaces may be made here"
     ),
     "photographs": Need(DATA.is_dir, "no photographs: set POMONA_DATA to their folder"),
-    "promtool": Need(
-        lambda: shutil.which("promtool") is not None, "no promtool: apt install prometheus"
+    "prometheus": Need(
+        lambda: find_prometheus() is not None,
+        "no Prometheus: `make .tools/prometheus`, on Debian with its package lists",
     ),
     "s3 credentials": Need(
         lambda: find_s3_server() == "versitygw",
