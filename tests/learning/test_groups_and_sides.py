@@ -172,3 +172,23 @@ def test_a_group_that_holds_a_label_is_taken_apart_but_for_copies() -> None:
     assert len(set(loose[:4])) == 3
     assert loose[2] == loose[3]
     assert loose[4:].tolist() == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("splits", "tested"),
+    [
+        (("train", "Testing"), {"Testing"}),
+        (("training_set", "hold-out", "valid"), {"hold-out"}),
+        (("train", "test2017", "TEST", "eval"), {"test2017", "TEST"}),
+        (("train", "evaluation"), {"evaluation"}),
+        (("train", "dev"), set()),
+    ],
+)
+def test_splits_are_tested_on_by_the_names_that_tools_give_them(
+    splits: tuple[str, ...], tested: set[str]
+) -> None:
+    split = [splits[at // 7 % len(splits)] for at in range(60)]
+    sides = find_sides(rows := make_rows(60, split=split), own(rows), 0)
+    assert sides.is_made == (not tested)
+    if tested:
+        assert {split[at] for at in sides.test} == tested

@@ -15,10 +15,16 @@ from pomona.errors import UsageError
 
 PARENT, TOP = "parent", "top"
 # Names that tools give to splits: train, Training, val2017, test_set, hold-out.
+_BEHIND = r"(?:[-_ ]?(?:set|data|split|images|[12]\d{3}))?"
 _SPLIT = re.compile(
     r"(?:train(?:ing)?|val(?:id(?:ation)?)?|dev|eval(?:uation)?|test(?:ing)?|hold[-_ ]?out)"
-    r"(?:[-_ ]?(?:set|data|split|images|[12]\d{3}))?",
+    + _BEHIND,
     re.IGNORECASE,
+)
+# The names of splits to test on, the first kind that there is.
+_TESTS = tuple(
+    re.compile(kind + _BEHIND, re.IGNORECASE)
+    for kind in (r"(?:test(?:ing)?|hold[-_ ]?out)", r"eval(?:uation)?")
 )
 # So many letters tell the kinds of splits from each other.
 _KIND = 3
@@ -66,6 +72,19 @@ class FolderRules:
     def is_default(self) -> bool:
         """Whether nothing else was asked for than labels and splits as a tree suggests them."""
         return self.label_from == PARENT and self.splits is None
+
+
+def find_test_splits(splits: Iterable[str]) -> list[str]:
+    """Returns those of some splits whose images a model is tested on.
+
+    Parameters
+    ----------
+    splits : iterable of str
+        Names of splits, such as train, valid and test.
+    """
+    names = sorted(set(splits))
+    found = ([name for name in names if kind.fullmatch(name)] for kind in _TESTS)
+    return next(filter(None, found), [])
 
 
 def check_labelling(labels: Path | None, label_from: str) -> None:

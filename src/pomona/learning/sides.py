@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from pomona.errors import StoreError
+from pomona.images.folders import find_test_splits
 from pomona.learning.rows import LabelledRows
 
 TEST_SHARE = 0.2
-TEST = "test"
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,15 @@ def find_sides(rows: LabelledRows, groups: npt.NDArray[np.int64], seed: int) -> 
     StoreError
         If nothing is left to learn from.
     """
-    splits = pc.utf8_lower(rows.images["split"]).to_pylist()
-    is_test = np.array([split == TEST for split in splits], bool)
+    splits = rows.images["split"]
+    named = find_test_splits(pc.unique(splits).drop_null().to_pylist())
+    is_test = np.array([split in named for split in splits.to_pylist()], bool)
     is_made = not is_test.any()
     if is_made:
         is_test = _draw(rows, groups, seed)
     elif is_test.all():
         raise StoreError(
-            "every labelled image is in the split test, none is left to learn from: "
+            f"every labelled image is in the split {', '.join(named)}, none is left to learn from: "
             "give other splits with `labels`"
         )
     train = np.flatnonzero(~is_test)
