@@ -34,7 +34,9 @@ def feedback(
     since: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Only from this date or time on, in UTC, such as 2026-05-01."
+            metavar="TIME",
+            help="Show only feedback given at or after this date or time (UTC), such as 2026-05-01 "
+            "or 2026-05-01T10:00.",
         ),
     ] = None,
     labels_file: Annotated[
@@ -43,14 +45,15 @@ def feedback(
             readable=False,
             metavar="FILE",
             help="Also write the labels that users confirmed or corrected, for images that are in "
-            "the store, as a CSV file for `pomona train --labels`.",
+            "the store, as a CSV file for `pomona train --labels`. It has no rows if there is no "
+            "feedback on images of the store.",
         ),
     ] = None,
 ) -> None:
     """Show the feedback on predictions of `pomona serve`, and how often these were right.
 
-    Users of `pomona serve` confirm or correct its predictions. If a prediction has feedback more
-    than once, the last counts.
+    Users of `pomona serve` confirm or correct its predictions. If a prediction has received
+    feedback more than once, only the latest counts.
     """
     from pomona.feedback import tally as tallying
     from pomona.feedback.journal import Journal

@@ -45,11 +45,12 @@ def train(
     output: OutputOptions,
     open_page: OpenPage = False,
 ) -> None:
-    r"""Train a classifier on a store's labelled training images, and evaluate it on the others.
+    r"""Train a classifier on a store's labelled images, and evaluate it on those of the test split.
 
+    All other splits, validation included, are used for training. If there is no test split (test,
+    testing, hold-out or evaluation), about a fifth of the images is chosen at random for the test.
     Writes the classifier, evaluation.html and suspects.csv (images that are probably mislabelled)
-    to classifier/. If the store has no test split, a random fifth of the images is set aside for
-    the test. Needs scikit-learn; in a clone: pip install ".\[learn]". The model xgboost needs
+    to classifier/. Needs scikit-learn; in a clone: pip install ".\[learn]". The model xgboost needs
     ".\[xgboost]".
     """
     from pomona.learning import train as training
@@ -88,8 +89,9 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGES",
-            help="Image files; or a folder, pack or s3:// address of images, which may be followed "
-            "by OUT: a folder or s3:// address that is new, empty, or a store of predictions.",
+            help="Image files; or one folder, pack or s3:// address of images, optionally followed "
+            "by OUT, where the predictions are kept: a folder or s3:// address that is new, empty, "
+            "or a store of predictions.",
         ),
     ],
     taken: ImageOptions,
@@ -101,10 +103,9 @@ def predict(
 ) -> None:
     """Label images with a store's classifier.
 
-    Prints the labels of the images. If a folder, pack or s3:// address is followed by OUT, a folder
-    or address for a new store, writes a row in its predictions/ for each image instead. Run the
-    same command again to continue after a stop, or to label new images. --limit, --retry-errors,
-    --sync, --max-error-rate and --yes need OUT.
+    Prints the labels of the images. With OUT, it writes them to the table predictions/ of the store
+    OUT instead, one row per image. Run the same command again to continue after a stop, or to label
+    new images. --limit, --retry-errors, --sync, --max-error-rate and --yes need OUT.
     """
     with start_engine(where, (*TASK_MODULES, "pomona.learning.predictions")) as engine:
         from pomona.learning import ask
@@ -166,9 +167,11 @@ def _in_words(answer: Prediction) -> str:
         detail = f": {answer.error['detail']}" if answer.error["detail"] else ""
         return f"{answer.path}: no label, {answer.error['reason']}{detail}"
     assert answer.probability is not None  # noqa: S101 - as it has no error
-    others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:3])
-    mark = "?" if answer.unsure else " "
-    return f"{answer.path}: {answer.label} {answer.probability:.1%}{mark} ({others})"
+    others = ", ".join(f"{label} {share:.1%}" for label, share in answer.top[1:])
+    mark = "?" if answer.unsure else ""
+    return f"{answer.path}: {answer.label} {answer.probability:.1%}{mark}" + (
+        f" ({others})" if others else ""
+    )
 
 
 def _tallied(tally: Tally) -> list[str]:

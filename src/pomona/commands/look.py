@@ -74,7 +74,7 @@ def search(
     buckets: BucketOptions,
     output: OutputOptions,
     top: Annotated[
-        int, typer.Option(metavar="N", help="How many images to find for each image.")
+        int, typer.Option(metavar="N", help="How many similar images to find for each IMAGE.")
     ] = 10,
     open_page: Annotated[
         bool, typer.Option("--open", help="Show the images on a page in the browser.")

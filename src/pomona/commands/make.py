@@ -126,7 +126,7 @@ def import_features(
             parser=place,
             metavar="OUT",
             help="Folder or s3://BUCKET/PREFIX for the store: new, empty, or the store that "
-            "was made of exactly these features (images cannot be added to it).",
+            "was made from exactly these features (images cannot be added to it).",
         ),
     ],
     buckets: BucketOptions,

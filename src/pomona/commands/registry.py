@@ -65,7 +65,7 @@ COMMANDS: tuple[Command, ...] = (
         "feedback",
         LEARN,
         "pomona.commands.feedback:feedback",
-        "pomona feedback out --labels-file labels.csv && pomona train out --labels labels.csv",
+        "pomona feedback out --labels-file labels.csv",
     ),
     Command("search", LOOK, "pomona.commands.look:search", "pomona search out new.jpg --open"),
     Command("report", LOOK, "pomona.commands.look:report", "pomona report out --open"),

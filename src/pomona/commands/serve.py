@@ -51,9 +51,9 @@ def serve(
 ) -> None:
     r"""Label images over HTTP with a store's classifier, and serve a web page for trying it.
 
-    If the store has no classifier, the server returns features and nearest images alone. It logs
+    If the store has no classifier, the server returns only features and nearest images. It logs
     each request to stderr as a line of JSON. On SIGTERM or Ctrl-C, it finishes the requests in
-    progress, then stops. In a clone: pip install ".\[serve]".
+    progress, then stops. Needs the extra serve; in a clone: pip install ".\[serve]".
     """
     settings = to_settings(
         door, bounds, top=top, unsure=unsure, watch=watch, keep_photographs=keep_photographs

@@ -27,9 +27,17 @@ SPEED_S = 2.0
 PACKAGES = ("numpy", "pyarrow", "pillow", "opencv-python-headless", "simplejpeg", "onnx")
 EXTRAS = {
     "figures": ("matplotlib", "to draw the report's figures (`pomona report --figures`)"),
+    "heif": ("pillow-heif", "to read HEIC and HEIF images"),
     "keras": ("keras", "to convert Keras networks (`pomona backbones add`)"),
+    "learn": ("scikit-learn", "to train classifiers (`pomona train`)"),
     "pandas": ("pandas", "for to_pandas() of a store's tables"),
-    "s3": ("botocore", "for s3:// addresses"),
+    "s3": ("botocore", "for s3:// addresses and `pomona aws`"),
+    "search": ("faiss-cpu", "to search more than a million images"),
+    "serve": ("starlette", "to answer over HTTP (`pomona serve`)"),
+    "xgboost": (
+        "xgboost-cpu" if platform.system() == "Linux" else "xgboost",
+        "to train boosted trees (`pomona train --model xgboost`)",
+    ),
 }
 
 

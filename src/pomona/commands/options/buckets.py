@@ -55,7 +55,12 @@ class BucketOptions(ReadBucketOptions):
         ),
     ] = Access.sse
     kms_key: Annotated[
-        str | None, typer.Option(metavar="ID", help="The key for --sse aws:kms.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The KMS key to encrypt with; implies --sse aws:kms. (default with --sse aws:kms: "
+            "the key that AWS manages for S3)",
+        ),
     ] = Access.kms_key
 
     def access(self) -> Access:

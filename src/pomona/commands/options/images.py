@@ -69,8 +69,8 @@ LabelFrom = Annotated[
     typer.Option(
         metavar="RULE",
         help="Which folder is the label: parent, the innermost; top, the topmost below the split; "
-        "or a number: 1 is the topmost, the split not counted. Or a regular expression, searched "
-        "in the path, with a group named label.",
+        "or a number counted from there: 1 is the same as top, 2 the folder below it. Or a regular "
+        "expression, searched in the path, with a group named label.",
     ),
 ]
 Splits = Annotated[
@@ -129,7 +129,8 @@ class ImageOptions:
     image_timeout: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", help="An image that takes longer to read becomes an error row."
+            metavar="SECONDS",
+            help="An image that takes longer to fetch, or to decode, becomes an error row.",
         ),
     ] = ExtractSettings.image_timeout
     max_pixels: Annotated[

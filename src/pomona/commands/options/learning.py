@@ -18,16 +18,14 @@ Labels = Annotated[
     typer.Option(
         readable=False,
         metavar="FILE",
-        help="CSV file with the columns path (as in the store), label and optionally split. Images "
-        "that it does not list keep the store's labels. Without it, `pomona evaluate` reads the "
-        "file that `pomona train` was given.",
+        help="CSV file with the columns path (as in the store), label and optionally split, or a "
+        "JSON, COCO or FiftyOne export. Images that it does not list keep the store's labels. "
+        "(default for `pomona evaluate`: the file that `pomona train` was given)",
     ),
 ]
 Top = Annotated[
     int,
-    typer.Option(
-        metavar="N", help="How many labels to list for an image, the most probable first."
-    ),
+    typer.Option(metavar="N", help="How many labels to list per image, the most probable first."),
 ]
 Unsure = Annotated[
     float,
@@ -81,7 +79,8 @@ class LearningOptions:
         int,
         typer.Option(
             metavar="N",
-            help="Seed for choosing the test images, if the store has no test split.",
+            help="Seed for models that use random numbers, for finding near-duplicates, and for "
+            "choosing test images if the store has no test split.",
         ),
     ] = TrainSettings.seed
 
