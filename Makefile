@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-spark35 test-keras bare faults fuzz mutants bench bench-backbones bench-s3 docs check \
-	format lock hooks clean
+	format lock prices hooks clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 
 .tools/s3proxy: $(wildcard tests/s3/proxy/*)
 	@if command -v go >/dev/null; then cd $(<D) && go build -o $(CURDIR)/$@ .; fi
+
+prices: .venv/dev  ## Write the table of AWS's prices again, from AWS's own lists (needs an account)
+	$(BIN)/python -c 'from pomona.aws import price_lists; price_lists.write_table("src/pomona/aws/prices.json")'
 
 hooks: .venv/dev  ## Let git run the checks before each commit
 	$(BIN)/pre-commit install

@@ -18,7 +18,7 @@ from pomona.transfer.pack import SIZE_BYTES
 
 GROUP: Any = typer.main.get_command(app)
 PANEL = re.compile(r"╭─ (.+?) ─")
-SUBCOMMANDS = ("backbones add", "backbones export")
+SUBCOMMANDS = ("aws plan", "backbones add", "backbones export")
 EVERY_HELP = ("", *GROUP.commands, *SUBCOMMANDS)
 
 

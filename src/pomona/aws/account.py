@@ -50,11 +50,7 @@ class Account:
                 )
         self.region: str = chosen
         self.partition = europe.PARTITIONS.get(chosen, "aws")
-        if chosen not in EEA:
-            raise CloudError(
-                f"{chosen} is not in the European Economic Area: take one of {', '.join(EEA)}",
-                "guard",
-            )
+        europe.check_region(chosen)
         self._clients: dict[str, Any] = {}
 
     def call(self, service: str, operation: str, **request: Any) -> dict[str, Any]:

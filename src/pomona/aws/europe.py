@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pomona.errors import CloudError
 from pomona.s3.region_guard import EEA, is_aws
 
 # The European Sovereign Cloud is a partition of its own; all other regions of the EEA are in `aws`.
@@ -40,6 +41,20 @@ class Resource:
     replicas: tuple[str, ...] = ()
     endpoint: str | None = None
     every_region: bool = False
+
+
+def check_region(region: str) -> None:
+    """Raises CloudError (reason "guard") for a region outside the European Economic Area.
+
+    Parameters
+    ----------
+    region : str
+        AWS's name of it.
+    """
+    if region not in EEA:
+        raise CloudError(
+            f"{region} is not in the European Economic Area: take one of {', '.join(EEA)}", "guard"
+        )
 
 
 def refuse(resource: Resource) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import typer
 
+from pomona.commands.aws.plan import plan
 from pomona.commands.grouping import grouped
 from pomona.commands.parser import PomonaCommand, PomonaGroup
 
@@ -29,3 +30,6 @@ def aws() -> None:
 
 def _register(function: Callable[..., None], example: str) -> None:
     app.command(cls=PomonaCommand, epilog=f"Example: pomona aws {example}")(grouped(function))
+
+
+_register(plan, "plan --images 67692 --image-bytes 5000 --region eu-west-1")

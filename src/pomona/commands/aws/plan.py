@@ -1,0 +1,172 @@
+"""`pomona aws plan`: what a run on AWS would take and cost."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+
+from pomona.aws.fleet import MAXIMUM_VCPUS, MOST_VCPUS
+from pomona.commands.options.buckets import ReadBucketOptions
+from pomona.commands.options.images import Exclude, Include, parse_pixels
+from pomona.commands.output import OutputOptions
+from pomona.errors import UsageError
+from pomona.store.folders.registry import place
+
+if TYPE_CHECKING:
+    from pomona.aws.plan import Wishes
+    from pomona.aws.workload import Workload
+    from pomona.progress import Progress
+    from pomona.s3.address import Access
+
+
+def _parse_duration(text: str | float) -> float:
+    """Parses a time: 90s, 20m or 1h30m."""
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(text))
+    seconds = parts and sum(
+        int(number or 0) * unit for number, unit in zip(parts.groups(), (3600, 60, 1), strict=True)
+    )
+    if not seconds:
+        raise typer.BadParameter(f"{text!r} is not a time: give 20m, 90s or 1h30m")
+    return seconds
+
+
+@dataclass(frozen=True)
+class PlannedImages:
+    """The images of a plan: of a source, or their number and size."""
+
+    panel: ClassVar[str] = "Which images"
+    images: Annotated[
+        int | None, typer.Option(metavar="N", help="The number of images, without a SOURCE.")
+    ] = None
+    image_bytes: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="The mean size of their files in bytes, without a SOURCE."),
+    ] = None
+    pixels: Annotated[
+        int | None,
+        typer.Option(
+            parser=parse_pixels,
+            metavar="N",
+            show_default=False,
+            help="Their mean size in pixels: 10000 or 12MP. (default: that of a few images in "
+            "SOURCE; without one, two pixels for each byte)",
+        ),
+    ] = None
+    include: Include = None
+    exclude: Exclude = None
+
+    def given(self) -> Workload:
+        """Returns the images that the options describe. Raises UsageError if they do not."""
+        from pomona.aws.workload import Workload
+
+        if self.images is None or self.image_bytes is None:
+            raise UsageError("give SOURCE, or `images` and `image_bytes`")
+        return Workload(self.images, self.image_bytes, self.pixels)
+
+    def counted(self, source: Any, access: Access, progress: Progress) -> Workload:
+        """Returns the images of a source, counted."""
+        from pomona.aws.source_workload import count_source
+
+        return count_source(
+            source,
+            access,
+            progress,
+            include=tuple(self.include or ()),
+            exclude=tuple(self.exclude or ()),
+            pixels=self.pixels,
+        )
+
+
+@dataclass(frozen=True)
+class WishOptions:
+    """What a plan must keep to."""
+
+    panel: ClassVar[str] = "What to keep to"
+    budget: Annotated[
+        float | None,
+        typer.Option(metavar="USD", help="Choose the fastest plan that costs no more than this."),
+    ] = None
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            parser=_parse_duration,
+            metavar="TIME",
+            show_default=False,
+            help="Choose the cheapest plan that takes no longer: 20m, 90s or 1h30m.",
+        ),
+    ] = None
+    max_vcpus: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help=f"The application's maximum, MaximumVcpus of the perimeter: 2 to {MOST_VCPUS}.",
+        ),
+    ] = MAXIMUM_VCPUS
+
+    def wishes(self) -> Wishes:
+        """Returns these options as the library takes them. Raises UsageError."""
+        from pomona.aws.plan import Wishes
+
+        return Wishes(self.budget, self.deadline, self.max_vcpus)
+
+
+def plan(
+    planned: PlannedImages,
+    limits: WishOptions,
+    buckets: ReadBucketOptions,
+    output: OutputOptions,
+    source: Annotated[
+        Any,
+        typer.Argument(
+            parser=place,
+            metavar="SOURCE",
+            help="Images, as for `pomona run`: they are counted, and a few of their headers read. "
+            "In place of it, give --images and --image-bytes.",
+        ),
+    ] = None,
+    out: Annotated[
+        Any,
+        typer.Argument(
+            parser=place,
+            metavar="OUT",
+            help="Where the store would go. It is not read: a run that continues one costs less.",
+        ),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGION",
+            help="Where it would run, such as eu-west-1. (default: that of AWS's own settings)",
+        ),
+    ] = None,
+    live_prices: Annotated[
+        bool,
+        typer.Option(
+            "--live-prices",
+            help="Ask AWS for its prices, with your credentials. (default: the table in pomona)",
+        ),
+    ] = False,
+) -> None:
+    """Show what a run on AWS would take and cost, before it costs anything.
+
+    Without --budget and --deadline, the plan is the fastest of those that cost hardly more than
+    the cheapest. Prices are US dollars, which AWS bills. Without --live-prices, no account is
+    needed.
+    """
+    from pomona.aws import plan as planning
+    from pomona.aws import plan_text, price_lists
+
+    wishes = limits.wishes()
+    if source is not None and (planned.images, planned.image_bytes) != (None, None):
+        raise UsageError("`images` and `image_bytes` take the place of SOURCE: leave out either")
+    workload = planned.given() if source is None else None
+    progress = output.progress()
+    if live_prices:
+        progress.note("asking AWS for its prices")
+    found = price_lists.find(region, live=live_prices)
+    workload = workload or planned.counted(source, buckets.access(), progress)
+    made = planning.make_plan(workload, found, wishes)
+    output.result(made.as_json(), plan_text.in_words(made))
