@@ -125,7 +125,9 @@ def driver_for(images: int, vcpus: int = MAXIMUM_VCPUS) -> Machine:
     return Machine(own, min(most, max(GB_PER_VCPU * own, step * math.ceil(needed / step))))
 
 
-def fleets(workload: Workload, prices: Prices) -> Iterator[Fleet]:
+def fleets(
+    workload: Workload, prices: Prices, table: tuple[Speed, ...] | None = None
+) -> Iterator[Fleet]:
     """Yields every fleet whose prices are known: EMR Serverless, then clusters of EC2.
 
     Parameters
@@ -134,12 +136,15 @@ def fleets(workload: Workload, prices: Prices) -> Iterator[Fleet]:
         The images.
     prices : Prices
         Those of the region.
+    table : tuple of Speed, optional
+        What a core of each machine does. None: the package's table.
     """
-    for speed in speeds():
+    table = speeds() if table is None else table
+    for speed in table:
         service, _, architecture = speed.machine.partition(".")
         if service == "serverless" and serverless(architecture, "vcpu_hour") in prices:
             yield from _serverless(speed, architecture, workload.images)
-    for speed in speeds():
+    for speed in table:
         if speed.machine in FAMILIES:
             yield from _clusters(speed, prices)
 

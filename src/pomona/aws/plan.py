@@ -10,6 +10,7 @@ from pomona.aws.estimate import BEST, HOUR_S, WORST, Estimate, estimate, request
 from pomona.aws.fleet import EMR_SERVERLESS, MAXIMUM_VCPUS, MOST_VCPUS, Fleet, fleets
 from pomona.aws.old_script import OldScript, old_script
 from pomona.aws.prices import CURRENCY, Prices
+from pomona.aws.speeds import Speed
 from pomona.aws.workload import Workload, requests
 from pomona.errors import CloudError, UsageError
 from pomona.progress import duration
@@ -206,7 +207,12 @@ class Plan:
         }
 
 
-def make_plan(workload: Workload, prices: Prices, wishes: Wishes | None = None) -> Plan:
+def make_plan(
+    workload: Workload,
+    prices: Prices,
+    wishes: Wishes | None = None,
+    table: tuple[Speed, ...] | None = None,
+) -> Plan:
     """Works out every way to run some images, and chooses one.
 
     Parameters
@@ -217,6 +223,8 @@ def make_plan(workload: Workload, prices: Prices, wishes: Wishes | None = None) 
         Those of the region.
     wishes : Wishes, optional
         What the plan must keep to.
+    table : tuple of Speed, optional
+        What a core of each machine does. None: the package's table.
 
     Raises
     ------
@@ -224,7 +232,9 @@ def make_plan(workload: Workload, prices: Prices, wishes: Wishes | None = None) 
         If no way keeps to it (reason "budget" or "deadline"), or a price is not known.
     """
     wishes = wishes or Wishes()
-    found = tuple(_candidate(fleet, workload, prices, wishes) for fleet in fleets(workload, prices))
+    found = tuple(
+        _candidate(fleet, workload, prices, wishes) for fleet in fleets(workload, prices, table)
+    )
     chosen = choose(found, wishes)
     return Plan(workload, prices, wishes, found, chosen, old_script(prices))
 

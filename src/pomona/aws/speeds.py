@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+from pomona.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,8 @@ class Speed:
         Images per second of a core: expected, and its range.
     cores_per_vcpu : float
         1, or 0.5 where a vCPU is one of a core's two threads.
-    basis : {"measured", "inferred"}
-        Whether it was measured on such a processor.
+    basis : {"measured", "inferred", "given"}
+        Whether it was measured on such a processor; given by the user.
     why : str
         Where it is from.
     """
@@ -71,12 +74,44 @@ PIXELS = 10_000
 DECODE_S_PER_PIXEL = 5e-9
 # Seconds of a core per image: PCA of 10,000,000 images takes 13 s on 128 cores (performance.md).
 PCA_S_PER_IMAGE = 13 * 128 / 10_000_000
+# How far a speed that is given may be off.
+GIVEN_SPREAD = 0.1
 
 
 @cache
 def speeds() -> tuple[Speed, ...]:
     """Returns the package's table of speeds."""
     return tuple(Speed(**row) for row in _table()["speeds"])
+
+
+def with_measured(images_per_s: float) -> tuple[Speed, ...]:
+    """Returns the table of speeds with a measured one for EMR Serverless.
+
+    Parameters
+    ----------
+    images_per_s : float
+        What one core does in float32, with images of `PIXELS` pixels.
+
+    Raises
+    ------
+    UsageError
+        If it is not positive.
+    """
+    if not 0 < images_per_s < 1e6:
+        raise UsageError(f"`images_per_second` {images_per_s:g}: give a number above 0")
+    return tuple(
+        dataclasses.replace(
+            speed,
+            images_per_s=images_per_s,
+            low=images_per_s * (1 - GIVEN_SPREAD),
+            high=images_per_s * (1 + GIVEN_SPREAD),
+            basis="given",
+            why="by you; up to a tenth less or more",
+        )
+        if speed.machine.startswith("serverless.")
+        else speed
+        for speed in speeds()
+    )
 
 
 def time_of(machine: str, name: str) -> Time:

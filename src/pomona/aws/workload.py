@@ -14,9 +14,10 @@ BYTES_PER_PIXEL = 0.5
 STORE_BYTES_PER_IMAGE = 7_300
 # How a pack is read (images/sources/pack.py), and how large its files are (transfer/pack.py).
 WINDOW_BYTES, PACK_BYTES = 16 * 2**20, 128_000_000
-# Requests for each part of the store: looked for, its features measured and projected, its tables
-# read for CSV and report; metadata, errors, features, components and CSV written.
-PART_GETS, PART_PUTS = 6, 5
+# Requests that a run made in the access log of an S3 server, with 10 and with 27 parts: for each
+# part of the store, and beside them. LIST counts as PUT, HEAD as GET.
+PART_GETS, PART_PUTS = 14, 7
+RUN_GETS, RUN_PUTS = 60, 45
 LISTED = 1_000
 
 
@@ -100,7 +101,9 @@ def requests(workload: Workload) -> Requests:
     parts = math.ceil(workload.images * TAIL_SHARD_FACTOR / shard_size(workload.images))
     if workload.packed:
         files = math.ceil(workload.size_bytes / PACK_BYTES)
-        images, lists = files + math.ceil(workload.size_bytes / WINDOW_BYTES), 1
+        images, lists = files + math.ceil(workload.size_bytes / WINDOW_BYTES), 0
     else:
         images, lists = workload.images, math.ceil(workload.images / LISTED)
-    return Requests(gets=images + PART_GETS * parts, puts=lists + PART_PUTS * parts)
+    return Requests(
+        gets=RUN_GETS + images + PART_GETS * parts, puts=RUN_PUTS + lists + PART_PUTS * parts
+    )

@@ -17,6 +17,7 @@ from pomona.store.folders.registry import place
 
 if TYPE_CHECKING:
     from pomona.aws.plan import Wishes
+    from pomona.aws.speeds import Speed
     from pomona.aws.workload import Workload
     from pomona.progress import Progress
     from pomona.s3.address import Access
@@ -55,8 +56,25 @@ class PlannedImages:
             "SOURCE; without one, two pixels for each byte)",
         ),
     ] = None
+    images_per_second: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="What one core of EMR Serverless does in float32, if you know it: "
+            "`pomona doctor --speed` measures all cores of a machine together. (default: pomona's "
+            "table)",
+        ),
+    ] = None
     include: Include = None
     exclude: Exclude = None
+
+    def speeds(self) -> tuple[Speed, ...]:
+        """Returns what a core of each machine does. Raises UsageError."""
+        from pomona.aws import speeds
+
+        if self.images_per_second is None:
+            return speeds.speeds()
+        return speeds.with_measured(self.images_per_second)
 
     def given(self) -> Workload:
         """Returns the images that the options describe. Raises UsageError if they do not."""
@@ -162,11 +180,12 @@ def plan(
     wishes = limits.wishes()
     if source is not None and (planned.images, planned.image_bytes) != (None, None):
         raise UsageError("`images` and `image_bytes` take the place of SOURCE: leave out either")
+    table = planned.speeds()
     workload = planned.given() if source is None else None
     progress = output.progress()
     if live_prices:
         progress.note("asking AWS for its prices")
     found = price_lists.find(region, live=live_prices)
     workload = workload or planned.counted(source, buckets.access(), progress)
-    made = planning.make_plan(workload, found, wishes)
+    made = planning.make_plan(workload, found, wishes, table)
     output.result(made.as_json(), plan_text.in_words(made))
