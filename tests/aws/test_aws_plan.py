@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -378,6 +379,15 @@ def test_a_plan_needs_a_source_or_numbers_and_a_region(monkeypatch: pytest.Monke
     assert "give --region, or set AWS_REGION" in plan(*PUBLISHED_RUN[:4]).complaint
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     assert plan_json(*PUBLISHED_RUN[:4])["region"] == "eu-central-1"
+
+
+def test_a_plan_needs_no_botocore(
+    published: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("botocore", "botocore.session"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert plan_json(*PUBLISHED_RUN) == published
+    assert 'pip install "pomona[aws]"' in plan(*PUBLISHED_RUN[:4]).complaint
 
 
 def test_every_price_names_its_source_and_what_is_known_of_it() -> None:

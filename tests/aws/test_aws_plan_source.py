@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from conftest import contents
+from conftest import Here, contents
 from in_process import run_in_process
+from pomona.pipeline.context import RunSettings
+from pomona.transfer.pack import PackSettings, make_pack
+from s3_server import Place, bucket, s3_server
+
+__all__ = ["bucket", "s3_server"]
 
 
 def draw(folder: Path, number: int, size: tuple[int, int]) -> None:
@@ -20,11 +25,10 @@ def draw(folder: Path, number: int, size: tuple[int, int]) -> None:
         Image.new("RGB", size, (index, 0, 0)).save(folder / f"{index}.png")
 
 
-def plan(source: Path, *args: object) -> dict[str, Any]:
-    out = source.parent / "out"
-    ended = run_in_process("aws", "plan", source, out, "--region", "eu-west-1", "--json", *args)
+def plan(source: Path | str, *args: object) -> dict[str, Any]:
+    ended = run_in_process("aws", "plan", source, "out", "--region", "eu-west-1", "--json", *args)
     assert ended.status == 0, ended.stderr
-    assert not out.exists()
+    assert not Path("out").exists()
     content: dict[str, Any] = json.loads(ended.stdout)
     return content
 
@@ -64,6 +68,22 @@ def test_a_container_is_counted(photos: Path) -> None:
             file.write(path, f"large/{path.name}")
     content = plan(archive)
     assert (content["images"], content["image_pixels"], content["packed"]) == (20, 60_000, True)
+
+
+def test_objects_of_a_bucket_are_counted_each_until_they_are_packed(
+    photos: Path, bucket: Place
+) -> None:
+    content = plan(bucket.upload(photos, "photos"))
+    assert (content["images"], content["image_pixels"]) == (40, (600 + 60_000) / 2)
+    assert (content["packed"], content["packed_objects_usd"]) == (False, None)
+    items = content["chosen"]["items"]
+    paid = items["requests"] + items["kms"] + items["audit"]
+    assert paid == pytest.approx(content["single_objects_usd"], abs=0.0001)
+    make_pack(bucket.at("pack"), PackSettings(photos), RunSettings(Here()))
+    packed = plan(bucket.at("pack"))
+    assert (packed["images"], packed["image_pixels"]) == (40, (600 + 60_000) / 2)
+    assert packed["packed"]
+    assert packed["single_objects_usd"] > packed["packed_objects_usd"]
 
 
 def test_headers_that_cannot_be_read_leave_the_assumption(tmp_path: Path) -> None:

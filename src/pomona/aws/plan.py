@@ -200,8 +200,8 @@ class Plan:
             "rule": wishes.rule,
             "chosen": self.chosen.as_json(),
             "candidates": [candidate.as_json() for candidate in self.candidates],
-            "single_objects_usd": round(self.single_objects_usd, 4),
-            "packed_objects_usd": round(self.requests_usd, 4) if work.packed else None,
+            "single_objects_usd": round(self.single_objects_usd, 6),
+            "packed_objects_usd": round(self.requests_usd, 6) if work.packed else None,
             "storage_usd_per_month": round(self.month_usd, 4),
             "comparison": None if self.comparison is None else self.comparison.as_json(),
         }

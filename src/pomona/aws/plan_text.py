@@ -99,9 +99,9 @@ def _arithmetic(plan: Plan) -> Iterator[str]:
         f"{per_core:.1f} images/s of a core = {expected.images_per_s:,.0f} images/s"
     )
     yield (
-        f"  time      {start:.0f} s start + {work.images:,} images / {expected.images_per_s:,.0f} "
-        f"+ {finish:.0f} s end = {expected.billed_s:,.0f} s billed; + {wait:.0f} s wait = "
-        f"{chosen.minutes:,.1f} minutes"
+        f"  time      {start:.0f} s start + {count(work.images, 'image')} / "
+        f"{expected.images_per_s:,.0f} + {finish:.0f} s end = {expected.billed_s:,.0f} s billed; "
+        f"+ {wait:.0f} s wait = {chosen.minutes:,.1f} minutes"
     )
     yield (
         f"  compute   {hours:.4g} h x ({fleet.vcpus} vCPUs x {vcpu:g} + {fleet.memory_gb} GB x "
