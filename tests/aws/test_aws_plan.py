@@ -231,6 +231,16 @@ def test_clusters_worked_out_from_the_tables(
         assert cost == pytest.approx(billed / 3600 * hourly + others, abs=0.0002)
 
 
+def test_requests_worked_out_by_hand(published: dict[str, Any]) -> None:
+    """364 parts; 338.46 MB in 3 files, read in 21 pieces of 16 MiB."""
+    gets, puts = 60 + 3 + 21 + 14 * 364, 45 + 7 * 364
+    for each in published["candidates"]:
+        items = each["items"]
+        assert items["requests"] == pytest.approx(gets * 4e-7 + puts * 5e-6, abs=1e-6)
+        assert items["audit"] == pytest.approx((gets + puts) * 1e-6, abs=1e-6)
+        assert items["kms"] == pytest.approx((gets + puts) * 0.01 * 3e-6, abs=1e-6)
+
+
 def test_what_cannot_be_run_says_why(published: dict[str, Any]) -> None:
     for each in published["candidates"]:
         if each["service"] == "emr-ec2":
@@ -325,7 +335,8 @@ def test_the_text_says_what_it_stands_on() -> None:
         "60 s start + 67,692 images / 859 + 30 s end = 169 s billed",
         "(inferred: ",
         "Not read from a list of AWS: the prices of serverless.arm64.vcpu_hour",
-        "As single objects, the images would cost 0.12 USD",
+        "0.023 USD with the images in a pack, and 0.12 USD with each as an object of its own",
+        "Their size in pixels is assumed: 2 for each byte.",
         "1.78 USD for EC2 + 0.40 USD for EMR = 2.17 USD",
     ):
         assert said in ended.stdout

@@ -160,16 +160,16 @@ class Plan:
     chosen: Candidate
     comparison: OldScript | None
 
-    @property
-    def single_objects_usd(self) -> float:
-        """What the requests cost if each image is an object of its own."""
-        single = dataclasses.replace(self.workload, packed=False)
-        return sum(request_items(requests(single), self.prices).values())
+    def requests_usd(self, *, packed: bool) -> float:
+        """Returns what requests, key and audit cost.
 
-    @property
-    def requests_usd(self) -> float:
-        """What the requests of this plan cost."""
-        return sum(request_items(requests(self.workload), self.prices).values())
+        Parameters
+        ----------
+        packed : bool
+            Whether the images are in a pack or a container; else each is an object of its own.
+        """
+        workload = dataclasses.replace(self.workload, packed=packed)
+        return sum(request_items(requests(workload), self.prices).values())
 
     @property
     def month_usd(self) -> float:
@@ -185,7 +185,7 @@ class Plan:
             "image_bytes": round(work.image_bytes, 1),
             "image_pixels": round(work.image_pixels),
             "packed": work.packed,
-            "notes": list(work.notes),
+            "notes": list(work.assumptions),
             "region": self.prices.region,
             "currency": CURRENCY,
             "prices": {
@@ -200,8 +200,8 @@ class Plan:
             "rule": wishes.rule,
             "chosen": self.chosen.as_json(),
             "candidates": [candidate.as_json() for candidate in self.candidates],
-            "single_objects_usd": round(self.single_objects_usd, 6),
-            "packed_objects_usd": round(self.requests_usd, 6) if work.packed else None,
+            "single_objects_usd": round(self.requests_usd(packed=False), 6),
+            "packed_objects_usd": round(self.requests_usd(packed=True), 6),
             "storage_usd_per_month": round(self.month_usd, 4),
             "comparison": None if self.comparison is None else self.comparison.as_json(),
         }
@@ -347,5 +347,7 @@ def usd(amount: float) -> str:
     amount : float
         US dollars.
     """
+    if 0 < amount < 0.0001:
+        return f"under 0.0001 {CURRENCY}"
     digits = 2 if amount >= 0.0995 else 3 if amount >= 0.0005 else 4
     return f"{amount:,.{digits}f} {CURRENCY}"

@@ -36,7 +36,7 @@ def _head(plan: Plan) -> Iterator[str]:
         f"{count(work.images, 'image')}, {_bytes(work.size_bytes)}, on average {side:,} x {side:,} "
         f"pixels and {_bytes(work.image_bytes)}"
     )
-    yield from work.notes
+    yield from work.assumptions
     origin = "AWS's own lists" if prices.origin == "aws" else "pomona's table, not from AWS"
     yield (
         f"Prices in {prices.region}, in {CURRENCY} as AWS bills, without VAT; of {prices.date}, "
@@ -145,12 +145,12 @@ def _end(plan: Plan) -> Iterator[str]:
         "Not covered: uploading and packing, VAT, and "
         f"{usd(plan.month_usd)} a month for images and store in the buckets."
     )
-    if plan.workload.packed:
-        yield (
-            f"As single objects, the images would cost {usd(plan.single_objects_usd)} in requests, "
-            f"key and audit instead of {usd(plan.requests_usd)}: `pomona pack` makes few large "
-            "files of them."
-        )
+    single, packed = (usd(plan.requests_usd(packed=each)) for each in (False, True))
+    yield (
+        f"Requests, key and audit cost {packed} with the images in a pack, and {single} with each "
+        f"as an object of its own. The plan takes {'the pack' if plan.workload.packed else 'these'}"
+        "; `pomona pack` makes one."
+    )
     if plan.comparison is not None:
         old = plan.comparison
         yield (

@@ -66,6 +66,14 @@ class Workload:
         return self.image_bytes / BYTES_PER_PIXEL if self.pixels is None else self.pixels
 
     @property
+    def assumptions(self) -> tuple[str, ...]:
+        """The notes, with what is assumed of the size in pixels."""
+        if self.pixels is not None:
+            return self.notes
+        per_byte = 1 / BYTES_PER_PIXEL
+        return (*self.notes, f"Their size in pixels is assumed: {per_byte:g} for each byte.")
+
+    @property
     def store_bytes(self) -> float:
         """About the size of the store."""
         return self.images * STORE_BYTES_PER_IMAGE

@@ -17,6 +17,7 @@ from pomona.store.folders.registry import place
 
 if TYPE_CHECKING:
     from pomona.aws.plan import Wishes
+    from pomona.aws.prices import Prices
     from pomona.aws.speeds import Speed
     from pomona.aws.workload import Workload
     from pomona.progress import Progress
@@ -56,25 +57,8 @@ class PlannedImages:
             "SOURCE; without one, two pixels for each byte)",
         ),
     ] = None
-    images_per_second: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            help="What one core of EMR Serverless does in float32, if you know it: "
-            "`pomona doctor --speed` measures all cores of a machine together. (default: pomona's "
-            "table)",
-        ),
-    ] = None
     include: Include = None
     exclude: Exclude = None
-
-    def speeds(self) -> tuple[Speed, ...]:
-        """Returns what a core of each machine does. Raises UsageError."""
-        from pomona.aws import speeds
-
-        if self.images_per_second is None:
-            return speeds.speeds()
-        return speeds.with_measured(self.images_per_second)
 
     def given(self) -> Workload:
         """Returns the images that the options describe. Raises UsageError if they do not."""
@@ -85,7 +69,7 @@ class PlannedImages:
         return Workload(self.images, self.image_bytes, self.pixels)
 
     def counted(self, source: Any, access: Access, progress: Progress) -> Workload:
-        """Returns the images of a source, counted."""
+        """Counts the images of a source. Raises SourceError, ObjectStoreError."""
         from pomona.aws.source_workload import count_source
 
         return count_source(
@@ -96,6 +80,52 @@ class PlannedImages:
             exclude=tuple(self.exclude or ()),
             pixels=self.pixels,
         )
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """The prices and the speed that a plan takes."""
+
+    panel: ClassVar[str] = "Prices and speed"
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGION",
+            help="Where it would run, such as eu-west-1. (default: that of AWS's own settings)",
+        ),
+    ] = None
+    live_prices: Annotated[
+        bool,
+        typer.Option(
+            "--live-prices",
+            help="Ask AWS for its prices, with your credentials. (default: the table in pomona)",
+        ),
+    ] = False
+    images_per_second: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="What one core of EMR Serverless does in float32, if you know it: "
+            "`pomona doctor --speed` measures all cores of a machine together. (default: pomona's "
+            "table)",
+        ),
+    ] = None
+
+    def prices(self, progress: Progress) -> Prices:
+        """Returns the prices in the region. Raises CloudError."""
+        from pomona.aws import price_lists
+
+        if self.live_prices:
+            progress.note("asking AWS for its prices")
+        return price_lists.find(self.region, live=self.live_prices)
+
+    def speeds(self) -> tuple[Speed, ...]:
+        """Returns what a core of each machine does. Raises UsageError."""
+        from pomona.aws import speeds
+
+        if self.images_per_second is None:
+            return speeds.speeds()
+        return speeds.with_measured(self.images_per_second)
 
 
 @dataclass(frozen=True)
@@ -134,6 +164,7 @@ class WishOptions:
 def plan(
     planned: PlannedImages,
     limits: WishOptions,
+    figures: FigureOptions,
     buckets: ReadBucketOptions,
     output: OutputOptions,
     source: Annotated[
@@ -153,20 +184,6 @@ def plan(
             help="Where the store would go. It is not read: a run that continues one costs less.",
         ),
     ] = None,
-    region: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGION",
-            help="Where it would run, such as eu-west-1. (default: that of AWS's own settings)",
-        ),
-    ] = None,
-    live_prices: Annotated[
-        bool,
-        typer.Option(
-            "--live-prices",
-            help="Ask AWS for its prices, with your credentials. (default: the table in pomona)",
-        ),
-    ] = False,
 ) -> None:
     """Show what a run on AWS would take and cost, before it costs anything.
 
@@ -175,17 +192,14 @@ def plan(
     needed.
     """
     from pomona.aws import plan as planning
-    from pomona.aws import plan_text, price_lists
+    from pomona.aws import plan_text
 
-    wishes = limits.wishes()
+    wishes, table = limits.wishes(), figures.speeds()
     if source is not None and (planned.images, planned.image_bytes) != (None, None):
         raise UsageError("`images` and `image_bytes` take the place of SOURCE: leave out either")
-    table = planned.speeds()
     workload = planned.given() if source is None else None
     progress = output.progress()
-    if live_prices:
-        progress.note("asking AWS for its prices")
-    found = price_lists.find(region, live=live_prices)
+    prices = figures.prices(progress)
     workload = workload or planned.counted(source, buckets.access(), progress)
-    made = planning.make_plan(workload, found, wishes, table)
+    made = planning.make_plan(workload, prices, wishes, table)
     output.result(made.as_json(), plan_text.in_words(made))
