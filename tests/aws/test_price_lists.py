@@ -33,8 +33,8 @@ FAMILIES = ("c7g", "c8g", "c7a", "c7i", "m5")
 
 
 def product(usd: float) -> str:
-    """A product as the API lists it: a text, with a free tier and a cheaper second one."""
-    tiers = {"A": ("0", 0.0), "B": ("0", usd), "C": ("51200", usd / 2)}
+    """A product as the API lists it: a text, with a free tier and a dearer second one."""
+    tiers = {"A": ("0", 0.0), "B": ("0", usd), "C": ("51200", usd * 2)}
     dimensions = {
         name: {"beginRange": begin, "pricePerUnit": {"USD": f"{price:.10f}"}}
         for name, (begin, price) in tiers.items()
