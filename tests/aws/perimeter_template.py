@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import resources
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from cfnlint.decode import decode_str
+
+from pomona.aws.perimeter import template as shipped
 
 ACCOUNT, REGION, STACK = "111122223333", "eu-west-1", "pomona"
 PSEUDO = {
@@ -21,9 +24,13 @@ EMAIL = "somebody@example.org"
 Resources = dict[str, Any]
 
 
-def text() -> str:
-    """The template as it is shipped."""
-    return (resources.files("pomona.aws") / "perimeter.yaml").read_text(encoding="utf-8")
+@cache
+def parse(template: str) -> dict[str, Any]:
+    """A template with its functions in their long form."""
+    decoded, errors = decode_str(template)
+    assert not errors
+    parsed: dict[str, Any] = json.loads(json.dumps(decoded))
+    return parsed
 
 
 def resolve(**given: str | int) -> Resources:
@@ -34,32 +41,33 @@ def resolve(**given: str | int) -> Resources:
     **given
         Parameters; the others have their defaults.
     """
-    decoded, errors = decode_str(text())
-    assert not errors
-    template = json.loads(json.dumps(decoded))
+    template = parse(shipped())
     defaults = {
         name: each["Default"] for name, each in template["Parameters"].items() if "Default" in each
     }
-    values = {**PSEUDO, **defaults, "AlertEmail": EMAIL, **given}
-    names = {
-        name: f"{STACK}-{name}" if each["Type"] != "AWS::S3::Bucket" else ""
+    names: dict[str, Any] = {**PSEUDO, **defaults, "AlertEmail": EMAIL, **given}
+    for name, each in template["Resources"].items():
+        names[name] = f"{STACK}-{name}"
+        if each["Type"] == "AWS::S3::Bucket":
+            names[name] = evaluate(each["Properties"]["BucketName"], names, {})
+    arns = {
+        f"{name}.Arn": _arn(each["Type"], names[name])
         for name, each in template["Resources"].items()
     }
-    for name, each in template["Resources"].items():
-        if each["Type"] == "AWS::S3::Bucket":
-            names[name] = _value(each["Properties"]["BucketName"], values, {}, {})
-    arns = {name: _arn(each["Type"], names[name]) for name, each in template["Resources"].items()}
     for name, each in template["Resources"].items():
         if each["Type"] in ("AWS::IAM::ManagedPolicy", "AWS::SNS::Topic"):
-            names[name] = arns[name]
-    conditions = {
-        name: _value(each, values, names, arns) for name, each in template["Conditions"].items()
-    }
+            names[name] = arns[f"{name}.Arn"]
     return {
-        name: _value(each, values, names, arns)
+        name: evaluate(each, names, arns)
         for name, each in template["Resources"].items()
-        if conditions.get(each.get("Condition"), True)
+        if is_made(each, template, names)
     }
+
+
+def is_made(resource: Mapping[str, Any], template: Resources, names: Mapping[str, Any]) -> bool:
+    """Whether the condition of a resource, or of an output, holds."""
+    condition = template["Conditions"].get(resource.get("Condition"), True)
+    return bool(evaluate(condition, names, {}))
 
 
 def _arn(kind: str, name: str) -> str:
@@ -73,30 +81,33 @@ def _arn(kind: str, name: str) -> str:
     }.get(kind, "")
 
 
-def _value(node: Any, values: dict[str, Any], names: dict[str, str], arns: dict[str, str]) -> Any:
+def evaluate(node: Any, names: Mapping[str, Any], attributes: Mapping[str, str]) -> Any:
+    """Does every function of CloudFormation that the template takes.
+
+    Parameters
+    ----------
+    node : object
+        A part of the template.
+    names : mapping
+        What `Ref` gives, of parameters and resources alike.
+    attributes : mapping
+        What `Fn::GetAtt` gives, by "RESOURCE.ATTRIBUTE".
+    """
     if isinstance(node, list):
-        return [_value(each, values, names, arns) for each in node]
+        return [evaluate(each, names, attributes) for each in node]
     if not isinstance(node, dict):
         return node
     if len(node) == 1:
         [(function, argument)] = node.items()
         if function == "Ref":
-            return values[argument] if argument in values else names[argument]
+            return names[argument]
         if function == "Fn::GetAtt":
-            assert argument[1] == "Arn"
-            return arns[argument[0]]
+            return attributes[".".join(argument)]
         if function == "Fn::Equals":
-            first, second = _value(argument, values, names, arns)
+            first, second = evaluate(argument, names, attributes)
             return first == second
         if function == "Fn::Sub":
-            return re.sub(
-                r"\$\{([^}]+)\}", lambda found: _named(found[1], values, names, arns), argument
-            )
+            known = {**names, **attributes}
+            return re.sub(r"\$\{([^}]+)\}", lambda found: str(known[found[1]]), argument)
         assert not function.startswith("Fn::"), function
-    return {key: _value(each, values, names, arns) for key, each in node.items()}
-
-
-def _named(name: str, values: dict[str, Any], names: dict[str, str], arns: dict[str, str]) -> str:
-    if name.endswith(".Arn"):
-        return arns[name.removesuffix(".Arn")]
-    return str(values[name] if name in values else names[name])
+    return {key: evaluate(each, names, attributes) for key, each in node.items()}

@@ -8,7 +8,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import perimeter_template
 import pytest
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
@@ -17,6 +16,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from perimeter_rules import RULES, broken
 from perimeter_template import EMAIL, Resources, resolve
 
+from pomona.aws import perimeter
 from pomona.s3.region_guard import EEA
 
 PAGE = Path(__file__).parents[2] / "docs" / "aws.md"
@@ -33,13 +33,13 @@ def complaints(template: str, regions: list[str]) -> set[str]:
 
 
 def test_cfn_lint_has_nothing_to_say() -> None:
-    text = perimeter_template.text()
+    text = perimeter.template()
     assert complaints(text, REGIONS) == set()
     assert len(text.encode()) < MOST_BYTES
 
 
 def test_cfn_lint_sees_defects() -> None:
-    text = perimeter_template.text()
+    text = perimeter.template()
     for old, new in (
         ("BucketKeyEnabled: true", "BucketKey: true"),
         ("Topics: [!Ref Alerts]", "Topics: [!Ref Alarms]"),
