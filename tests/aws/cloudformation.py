@@ -165,6 +165,7 @@ class CloudFormation:
         ]
         stack.status = "CREATE_IN_PROGRESS" if stack.before is None else "UPDATE_IN_PROGRESS"
         stack.change_sets, stack.plans = {}, {}
+        self._event(stack, stack.name, "AWS::CloudFormation::Stack", stack.status)
         return {}
 
     def _describe_stacks(self, *, StackName: str, **_: Any) -> Any:  # noqa: N803
@@ -214,6 +215,7 @@ class CloudFormation:
         if stack is not None and stack.status != "DELETE_IN_PROGRESS":
             stack.left = [("Remove", name) for name in reversed(stack.made)]
             stack.status = "DELETE_IN_PROGRESS"
+            self._event(stack, stack.name, "AWS::CloudFormation::Stack", stack.status)
             self._go_on(stack, 0)
         return {}
 

@@ -18,7 +18,12 @@ from pomona.transfer.pack import SIZE_BYTES
 
 GROUP: Any = typer.main.get_command(app)
 PANEL = re.compile(r"╭─ (.+?) ─")
-SUBCOMMANDS = ("aws plan", "backbones add", "backbones export")
+SUBCOMMANDS = (
+    "aws plan",
+    "aws up",
+    "backbones add",
+    "backbones export",
+)
 EVERY_HELP = ("", *GROUP.commands, *SUBCOMMANDS)
 
 

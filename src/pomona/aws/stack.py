@@ -1,0 +1,390 @@
+"""The perimeter's stack: propose its changes, apply them, or leave them.
+
+Whatever stopped an earlier attempt, the same calls go on from the state that they find.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pomona.aws import perimeter
+from pomona.aws.account import Account
+from pomona.errors import CloudError, UsageError
+from pomona.progress import Progress
+
+# In the EEA's other regions CloudFormation makes no budgets.
+REGIONS = ("eu-central-1", "eu-west-1", "eu-west-3", "eusc-de-east-1")
+CHANGE_SET = "pomona-up"
+POLL_S = 3.0
+LONGEST_S = 3600.0
+# The remains of a stack that was never whole; it holds no data.
+_REMAINS = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+_UNCHANGED = ("didn't contain changes", "No updates are to be performed")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+# EMR Serverless has at most 8 GB of memory for each vCPU, and 20 GB of disk for each worker.
+_MEMORY_GB, _DISK_GB = 8, 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the perimeter is to be; None: as it is, else the template's default.
+
+    Parameters
+    ----------
+    alert_email : str, optional
+        Who is told of the bill.
+    monthly_budget_usd : float, optional
+        The account's budget for a month, in US dollars.
+    max_vcpus : int, optional
+        The most vCPUs that jobs on EMR Serverless have at once.
+
+    Raises
+    ------
+    UsageError
+        For a value that cannot be.
+    """
+
+    alert_email: str | None = None
+    monthly_budget_usd: float | None = None
+    max_vcpus: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.alert_email is not None and not _EMAIL.fullmatch(self.alert_email):
+            raise UsageError(f"`alert_email` {self.alert_email}: give one e-mail address")
+        if self.monthly_budget_usd is not None and not 1 <= self.monthly_budget_usd < math.inf:
+            raise UsageError(f"`monthly_budget` {self.monthly_budget_usd:g}: give at least 1 $")
+        if self.max_vcpus is not None and not 2 <= self.max_vcpus <= 400:
+            raise UsageError(f"`max_vcpus` {self.max_vcpus}: give 2 to 400")
+
+    def parameters(self) -> dict[str, str]:
+        """Returns the template's parameters that are given."""
+        given = {"Scope": "all"}
+        if self.alert_email is not None:
+            given["AlertEmail"] = self.alert_email
+        if self.monthly_budget_usd is not None:
+            given["MonthlyBudgetUsd"] = f"{self.monthly_budget_usd:g}"
+        if self.max_vcpus is not None:
+            given["MaximumVcpus"] = str(self.max_vcpus)
+            given["MaximumMemoryGb"] = str(self.max_vcpus * _MEMORY_GB)
+            given["MaximumDiskGb"] = str(self.max_vcpus * _DISK_GB)
+        return given
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change to a stack.
+
+    Parameters
+    ----------
+    action : {"make", "change", "replace", "remove"}
+        What happens.
+    name : str
+        The resource's name in the template.
+    type : str
+        CloudFormation's type of it.
+    """
+
+    action: str
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Changes that nobody has applied yet.
+
+    Parameters
+    ----------
+    stack : str
+        The stack's name.
+    is_new : bool
+        Whether there is no stack yet.
+    changes : tuple of Change
+        What happens; none: the stack is as it should be.
+    """
+
+    stack: str
+    is_new: bool
+    changes: tuple[Change, ...]
+
+
+def propose(
+    account: Account,
+    parameters: dict[str, str],
+    progress: Progress,
+    stack: str = perimeter.STACK,
+) -> Proposal:
+    """Has CloudFormation say what would change, and changes nothing yet.
+
+    Parameters
+    ----------
+    account : Account
+        Where the stack is, or is to be.
+    parameters : dict of str to str
+        Parameters of the template; an existing stack keeps the others.
+    progress : Progress
+        Is told what is waited for.
+    stack : str
+        The stack's name.
+
+    Raises
+    ------
+    CloudError
+        If the region has not all that the template takes, the stack is in a state that only a
+        person can mend, or AWS refuses.
+    UsageError
+        If a new stack has no `alert_email`.
+    """
+    if account.region not in REGIONS:
+        raise CloudError(
+            f"CloudFormation makes no budgets in {account.region}: take one of {', '.join(REGIONS)}"
+        )
+    described = _at_rest(account, stack, progress)
+    if described is None and "AlertEmail" not in parameters:
+        raise UsageError("give `alert_email`: who is told when the month's bill nears its budget")
+    before = () if described is None else described.get("Parameters", ())
+    kept = {each["ParameterKey"] for each in before} - parameters.keys()
+    known = set(re.findall(r"^  (\w+):$", perimeter.template().partition("\nConditions:")[0], re.M))
+    named = {"StackName": stack, "ChangeSetName": CHANGE_SET}
+    _drop_change_set(account, stack)
+    account.call(
+        "cloudformation",
+        "create_change_set",
+        **named,
+        ChangeSetType="CREATE" if described is None else "UPDATE",
+        TemplateBody=perimeter.template(),
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[
+            *({"ParameterKey": key, "ParameterValue": each} for key, each in parameters.items()),
+            *({"ParameterKey": key, "UsePreviousValue": True} for key in sorted(kept & known)),
+        ],
+    )
+    progress.note("asking CloudFormation what would change")
+    for _ in _polls(f"the change set of {stack}"):
+        answer = account.call("cloudformation", "describe_change_set", **named)
+        if answer["Status"] == "CREATE_COMPLETE":
+            every = account.pages("cloudformation", "describe_change_set", "Changes", **named)
+            return Proposal(stack, described is None, tuple(_change(each) for each in every))
+        if answer["Status"] == "FAILED":
+            break
+    reason = " ".join(answer.get("StatusReason", "").split())
+    _drop_change_set(account, stack)
+    if not any(words in reason for words in _UNCHANGED):
+        raise CloudError(f"CloudFormation cannot change the stack {stack}: {reason}")
+    return Proposal(stack, described is None, ())
+
+
+def apply(account: Account, proposal: Proposal, progress: Progress) -> None:
+    """Applies changes, and waits until all is done.
+
+    Parameters
+    ----------
+    account : Account
+        Where the stack is.
+    proposal : Proposal
+        What `propose` has returned.
+    progress : Progress
+        Is told how far CloudFormation is.
+
+    Raises
+    ------
+    CloudError
+        If a resource cannot be made: CloudFormation has then undone the changes.
+    """
+    named = {"StackName": proposal.stack, "ChangeSetName": CHANGE_SET}
+    account.call("cloudformation", "execute_change_set", **named)
+    settled = wait(account, proposal.stack, progress, len(proposal.changes))
+    status = "" if settled is None else settled["StackStatus"]
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        raise CloudError(_failure(account, proposal.stack), "not_made")
+
+
+def discard(account: Account, proposal: Proposal) -> None:
+    """Leaves changes: the stack is as it was, and one that was only proposed is gone.
+
+    Parameters
+    ----------
+    account, proposal
+        As for `apply`.
+    """
+    if proposal.changes:
+        _drop_change_set(account, proposal.stack)
+    if proposal.is_new:
+        account.call("cloudformation", "delete_stack", StackName=proposal.stack)
+
+
+def wait(account: Account, stack: str, progress: Progress, total: int = 0) -> dict[str, Any] | None:
+    """Waits until CloudFormation has ended its work on a stack.
+
+    Parameters
+    ----------
+    account : Account
+        Where the stack is.
+    stack : str
+        Its name or id.
+    progress : Progress
+        Is told how many resources are done.
+    total : int
+        How many resources change.
+
+    Returns
+    -------
+    dict or None
+        What CloudFormation then says of it; None: there is no such stack.
+    """
+    begun, seen = False, 0
+    try:
+        for _ in _polls(f"the stack {stack}"):
+            described = perimeter.find(account, stack)
+            if described is None or not _is_at_work(described):
+                return described
+            if not begun:
+                begun = True
+                progress.begin("stack", total)
+            done = _done(account, described["StackId"])
+            progress.advance(max(0, min(done, total) - seen))
+            seen = max(seen, min(done, total))
+    finally:
+        if begun:
+            progress.end()
+    raise AssertionError("the last poll raises")
+
+
+def _at_rest(account: Account, stack: str, progress: Progress) -> dict[str, Any] | None:
+    """The stack once nothing is at work on it and the remains of a failed attempt are gone."""
+    described = perimeter.find(account, stack)
+    if described is not None and _is_at_work(described):
+        progress.note(f"waiting for CloudFormation, which is at work on the stack {stack}")
+        described = wait(account, described["StackId"], progress)
+    status = "" if described is None else described["StackStatus"]
+    if status in ("", "REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):
+        return None
+    if status in _REMAINS:
+        progress.note(f"removing what an attempt that failed has left of the stack {stack}")
+        delete(account, stack, progress)
+        return None
+    if status == "DELETE_FAILED":
+        raise CloudError(
+            f"the stack {stack} was to be deleted and is not gone: "
+            "end that with `pomona aws down --with-data`"
+        )
+    if status == "UPDATE_ROLLBACK_FAILED":
+        raise CloudError(
+            f"CloudFormation could not undo a change of the stack {stack}: run `aws cloudformation "
+            f"continue-update-rollback --stack-name {stack}`, then this command again"
+        )
+    return described
+
+
+def delete(account: Account, stack: str, progress: Progress) -> None:
+    """Deletes a stack, and waits until it is gone.
+
+    Parameters
+    ----------
+    account : Account
+        Where it is.
+    stack : str
+        Its name.
+    progress : Progress
+        Is told what is waited for.
+
+    Raises
+    ------
+    CloudError
+        If a resource cannot be deleted, such as a bucket that holds objects.
+    """
+    described = perimeter.find(account, stack)
+    if described is None:
+        return
+    account.call("cloudformation", "delete_stack", StackName=stack)
+    left = wait(account, described["StackId"], progress)
+    if left is not None and left["StackStatus"] != "DELETE_COMPLETE":
+        raise CloudError(_failure(account, described["StackId"]), "not_deleted")
+
+
+def _is_at_work(described: dict[str, Any]) -> bool:
+    status = described["StackStatus"]
+    return bool(status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS")
+
+
+def _polls(what: str) -> Any:
+    """Yields once for each look at something, then raises CloudError."""
+    end = time.monotonic() + LONGEST_S
+    while time.monotonic() < end:
+        yield
+        time.sleep(POLL_S)
+    raise CloudError(f"{what} takes more than {LONGEST_S / 60:g} minutes: run the command again")
+
+
+def _drop_change_set(account: Account, stack: str) -> None:
+    """Removes a change set that may be there, of a stack that may be there."""
+    try:
+        account.call(
+            "cloudformation", "delete_change_set", StackName=stack, ChangeSetName=CHANGE_SET
+        )
+    except CloudError as exc:
+        is_gone = exc.reason == "ValidationError" and "does not exist" in str(exc)
+        if not is_gone and exc.reason != "ChangeSetNotFound":
+            raise
+
+
+def _change(answer: dict[str, Any]) -> Change:
+    change = answer["ResourceChange"]
+    action = {"Add": "make", "Modify": "change", "Remove": "remove"}.get(change["Action"], "change")
+    if change.get("Replacement") == "True":
+        action = "replace"
+    return Change(action, change["LogicalResourceId"], change["ResourceType"])
+
+
+def _events(account: Account, stack: str) -> Any:
+    """The events of the last operation on a stack, the newest first."""
+    for each in account.pages(
+        "cloudformation", "describe_stack_events", "StackEvents", StackName=stack
+    ):
+        yield each
+        if each["ResourceType"] == "AWS::CloudFormation::Stack" and each["ResourceStatus"] in (
+            "CREATE_IN_PROGRESS",
+            "UPDATE_IN_PROGRESS",
+            "DELETE_IN_PROGRESS",
+        ):
+            return
+
+
+def _done(account: Account, stack: str) -> int:
+    """How many resources the last operation has dealt with."""
+    return len(
+        {
+            each["LogicalResourceId"]
+            for each in _events(account, stack)
+            if each["ResourceStatus"].endswith("_COMPLETE")
+        }
+    )
+
+
+def _failure(account: Account, stack: str) -> str:
+    """The first resource that failed, why, and the way out."""
+    failed = [
+        each
+        for each in _events(account, stack)
+        if each["ResourceStatus"].endswith("_FAILED")
+        and "cancelled" not in each.get("ResourceStatusReason", "")
+    ]
+    if not failed:
+        return f"CloudFormation has not ended the change of the stack {stack}: run the same again"
+    name, why = failed[-1]["LogicalResourceId"], failed[-1].get("ResourceStatusReason", "")
+    why = " ".join(why.split())[:300]
+    what = f"{name} ({failed[-1]['ResourceType']})"
+    if "already exists" in why or "BucketAlreadyExists" in why:
+        return (
+            f"{what} cannot be made, because its name is taken, perhaps in another account: "
+            f"remove what has it, or take another `region`. CloudFormation says: {why}"
+        )
+    if "not empty" in why:
+        return f"{what} holds objects, so it was not deleted: `pomona aws down --with-data`"
+    return (
+        f"{what} failed, and CloudFormation says: {why}; mend that and run the same command again"
+    )

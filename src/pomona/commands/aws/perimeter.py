@@ -1,0 +1,114 @@
+"""Commands for the perimeter: make it, look at it, remove it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pomona.commands.aws.asking import is_agreed, require_terminal, show, watched
+from pomona.commands.options.aws import Region, Yes
+from pomona.commands.output import OutputOptions
+from pomona.progress import count
+
+if TYPE_CHECKING:
+    from pomona.aws.account import Account
+    from pomona.aws.stack import Change
+
+_GOES_ON = "CloudFormation ends what it has begun; the same command then goes on"
+
+
+def up(
+    output: OutputOptions,
+    region: Region = None,
+    alert_email: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EMAIL",
+            help="Address that is told when the account's bill for the month passes 50, 80 and "
+            "100 % of the budget; needed the first time.",
+        ),
+    ] = None,
+    monthly_budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="USD", help="The account's budget for a month, in US dollars. (default: 10)"
+        ),
+    ] = None,
+    max_vcpus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="The most vCPUs that jobs on EMR Serverless have at once; it bounds the price of "
+            "an hour. (default: 16)",
+        ),
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Make what pomona needs in your account, once: key, buckets, roles, application, budget.
+
+    One CloudFormation stack; what it would change is shown, and asked for, before anything is
+    made. While no job runs it costs about 1 $ a month and what is stored. Run the same command
+    again to continue after a stop, or with other options to change them.
+    """
+    from pomona.aws import stack
+    from pomona.aws.account import Account
+
+    wanted = stack.Wanted(alert_email, monthly_budget, max_vcpus)
+    require_terminal(yes=yes)
+    account = Account(region)
+    with watched(output, _GOES_ON) as progress:
+        progress.note(f"looking for the stack pomona in {account.region}")
+        proposal = stack.propose(account, wanted.parameters(), progress)
+        if proposal.changes and not yes:
+            show(_in_words(proposal.changes))
+            if not is_agreed(f"Apply {count(len(proposal.changes), 'change')}?"):
+                stack.discard(account, proposal)
+                progress.note("nothing was changed")
+                raise typer.Exit(1)
+        if proposal.changes:
+            stack.apply(account, proposal, progress)
+        _print_perimeter(account, output, proposal.changes)
+
+
+def _in_words(changes: tuple[Change, ...]) -> str:
+    """A table of changes, each with its purpose and its price while nothing runs."""
+    from pomona.aws.pieces import PIECES, Piece
+
+    lines = []
+    for each in changes:
+        piece = PIECES.get(each.name, Piece(each.type, "?"))
+        price = piece.idle if each.action == "make" else ""
+        lines.append(f"  {each.action:8}{each.name:16}{piece.purpose:58}{price}".rstrip())
+    title = f"  {'':8}{'':16}{'':58}while nothing runs"
+    return "\n".join((title, *lines))
+
+
+def _print_perimeter(account: Account, output: OutputOptions, changes: tuple[Change, ...]) -> None:
+    """The result of `up`: the buckets, and what to do next."""
+    from pomona.aws import perimeter
+
+    made = perimeter.read(account)
+    done = count(len(changes), "change") + " made" if changes else "nothing to change"
+    result: dict[str, Any] = {
+        "stack": made.stack,
+        "region": account.region,
+        "changes": [{"action": each.action, "name": each.name} for each in changes],
+        "images": made.images,
+        "results": made.results,
+        "logs": made.logs,
+        "audit": made.audit,
+        "key_arn": made.key_arn,
+        "application_id": made.application_id,
+    }
+    text = (
+        f"The stack {made.stack} in {account.region}: {done}\n"
+        f"  images   s3://{made.images}\n"
+        f"  results  s3://{made.results}\n"
+        f"  logs     s3://{made.logs}\n"
+        f"  audit    s3://{made.audit}\n"
+        "Next, confirm the e-mail of AWS Notifications if one has come, then:\n"
+        f"  pomona upload photos s3://{made.images}/photos --sse aws:kms --kms-key {made.key_arn}\n"
+        f"  pomona aws run s3://{made.images}/photos s3://{made.results}/stores/out --budget 0.50"
+    )
+    output.result(result, text)
