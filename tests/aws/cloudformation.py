@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ClientError
-from perimeter_template import evaluate, is_made, parse
+from perimeter_template import parse
 from query_protocol import parsed, refusal, xml
 from template_resources import ACCOUNT, TYPES, Made
 from werkzeug.wrappers import Request, Response
 
+from pomona.aws.expected import evaluate, is_made
+
 PACE = 12
+NOON = "2026-11-28T12:00:00Z"
 _UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 _UNCHANGED = (
     "The submitted information didn't contain changes. Submit different information to create a "
@@ -145,10 +148,6 @@ class CloudFormation:
         stack.change_sets.pop(ChangeSetName, None)
         return {}
 
-    def _list_change_sets(self, *, StackName: str, **_: Any) -> Any:  # noqa: N803
-        kept = self._stack(StackName).change_sets.values()
-        return {"Summaries": [{k: v for k, v in each.items() if k != "Changes"} for each in kept]}
-
     def _execute_change_set(self, *, StackName: str, ChangeSetName: str, **_: Any) -> Any:  # noqa: N803
         stack, change_set = self._change_set(StackName, ChangeSetName)
         if change_set["ExecutionStatus"] != "AVAILABLE":
@@ -176,7 +175,7 @@ class CloudFormation:
             "StackId": stack.arn,
             "StackStatus": stack.status,
             "StackStatusReason": stack.reason,
-            "CreationTime": "2026-11-28T12:00:00Z",
+            "CreationTime": NOON,
             "Parameters": [
                 {"ParameterKey": key, "ParameterValue": value}
                 for key, value in stack.plan.parameters.items()
@@ -198,11 +197,16 @@ class CloudFormation:
                     "PhysicalResourceId": made.id,
                     "ResourceType": made.type,
                     "ResourceStatus": "CREATE_COMPLETE",
-                    "Timestamp": "2026-11-28T12:00:00Z",
+                    "Timestamp": NOON,
+                    "LastUpdatedTimestamp": NOON,
                 }
                 for name, made in stack.made.items()
             ]
         }
+
+    def _list_stack_resources(self, *, StackName: str, **_: Any) -> Any:  # noqa: N803
+        found = self._describe_stack_resources(StackName=StackName)
+        return {"StackResourceSummaries": found["StackResources"]}
 
     def _describe_stack_events(self, *, StackName: str, **_: Any) -> Any:  # noqa: N803
         return {"StackEvents": self._stack(StackName, gone=True).events[::-1]}
@@ -266,14 +270,13 @@ class CloudFormation:
             stack.reason = f"The following resource(s) failed to create: [{name}]. "
             stack.left = [("Remove", each) for each in reversed(stack.made)]
         else:
-            changed, stack.plan = stack.plan, stack.before
+            stack.plan = stack.before
             stack.status = "UPDATE_ROLLBACK_IN_PROGRESS"
             stack.reason = f"The following resource(s) failed to {word.lower()}: [{name}]. "
             stack.left = [
                 (each["ResourceChange"]["Action"], each["ResourceChange"]["LogicalResourceId"])
                 for each in self._changes(stack, stack.plan)
             ]
-            assert changed is not stack.plan
 
     def _end(self, stack: Stack) -> None:
         stack.status = stack.status.replace("_IN_PROGRESS", "_COMPLETE")
@@ -391,7 +394,7 @@ class CloudFormation:
                 "ResourceType": kind,
                 "ResourceStatus": status,
                 "ResourceStatusReason": why,
-                "Timestamp": "2026-11-28T12:00:00Z",
+                "Timestamp": NOON,
             }
         )
 

@@ -1,11 +1,13 @@
 """moto's server with what it lacks: CloudFormation for the perimeter, and answers of a test's own.
 
 moto reports a whole template as made and leaves out half of it, so `cloudformation.py` answers for
-that service, and makes each resource by moto's direct calls. Three more answers are not moto's:
+that service, and makes each resource by moto's direct calls. Five more answers are not moto's:
 
 - A bucket's policy is kept here, and read back as it was put. moto would hold objects against it
   without its conditions, and answer 403 to every one.
 - An application of EMR Serverless has the members back that moto drops (architecture, logs).
+- An application without jobs has an empty list of them, where moto knows no such application.
+- The quotas of EMR Serverless, which moto does not know, are one: `vcpu_quota`.
 - AWS's policy for EMR's service role exists, with one statement in place of its own.
 """
 
@@ -57,6 +59,8 @@ class MotoServer:
         Its address.
     cloudformation : CloudFormation
         The interpreter of the template.
+    vcpu_quota : float
+        How many vCPUs EMR Serverless gives the account.
     """
 
     def __init__(self) -> None:
@@ -75,6 +79,7 @@ class MotoServer:
         self._policies: dict[str, bytes] = {}
         self._dropped: dict[str, dict[str, Any]] = {}
         self._answers: list[tuple[str, Answer]] = []
+        self.vcpu_quota = 16.0
 
     def answer(self, service: str, answer: Answer) -> None:
         """Has a function answer for a service before all else, until the next `reset`.
@@ -135,6 +140,9 @@ class MotoServer:
                 return response(environ, start_response)
         if service == "cloudformation":
             return self.cloudformation.answer(Request(environ))(environ, start_response)
+        if service == "servicequotas":
+            quota = {"QuotaName": "Max concurrent vCPUs per account", "Value": self.vcpu_quota}
+            return Response(json.dumps({"Quotas": [quota]}))(environ, start_response)
         if is_policy:
             return self._policy(request)(environ, start_response)
         if service == "emr-serverless" and request.path.startswith("/applications"):
@@ -159,6 +167,9 @@ class MotoServer:
         """Remembers what moto drops of an application, and gives it back."""
         response = Response.from_app(self._moto, environ)
         parts = request.path.strip("/").split("/")
+        is_listing = request.method == "GET" and parts[2:] == ["jobruns"]
+        if is_listing and response.status_code >= 400 and parts[1] in self._dropped:
+            return Response(json.dumps({"jobRuns": []}), content_type="application/json")
         if response.status_code != 200 or len(parts) > 2 or not response.data:
             return response
         answer = response.get_json()

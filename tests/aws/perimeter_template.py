@@ -1,15 +1,17 @@
-"""The perimeter's template, parsed, and what it says once its parameters have values."""
+"""The perimeter's template, parsed, and what it says once its parameters have values.
+
+Run as a program, it prints what `src/pomona/aws/perimeter.json` holds.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from cfnlint.decode import decode_str
 
+from pomona.aws.expected import evaluate, is_made
 from pomona.aws.perimeter import template as shipped
 
 ACCOUNT, REGION, STACK = "111122223333", "eu-west-1", "pomona"
@@ -64,12 +66,6 @@ def resolve(**given: str | int) -> Resources:
     }
 
 
-def is_made(resource: Mapping[str, Any], template: Resources, names: Mapping[str, Any]) -> bool:
-    """Whether the condition of a resource, or of an output, holds."""
-    condition = template["Conditions"].get(resource.get("Condition"), True)
-    return bool(evaluate(condition, names, {}))
-
-
 def _arn(kind: str, name: str) -> str:
     here = f"{REGION}:{ACCOUNT}"
     return {
@@ -81,33 +77,5 @@ def _arn(kind: str, name: str) -> str:
     }.get(kind, "")
 
 
-def evaluate(node: Any, names: Mapping[str, Any], attributes: Mapping[str, str]) -> Any:
-    """Does every function of CloudFormation that the template takes.
-
-    Parameters
-    ----------
-    node : object
-        A part of the template.
-    names : mapping
-        What `Ref` gives, of parameters and resources alike.
-    attributes : mapping
-        What `Fn::GetAtt` gives, by "RESOURCE.ATTRIBUTE".
-    """
-    if isinstance(node, list):
-        return [evaluate(each, names, attributes) for each in node]
-    if not isinstance(node, dict):
-        return node
-    if len(node) == 1:
-        [(function, argument)] = node.items()
-        if function == "Ref":
-            return names[argument]
-        if function == "Fn::GetAtt":
-            return attributes[".".join(argument)]
-        if function == "Fn::Equals":
-            first, second = evaluate(argument, names, attributes)
-            return first == second
-        if function == "Fn::Sub":
-            known = {**names, **attributes}
-            return re.sub(r"\$\{([^}]+)\}", lambda found: str(known[found[1]]), argument)
-        assert not function.startswith("Fn::"), function
-    return {key: evaluate(each, names, attributes) for key, each in node.items()}
+if __name__ == "__main__":
+    print(json.dumps(parse(shipped()), indent=1))

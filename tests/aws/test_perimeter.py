@@ -14,9 +14,9 @@ from cfnlint.config import ManualArgs
 from cfnlint.schema import ResourceNotFoundError
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from perimeter_rules import RULES, broken
-from perimeter_template import EMAIL, Resources, resolve
+from perimeter_template import EMAIL, Resources, parse, resolve
 
-from pomona.aws import perimeter
+from pomona.aws import expected, perimeter
 from pomona.s3.region_guard import EEA
 
 PAGE = Path(__file__).parents[2] / "docs" / "aws.md"
@@ -65,6 +65,11 @@ def test_every_region_is_one_that_makes_all_of_it() -> None:
     assert [region for region in EEA if has_all(region)] == sorted(REGIONS)
     listed = PAGE.read_text(encoding="utf-8")
     assert all(f"`{region}`" in listed for region in REGIONS)
+
+
+def test_the_twin_in_json_is_the_template() -> None:
+    """Made by `python tests/aws/perimeter_template.py > src/pomona/aws/perimeter.json`."""
+    assert expected.template() == parse(perimeter.template())
 
 
 def test_every_rule_holds() -> None:

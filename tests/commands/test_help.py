@@ -19,6 +19,7 @@ from pomona.transfer.pack import SIZE_BYTES
 GROUP: Any = typer.main.get_command(app)
 PANEL = re.compile(r"╭─ (.+?) ─")
 SUBCOMMANDS = (
+    "aws doctor",
     "aws plan",
     "aws up",
     "backbones add",

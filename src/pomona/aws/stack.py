@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pomona.aws import perimeter
+from pomona.aws import expected, perimeter
 from pomona.aws.account import Account
 from pomona.errors import CloudError, UsageError
 from pomona.progress import Progress
@@ -146,23 +146,9 @@ def propose(
     described = _at_rest(account, stack, progress)
     if described is None and "AlertEmail" not in parameters:
         raise UsageError("give `alert_email`: who is told when the month's bill nears its budget")
-    before = () if described is None else described.get("Parameters", ())
-    kept = {each["ParameterKey"] for each in before} - parameters.keys()
-    known = set(re.findall(r"^  (\w+):$", perimeter.template().partition("\nConditions:")[0], re.M))
     named = {"StackName": stack, "ChangeSetName": CHANGE_SET}
     _drop_change_set(account, stack)
-    account.call(
-        "cloudformation",
-        "create_change_set",
-        **named,
-        ChangeSetType="CREATE" if described is None else "UPDATE",
-        TemplateBody=perimeter.template(),
-        Capabilities=["CAPABILITY_IAM"],
-        Parameters=[
-            *({"ParameterKey": key, "ParameterValue": each} for key, each in parameters.items()),
-            *({"ParameterKey": key, "UsePreviousValue": True} for key in sorted(kept & known)),
-        ],
-    )
+    _make_change_set(account, described, parameters, named)
     progress.note("asking CloudFormation what would change")
     for _ in _polls(f"the change set of {stack}"):
         answer = account.call("cloudformation", "describe_change_set", **named)
@@ -176,6 +162,30 @@ def propose(
     if not any(words in reason for words in _UNCHANGED):
         raise CloudError(f"CloudFormation cannot change the stack {stack}: {reason}")
     return Proposal(stack, described is None, ())
+
+
+def _make_change_set(
+    account: Account,
+    described: dict[str, Any] | None,
+    parameters: dict[str, str],
+    named: dict[str, str],
+) -> None:
+    """Has CloudFormation work out a change; parameters that are not given stay as they are."""
+    before = () if described is None else described.get("Parameters", ())
+    kept = {each["ParameterKey"] for each in before} - parameters.keys()
+    known = expected.template()["Parameters"].keys()
+    account.call(
+        "cloudformation",
+        "create_change_set",
+        **named,
+        ChangeSetType="CREATE" if described is None else "UPDATE",
+        TemplateBody=perimeter.template(),
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[
+            *({"ParameterKey": key, "ParameterValue": each} for key, each in parameters.items()),
+            *({"ParameterKey": key, "UsePreviousValue": True} for key in sorted(kept & known)),
+        ],
+    )
 
 
 def apply(account: Account, proposal: Proposal, progress: Progress) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pomona.commands import exit_status
 from pomona.commands.aws.asking import is_agreed, require_terminal, show, watched
 from pomona.commands.options.aws import Region, Yes
 from pomona.commands.output import OutputOptions
+from pomona.errors import PomonaError
 from pomona.progress import count
 
 if TYPE_CHECKING:
     from pomona.aws.account import Account
+    from pomona.aws.doctor.examine import Examination
     from pomona.aws.stack import Change
 
+_MARKS = {"ok": "✓", "warning": "!", "failure": "✗"}
 _GOES_ON = "CloudFormation ends what it has begun; the same command then goes on"
 
 
@@ -65,7 +71,7 @@ def up(
             if not is_agreed(f"Apply {count(len(proposal.changes), 'change')}?"):
                 stack.discard(account, proposal)
                 progress.note("nothing was changed")
-                raise typer.Exit(1)
+                raise typer.Exit(exit_status.FAILED)
         if proposal.changes:
             stack.apply(account, proposal, progress)
         _print_perimeter(account, output, proposal.changes)
@@ -112,3 +118,66 @@ def _print_perimeter(account: Account, output: OutputOptions, changes: tuple[Cha
         f"  pomona aws run s3://{made.images}/photos s3://{made.results}/stores/out --budget 0.50"
     )
     output.result(result, text)
+
+
+def doctor(
+    output: OutputOptions,
+    region: Region = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the findings and the records of processing, for a data protection "
+            "officer, to FILE: one HTML page that loads nothing.",
+        ),
+    ] = None,
+) -> None:
+    """Check that your account holds what `pomona aws up` made, as it made it; nothing is changed.
+
+    Each finding comes with its evidence and, where something is wrong, the way out. The exit
+    status is 1 if a finding fails; warnings alone leave it 0.
+    """
+    from pomona.aws.account import Account
+    from pomona.aws.doctor.examine import examine
+
+    account = Account(region)
+    with watched(output) as progress:
+        progress.note(f"looking at the account in {account.region}")
+        examined = examine(account)
+        if page is not None:
+            _write_page(examined, page)
+        _print_findings(examined, output)
+        if page is not None:
+            progress.note(f"the page is {page}")
+        if examined.failures:
+            raise typer.Exit(exit_status.FAILED)
+
+
+def _print_findings(examined: Examination, output: OutputOptions) -> None:
+    result = {
+        "account": examined.account_id,
+        "region": examined.region,
+        "stack": examined.stack,
+        "failures": examined.failures,
+        "findings": [dataclasses.asdict(each) for each in examined.findings],
+    }
+    lines = []
+    for each in examined.findings:
+        lines.append(f"{_MARKS[each.state]} {each.piece:16}{each.check:32}{each.evidence}")
+        if each.remedy:
+            lines.append(f"  {'':16}{'':32}-> {each.remedy}")
+    counts = [
+        count(sum(each.state == state for each in examined.findings), word)
+        for state, word in (("failure", "failure"), ("warning", "warning"))
+    ]
+    lines.append(f"{count(len(examined.findings), 'check')}: {', '.join(counts)}")
+    output.result(result, "\n".join(lines))
+
+
+def _write_page(examined: Examination, file: Path) -> None:
+    from pomona.aws.doctor.page import render
+
+    try:
+        file.write_text(render(examined), encoding="utf-8")
+    except OSError as exc:
+        raise PomonaError(f"`page` {file}: {exc.strerror}; choose another file") from exc
