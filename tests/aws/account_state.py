@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from moto.emr.models import emr_backends
-from moto_server import MotoServer
+from moto_server import EMR_POLICY, MotoServer
 from template_resources import ACCOUNT
 
 
@@ -34,7 +34,11 @@ def state_of(aws: MotoServer) -> dict[str, Any]:
             each["Name"]: _of_bucket(s3, each["Name"]) for each in s3.list_buckets()["Buckets"]
         },
         "roles": sorted(each["RoleName"] for each in iam.list_roles()["Roles"]),
-        "policies": [each["PolicyName"] for each in iam.list_policies(Scope="Local")["Policies"]],
+        "policies": [
+            each["PolicyName"]
+            for each in iam.list_policies(Scope="Local")["Policies"]
+            if each["PolicyName"] != EMR_POLICY
+        ],
         "profiles": [
             each["InstanceProfileName"] for each in iam.list_instance_profiles()["InstanceProfiles"]
         ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import botocore.loaders
 import pytest
 from moto_server import MotoServer
 from strict import strictly
@@ -33,6 +34,15 @@ def aws(moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch) -> MotoServer:
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server.url)
     moto_server.reset()
     return moto_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models() -> Iterator[None]:
+    """AWS's models are read once: each session of botocore would read them anew."""
+    loader = botocore.loaders.Loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", lambda _=None: loader)
+        yield
 
 
 @pytest.fixture(autouse=True)

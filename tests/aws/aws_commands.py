@@ -13,6 +13,7 @@ import pytest
 from conftest import Ended
 from in_process import run_in_process
 from pomona.aws.account import Account
+from pomona.s3.bucket import Bucket
 
 REGION = "eu-west-1"
 EMAIL = "somebody@example.org"
@@ -30,7 +31,7 @@ class _Terminal(io.StringIO):
 def run_aws(*args: object, typed: str | None = None) -> Ended:
     """Runs `pomona aws`; typed: what a person types, None: there is no terminal."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pomona.aws.stack.POLL_S", 0.0)
+        patch.setattr("pomona.aws.waiting.POLL_S", 0.0)
         patch.setattr(sys, "stdin", io.StringIO() if typed is None else _Terminal(typed))
         return run_in_process("aws", *args)
 
@@ -70,7 +71,13 @@ def calls(kill_before: int | None = None) -> Iterator[list[str]]:
         note(service, operation)
         return pages(self, service, operation, *key, **request)
 
+    def counting_delete(self: Bucket, *keys: str) -> None:
+        note("s3", "delete_objects")
+        delete(self, *keys)
+
+    delete = Bucket.delete
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bucket, "delete", counting_delete)
         patch.setattr(Account, "call", counting_call)
         patch.setattr(Account, "pages", counting_pages)
         yield made

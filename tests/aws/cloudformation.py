@@ -208,6 +208,20 @@ class CloudFormation:
         found = self._describe_stack_resources(StackName=StackName)
         return {"StackResourceSummaries": found["StackResources"]}
 
+    def _list_stacks(self, **_: Any) -> Any:
+        every = [*self.stacks.values(), *reversed(self.gone.values())]
+        return {
+            "StackSummaries": [
+                {
+                    "StackId": each.arn,
+                    "StackName": each.name,
+                    "StackStatus": each.status,
+                    "CreationTime": NOON,
+                }
+                for each in every
+            ]
+        }
+
     def _describe_stack_events(self, *, StackName: str, **_: Any) -> Any:  # noqa: N803
         return {"StackEvents": self._stack(StackName, gone=True).events[::-1]}
 
@@ -246,7 +260,7 @@ class CloudFormation:
             made = stack.made[name]
             TYPES[made.type].remove(self._client, made)
             del stack.made[name]
-            self._event(stack, name, made.type, "DELETE_COMPLETE")
+            self._event(stack, name, made.type, "DELETE_COMPLETE", made.id)
             return
         kind, properties = self._properties(stack, name)
         if name in self.failing:
@@ -256,12 +270,12 @@ class CloudFormation:
         made = stack.made[name]
         TYPES[kind].configure(self._client, made, properties)
         made.properties = properties
-        self._event(stack, name, kind, f"{action.upper()}_COMPLETE")
+        self._event(stack, name, kind, f"{action.upper()}_COMPLETE", made.id)
 
     def _fail(self, stack: Stack, action: str, name: str, why: str) -> None:
         kind = parse(stack.plan.template)["Resources"].get(name, {}).get("Type", "")
         word = {"Add": "CREATE", "Modify": "UPDATE", "Remove": "DELETE"}[action]
-        self._event(stack, name, kind, f"{word}_FAILED", why)
+        self._event(stack, name, kind, f"{word}_FAILED", "", why)
         if stack.status == "DELETE_IN_PROGRESS":
             stack.status, stack.left = "DELETE_FAILED", []
             stack.reason = f"The following resource(s) failed to delete: [{name}]. "
@@ -384,13 +398,16 @@ class CloudFormation:
             raise Refused(f"ChangeSet [{name}] does not exist", "ChangeSetNotFound")
         return stack, stack.change_sets[name]
 
-    def _event(self, stack: Stack, name: str, kind: str, status: str, why: str = "") -> None:
+    def _event(
+        self, stack: Stack, name: str, kind: str, status: str, physical: str = "", why: str = ""
+    ) -> None:
         stack.events.append(
             {
                 "StackId": stack.arn,
                 "EventId": f"{name}-{len(stack.events)}",
                 "StackName": stack.name,
                 "LogicalResourceId": name,
+                "PhysicalResourceId": physical,
                 "ResourceType": kind,
                 "ResourceStatus": status,
                 "ResourceStatusReason": why,

@@ -20,6 +20,7 @@ GROUP: Any = typer.main.get_command(app)
 PANEL = re.compile(r"╭─ (.+?) ─")
 SUBCOMMANDS = (
     "aws doctor",
+    "aws down",
     "aws plan",
     "aws up",
     "backbones add",

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from pomona.aws import expected, perimeter
 from pomona.aws.account import Account
+from pomona.aws.waiting import failure, is_at_work, polls, wait
 from pomona.errors import CloudError, UsageError
 from pomona.progress import Progress
 
 # In the EEA's other regions CloudFormation makes no budgets.
 REGIONS = ("eu-central-1", "eu-west-1", "eu-west-3", "eusc-de-east-1")
 CHANGE_SET = "pomona-up"
-POLL_S = 3.0
-LONGEST_S = 3600.0
 # The remains of a stack that was never whole; it holds no data.
 _REMAINS = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
@@ -143,14 +141,14 @@ def propose(
         raise CloudError(
             f"CloudFormation makes no budgets in {account.region}: take one of {', '.join(REGIONS)}"
         )
-    described = _at_rest(account, stack, progress)
+    described = at_rest(account, stack, progress)
     if described is None and "AlertEmail" not in parameters:
         raise UsageError("give `alert_email`: who is told when the month's bill nears its budget")
     named = {"StackName": stack, "ChangeSetName": CHANGE_SET}
-    _drop_change_set(account, stack)
+    drop_change_set(account, stack)
     _make_change_set(account, described, parameters, named)
     progress.note("asking CloudFormation what would change")
-    for _ in _polls(f"the change set of {stack}"):
+    for _ in polls(f"the change set of {stack}"):
         answer = account.call("cloudformation", "describe_change_set", **named)
         if answer["Status"] == "CREATE_COMPLETE":
             every = account.pages("cloudformation", "describe_change_set", "Changes", **named)
@@ -158,7 +156,7 @@ def propose(
         if answer["Status"] == "FAILED":
             break
     reason = " ".join(answer.get("StatusReason", "").split())
-    _drop_change_set(account, stack)
+    drop_change_set(account, stack)
     if not any(words in reason for words in _UNCHANGED):
         raise CloudError(f"CloudFormation cannot change the stack {stack}: {reason}")
     return Proposal(stack, described is None, ())
@@ -210,7 +208,7 @@ def apply(account: Account, proposal: Proposal, progress: Progress) -> None:
     settled = wait(account, proposal.stack, progress, len(proposal.changes))
     status = "" if settled is None else settled["StackStatus"]
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise CloudError(_failure(account, proposal.stack), "not_made")
+        raise CloudError(failure(account, proposal.stack), "not_made")
 
 
 def discard(account: Account, proposal: Proposal) -> None:
@@ -222,52 +220,39 @@ def discard(account: Account, proposal: Proposal) -> None:
         As for `apply`.
     """
     if proposal.changes:
-        _drop_change_set(account, proposal.stack)
+        drop_change_set(account, proposal.stack)
     if proposal.is_new:
         account.call("cloudformation", "delete_stack", StackName=proposal.stack)
 
 
-def wait(account: Account, stack: str, progress: Progress, total: int = 0) -> dict[str, Any] | None:
-    """Waits until CloudFormation has ended its work on a stack.
+def at_rest(
+    account: Account, stack: str, progress: Progress, *, deleting: bool = False
+) -> dict[str, Any] | None:
+    """Waits until nothing is at work on a stack, and removes the remains of one never whole.
 
     Parameters
     ----------
     account : Account
-        Where the stack is.
+        Where it is.
     stack : str
-        Its name or id.
+        Its name.
     progress : Progress
-        Is told how many resources are done.
-    total : int
-        How many resources change.
+        Is told what is waited for.
+    deleting : bool
+        Whether the stack is to go, so that a deletion that failed is no obstacle.
 
     Returns
     -------
     dict or None
-        What CloudFormation then says of it; None: there is no such stack.
+        What CloudFormation says of it; None: there is no stack.
+
+    Raises
+    ------
+    CloudError
+        If it is in a state that only a person can mend.
     """
-    begun, seen = False, 0
-    try:
-        for _ in _polls(f"the stack {stack}"):
-            described = perimeter.find(account, stack)
-            if described is None or not _is_at_work(described):
-                return described
-            if not begun:
-                begun = True
-                progress.begin("stack", total)
-            done = _done(account, described["StackId"])
-            progress.advance(max(0, min(done, total) - seen))
-            seen = max(seen, min(done, total))
-    finally:
-        if begun:
-            progress.end()
-    raise AssertionError("the last poll raises")
-
-
-def _at_rest(account: Account, stack: str, progress: Progress) -> dict[str, Any] | None:
-    """The stack once nothing is at work on it and the remains of a failed attempt are gone."""
     described = perimeter.find(account, stack)
-    if described is not None and _is_at_work(described):
+    if described is not None and is_at_work(described):
         progress.note(f"waiting for CloudFormation, which is at work on the stack {stack}")
         described = wait(account, described["StackId"], progress)
     status = "" if described is None else described["StackStatus"]
@@ -277,12 +262,12 @@ def _at_rest(account: Account, stack: str, progress: Progress) -> dict[str, Any]
         progress.note(f"removing what an attempt that failed has left of the stack {stack}")
         delete(account, stack, progress)
         return None
-    if status == "DELETE_FAILED":
+    if status == "DELETE_FAILED" and not deleting:
         raise CloudError(
             f"the stack {stack} was to be deleted and is not gone: "
             "end that with `pomona aws down --with-data`"
         )
-    if status == "UPDATE_ROLLBACK_FAILED":
+    if status == "UPDATE_ROLLBACK_FAILED" and not deleting:
         raise CloudError(
             f"CloudFormation could not undo a change of the stack {stack}: run `aws cloudformation "
             f"continue-update-rollback --stack-name {stack}`, then this command again"
@@ -313,25 +298,19 @@ def delete(account: Account, stack: str, progress: Progress) -> None:
     account.call("cloudformation", "delete_stack", StackName=stack)
     left = wait(account, described["StackId"], progress)
     if left is not None and left["StackStatus"] != "DELETE_COMPLETE":
-        raise CloudError(_failure(account, described["StackId"]), "not_deleted")
+        raise CloudError(failure(account, described["StackId"]), "not_deleted")
 
 
-def _is_at_work(described: dict[str, Any]) -> bool:
-    status = described["StackStatus"]
-    return bool(status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS")
+def drop_change_set(account: Account, stack: str) -> None:
+    """Removes the change set, if there is one.
 
-
-def _polls(what: str) -> Any:
-    """Yields once for each look at something, then raises CloudError."""
-    end = time.monotonic() + LONGEST_S
-    while time.monotonic() < end:
-        yield
-        time.sleep(POLL_S)
-    raise CloudError(f"{what} takes more than {LONGEST_S / 60:g} minutes: run the command again")
-
-
-def _drop_change_set(account: Account, stack: str) -> None:
-    """Removes a change set that may be there, of a stack that may be there."""
+    Parameters
+    ----------
+    account : Account
+        Where the stack is.
+    stack : str
+        Its name; there may be none.
+    """
     try:
         account.call(
             "cloudformation", "delete_change_set", StackName=stack, ChangeSetName=CHANGE_SET
@@ -348,53 +327,3 @@ def _change(answer: dict[str, Any]) -> Change:
     if change.get("Replacement") == "True":
         action = "replace"
     return Change(action, change["LogicalResourceId"], change["ResourceType"])
-
-
-def _events(account: Account, stack: str) -> Any:
-    """The events of the last operation on a stack, the newest first."""
-    for each in account.pages(
-        "cloudformation", "describe_stack_events", "StackEvents", StackName=stack
-    ):
-        yield each
-        if each["ResourceType"] == "AWS::CloudFormation::Stack" and each["ResourceStatus"] in (
-            "CREATE_IN_PROGRESS",
-            "UPDATE_IN_PROGRESS",
-            "DELETE_IN_PROGRESS",
-        ):
-            return
-
-
-def _done(account: Account, stack: str) -> int:
-    """How many resources the last operation has dealt with."""
-    return len(
-        {
-            each["LogicalResourceId"]
-            for each in _events(account, stack)
-            if each["ResourceStatus"].endswith("_COMPLETE")
-        }
-    )
-
-
-def _failure(account: Account, stack: str) -> str:
-    """The first resource that failed, why, and the way out."""
-    failed = [
-        each
-        for each in _events(account, stack)
-        if each["ResourceStatus"].endswith("_FAILED")
-        and "cancelled" not in each.get("ResourceStatusReason", "")
-    ]
-    if not failed:
-        return f"CloudFormation has not ended the change of the stack {stack}: run the same again"
-    name, why = failed[-1]["LogicalResourceId"], failed[-1].get("ResourceStatusReason", "")
-    why = " ".join(why.split())[:300]
-    what = f"{name} ({failed[-1]['ResourceType']})"
-    if "already exists" in why or "BucketAlreadyExists" in why:
-        return (
-            f"{what} cannot be made, because its name is taken, perhaps in another account: "
-            f"remove what has it, or take another `region`. CloudFormation says: {why}"
-        )
-    if "not empty" in why:
-        return f"{what} holds objects, so it was not deleted: `pomona aws down --with-data`"
-    return (
-        f"{what} failed, and CloudFormation says: {why}; mend that and run the same command again"
-    )

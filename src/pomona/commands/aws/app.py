@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import typer
 
-from pomona.commands.aws.perimeter import doctor, up
+from pomona.commands.aws.perimeter import doctor, down, up
 from pomona.commands.aws.plan import plan
 from pomona.commands.grouping import grouped
 from pomona.commands.parser import PomonaCommand, PomonaGroup
@@ -36,3 +36,4 @@ def _register(function: Callable[..., None], example: str) -> None:
 _register(plan, "plan --images 67692 --image-bytes 5000 --region eu-west-1")
 _register(up, "up --region eu-west-1 --alert-email me@example.org")
 _register(doctor, "doctor --page aws.html")
+_register(down, "down")

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.commands import exit_status
-from pomona.commands.aws.asking import is_agreed, require_terminal, show, watched
+from pomona.commands.aws.asking import answer, is_agreed, require_terminal, show, watched
 from pomona.commands.options.aws import Region, Yes
 from pomona.commands.output import OutputOptions
-from pomona.errors import PomonaError
+from pomona.errors import CloudError, PomonaError
 from pomona.progress import count
 
 if TYPE_CHECKING:
     from pomona.aws.account import Account
     from pomona.aws.doctor.examine import Examination
+    from pomona.aws.removal import Removal
     from pomona.aws.stack import Change
+    from pomona.aws.traces import Trace
 
 _MARKS = {"ok": "✓", "warning": "!", "failure": "✗"}
 _GOES_ON = "CloudFormation ends what it has begun; the same command then goes on"
@@ -181,3 +183,73 @@ def _write_page(examined: Examination, file: Path) -> None:
         file.write_text(render(examined), encoding="utf-8")
     except OSError as exc:
         raise PomonaError(f"`page` {file}: {exc.strerror}; choose another file") from exc
+
+
+def down(
+    output: OutputOptions,
+    region: Region = None,
+    with_data: Annotated[
+        bool,
+        typer.Option(
+            "--with-data",
+            help="Remove the images, results, logs, the audit trail and the key too: nothing is "
+            "left, and nothing can be brought back. Asks for the name of the stack.",
+        ),
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Remove what computes, and keep the data and the key; or remove everything.
+
+    Jobs and clusters that run are ended. `pomona aws up` brings back what computes. The command
+    ends with proof: each piece that there ever was is looked for. Run the same command again to
+    continue after a stop.
+    """
+    from pomona.aws import removal as removing
+    from pomona.aws.account import Account
+
+    require_terminal(yes=yes)
+    account = Account(region)
+    with watched(output, _GOES_ON) as progress:
+        progress.note(f"looking for the stack pomona in {account.region}")
+        removal = removing.plan(account, progress, with_data=with_data)
+        if not removal.is_nothing and not yes:
+            show(_of_removal(removal))
+            if not _may_remove(removal, with_data=with_data):
+                removing.discard(account, removal)
+                progress.note("nothing was removed")
+                raise typer.Exit(exit_status.FAILED)
+        if with_data:
+            removing.remove_all(account, removal, progress)
+        else:
+            removing.remove_what_computes(account, removal, progress)
+        progress.note("looking for what should be gone")
+        traces = removing.prove(account, with_data=with_data)
+        _print_traces(traces, output)
+        left = [each for each in traces if each.state == "left"]
+        if left:
+            raise CloudError(
+                f"{count(len(left), 'piece')} not gone, such as {left[0].name} ({left[0].id}): "
+                "run the same command again"
+            )
+
+
+def _of_removal(removal: Removal) -> str:
+    lines = [f"  cancel  job {job}" for _, job in removal.jobs]
+    lines += [f"  end     cluster {each}" for each in removal.clusters]
+    lines += [f"  empty   s3://{name}: {held}" for name, held in removal.objects]
+    return "\n".join([*lines, _in_words(removal.changes)])
+
+
+def _may_remove(removal: Removal, *, with_data: bool) -> bool:
+    if not with_data:
+        return is_agreed(f"Remove {count(len(removal.changes), 'piece')}? The data and key stay.")
+    asked = f"All data goes, for good. Type the name of the stack ({removal.stack}) to remove it: "
+    return answer(asked).strip() == removal.stack
+
+
+def _print_traces(traces: tuple[Trace, ...], output: OutputOptions) -> None:
+    lines = [f"{each.state:8}{each.name:16}{each.id}: {each.evidence}" for each in traces]
+    states = [each.state for each in traces]
+    summary = ", ".join(f"{states.count(each)} {each}" for each in dict.fromkeys(states))
+    text = "\n".join([*lines, summary or "there was nothing to remove"])
+    output.result({"pieces": [dataclasses.asdict(each) for each in traces]}, text)
