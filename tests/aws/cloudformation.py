@@ -17,7 +17,7 @@ from query_protocol import parsed, refusal, xml
 from template_resources import ACCOUNT, TYPES, Made
 from werkzeug.wrappers import Request, Response
 
-from pomona.aws.expected import evaluate, is_made
+from pomona.aws.template import conditions, evaluate, is_made
 
 PACE = 12
 NOON = "2026-11-28T12:00:00Z"
@@ -357,7 +357,7 @@ class CloudFormation:
         }
 
     def _names(self, stack: Stack, plan: Plan) -> dict[str, Any]:
-        return {
+        names: dict[str, Any] = {
             "AWS::AccountId": ACCOUNT,
             "AWS::Partition": "aws",
             "AWS::Region": self._region,
@@ -365,6 +365,7 @@ class CloudFormation:
             "AWS::URLSuffix": "amazonaws.com",
             **plan.parameters,
         }
+        return names | conditions(parse(plan.template), names)
 
     def _parameters(
         self, template: str, given: list[dict[str, str]], before: Plan

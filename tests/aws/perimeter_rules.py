@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,18 @@ from perimeter_template import ACCOUNT, Resources
 # Of EMR's free JSON, which neither CloudFormation nor cfn-lint looks into.
 # https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-create-security-configuration.html
 KEY_ARN = {"type": "string", "pattern": r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[0-9a-f-]+$"}
+
+
+# What AWS lets nobody name a resource for; all of it reads.
+# https://docs.aws.amazon.com/service-authorization/latest/reference/
+WITHOUT_RESOURCE = {
+    "ec2:DescribeSpotPriceHistory",
+    "elasticmapreduce:DescribeSecurityConfiguration",
+    "elasticmapreduce:ListClusters",
+    "emr-serverless:ListApplications",
+    "pricing:GetProducts",
+    "servicequotas:ListServiceQuotas",
+}
 
 
 def _exactly(**properties: Any) -> dict[str, Any]:
@@ -182,23 +195,27 @@ def policies_name_actions_and_resources(resources: Resources) -> bool:
     for policy in policies(resources):
         for each in statements(policy):
             actions = set(as_list(each["Action"])) - {"kms:ReEncrypt*"}
-            if any("*" in action for action in actions) or "*" in as_list(each["Resource"]):
+            if any("*" in action for action in actions):
+                return False
+            if "*" in as_list(each["Resource"]) and not actions <= WITHOUT_RESOURCE:
                 return False
     return True
 
 
-def roles_are_passed_to_instances_alone(resources: Resources) -> bool:
-    passing = [
-        each
+def roles_are_passed_to_their_service_alone(resources: Resources) -> bool:
+    passing = {
+        (str(each["Resource"]).rpartition("/")[2], json.dumps(each.get("Condition")))
         for policy in policies(resources)
         for each in statements(policy)
         if any(action.lower() == "iam:passrole" for action in as_list(each["Action"]))
-    ]
-    return bool(passing) and all(
-        each.get("Condition") == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
-        and each["Resource"] == f"arn:aws:iam::{ACCOUNT}:role/pomona-NodeRole"
-        for each in passing
-    )
+    }
+    return passing == {
+        (f"pomona-{role}", json.dumps({"StringEquals": {"iam:PassedToService": service}}))
+        for role, service in (
+            ("NodeRole", "ec2.amazonaws.com"),
+            ("JobRole", "emr-serverless.amazonaws.com"),
+        )
+    }
 
 
 def the_application_is_bounded(resources: Resources) -> bool:
@@ -283,7 +300,7 @@ RULES: tuple[Callable[[Resources], bool], ...] = (
     services_use_the_key_for_this_account,
     roles_trust_services_of_this_account,
     policies_name_actions_and_resources,
-    roles_are_passed_to_instances_alone,
+    roles_are_passed_to_their_service_alone,
     the_application_is_bounded,
     logs_stay_in_the_bucket,
     nodes_are_encrypted,

@@ -11,8 +11,8 @@ from typing import Any
 
 from cfnlint.decode import decode_str
 
-from pomona.aws.expected import evaluate, is_made
 from pomona.aws.perimeter import template as shipped
+from pomona.aws.template import conditions, evaluate, is_made
 
 ACCOUNT, REGION, STACK = "111122223333", "eu-west-1", "pomona"
 PSEUDO = {
@@ -48,14 +48,16 @@ def resolve(**given: str | int) -> Resources:
         name: each["Default"] for name, each in template["Parameters"].items() if "Default" in each
     }
     names: dict[str, Any] = {**PSEUDO, **defaults, "AlertEmail": EMAIL, **given}
+    names |= conditions(template, names)
     for name, each in template["Resources"].items():
-        names[name] = f"{STACK}-{name}"
+        names[name] = STACK if each["Type"] == "AWS::CloudTrail::Trail" else f"{STACK}-{name}"
         if each["Type"] == "AWS::S3::Bucket":
             names[name] = evaluate(each["Properties"]["BucketName"], names, {})
     arns = {
         f"{name}.Arn": _arn(each["Type"], names[name])
         for name, each in template["Resources"].items()
     }
+    arns["Application.ApplicationId"] = names["Application"]
     for name, each in template["Resources"].items():
         if each["Type"] in ("AWS::IAM::ManagedPolicy", "AWS::SNS::Topic"):
             names[name] = arns[f"{name}.Arn"]
@@ -74,6 +76,7 @@ def _arn(kind: str, name: str) -> str:
         "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{name}",
         "AWS::IAM::ManagedPolicy": f"arn:aws:iam::{ACCOUNT}:policy/{name}",
         "AWS::SNS::Topic": f"arn:aws:sns:{here}:{name}",
+        "AWS::CloudTrail::Trail": f"arn:aws:cloudtrail:{here}:trail/{name}",
     }.get(kind, "")
 
 

@@ -71,6 +71,7 @@ def test_an_account_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> N
         ("ExpiredTokenException", "expired", "renew them"),
         ("UnrecognizedClientException", "credentials", "region is switched on"),
         ("AccessDeniedException", "denied", "no right to emr-serverless:StartJobRun on arn:aws:x"),
+        ("AccessDenied", "denied", "the statement StartAndFollowJobs in UserAccess of the stack"),
         ("ThrottlingException", "throttled", "wait a minute"),
         ("ServiceQuotaExceededException", "ServiceQuotaExceededException", "refused StartJobRun"),
     ],

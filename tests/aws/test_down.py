@@ -45,9 +45,11 @@ def test_it_removes_what_computes_and_keeps_the_data(aws: MotoServer) -> None:
     assert {line.split()[1] for line in lines if line.startswith("gone ")} == COMPUTING
     assert {line.split()[1] for line in lines if line.startswith("kept ")} == {
         *("Key", "Images", "Results", "Logs", "Audit", "Trail", "Alerts", "Budget"),
+        *("UserAccess", "DoctorAccess"),
     }
     after = state_of(aws)
-    assert (after["roles"], after["policies"], after["applications"]) == ([], [], [])
+    assert (after["roles"], after["profiles"], after["applications"]) == ([], [], [])
+    assert sorted(after["policies"]) == ["pomona-DoctorAccess", "pomona-UserAccess"]
     for name in ("buckets", "keys", "trails", "topics", "budgets"):
         assert after[name] == before[name]
     assert run_aws("doctor", "--region", REGION).status == 0
@@ -72,13 +74,21 @@ def test_with_the_data_nothing_is_left(aws: MotoServer) -> None:
     empty = state_of(aws)
     up()
     fill(aws)
+    iam = aws.client("iam")
+    iam.create_user(UserName="ada")
+    iam.create_group(GroupName="those")
+    for each in iam.list_policies(Scope="Local")["Policies"]:
+        if each["PolicyName"] == "pomona-UserAccess":
+            iam.attach_user_policy(UserName="ada", PolicyArn=each["Arn"])
+            iam.attach_group_policy(GroupName="those", PolicyArn=each["Arn"])
     ended = down("--with-data", typed="pomona\n")
     assert ended.status == 0
     assert f"empty   s3://{BUCKETS[1]}: 3 objects" in ended.stderr
     assert "Type the name of the stack (pomona)" in ended.stderr
+    assert "taking pomona-UserAccess from the user ada" in ended.stderr
     assert state_of(aws) == empty
     lines = ended.stdout.splitlines()
-    assert lines[-1] == "14 gone, 1 pending"
+    assert lines[-1] == "16 gone, 1 pending"
     [key] = [line for line in lines if line.startswith("pending")]
     assert "AWS deletes it on 20" in key
     assert run_aws("doctor", "--region", REGION).status == 1

@@ -16,7 +16,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from perimeter_rules import RULES, broken
 from perimeter_template import EMAIL, Resources, parse, resolve
 
-from pomona.aws import expected, perimeter
+from pomona.aws import perimeter, template
 from pomona.s3.region_guard import EEA
 
 PAGE = Path(__file__).parents[2] / "docs" / "aws.md"
@@ -69,7 +69,7 @@ def test_every_region_is_one_that_makes_all_of_it() -> None:
 
 def test_the_twin_in_json_is_the_template() -> None:
     """Made by `python tests/aws/perimeter_template.py > src/pomona/aws/perimeter.json`."""
-    assert expected.template() == parse(perimeter.template())
+    assert template.template() == parse(perimeter.template())
 
 
 def test_every_rule_holds() -> None:
@@ -80,9 +80,13 @@ def test_every_rule_holds() -> None:
 def test_what_is_kept_for_the_data_computes_nothing() -> None:
     kept = resolve(Scope="data")
     assert {each["Type"].split("::")[1] for each in kept.values()} == {
-        *("Budgets", "CloudTrail", "KMS", "S3", "SNS"),
+        *("Budgets", "CloudTrail", "IAM", "KMS", "S3", "SNS"),
     }
-    assert {name: PERIMETER[name] for name in kept} == kept
+    assert {each["Type"] for each in kept.values() if "::IAM::" in each["Type"]} == {
+        "AWS::IAM::ManagedPolicy"
+    }
+    changed = {name for name, each in kept.items() if each != PERIMETER[name]}
+    assert changed == {"UserAccess"}  # it names the application and its role no more
 
 
 def test_nothing_is_named_after_a_person() -> None:
@@ -198,7 +202,7 @@ DEFECTS: tuple[tuple[Callable[[Resources], Any], str, Any, str], ...] = (
         of_policy("ServiceRole", "GiveNodesTheirRole"),
         "Condition",
         None,
-        "roles_are_passed_to_instances_alone",
+        "roles_are_passed_to_their_service_alone",
     ),
     (properties("Application"), "MaximumCapacity", None, "the_application_is_bounded"),
     (

@@ -18,7 +18,7 @@ from werkzeug.wrappers import Response
 from pomona.aws.pieces import PIECES
 
 pytest_plugins = ("aws_account",)
-MADE = "The stack pomona in eu-west-1: 21 changes made"
+MADE = "The stack pomona in eu-west-1: 23 changes made"
 
 
 def test_it_shows_each_piece_with_its_price_and_asks_once(aws: MotoServer) -> None:
@@ -29,7 +29,7 @@ def test_it_shows_each_piece_with_its_price_and_asks_once(aws: MotoServer) -> No
     shown = ended.stderr
     assert re.search(r"make +Key +encrypts .* about 1 \$ a month\n", shown)
     assert all(re.search(rf"make +{name} ", shown) for name in resolve())
-    assert shown.count("Apply 21 changes? [y/N]") == 1
+    assert shown.count("Apply 23 changes? [y/N]") == 1
     assert "nothing was changed" in shown
     assert state_of(aws) == empty
     ended = run_aws(*command, typed="y\n")

@@ -125,4 +125,19 @@ def _denied(words: str, service: str, operation: str) -> str:
     named = _NOT_AUTHORIZED.search(words)
     action = named[1] if named else f"{service}:{''.join(w.title() for w in operation.split('_'))}"
     resource = f" on {named[2]}" if named and named[2] else ""
-    return f"these credentials have no right to {action}{resource}: ask who gives rights for it"
+    statement = _statement_for(action)
+    by = f"; the statement {statement} of the stack gives it" if statement else ""
+    return f"these credentials have no right to {action}{resource}: ask who gives rights for it{by}"
+
+
+def _statement_for(action: str) -> str | None:
+    """The statement of the template's policies for people that allows an action."""
+    from pomona.aws.template import template
+
+    for name in ("UserAccess", "DoctorAccess"):
+        policy = template()["Resources"][name]["Properties"]["PolicyDocument"]
+        for each in policy["Statement"]:
+            allowed = each["Action"] if isinstance(each["Action"], list) else [each["Action"]]
+            if action in allowed:
+                return f"{each['Sid']} in {name}"
+    return None

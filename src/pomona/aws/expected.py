@@ -1,20 +1,13 @@
-"""What the template says of each piece, once its parameters and the pieces' names are known.
-
-`perimeter.json` is `perimeter.yaml` in a form that Python reads by itself; a test holds one against
-the other.
-"""
+"""What the template says of each piece, once its parameters and the pieces' names are known."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Any
 
 from pomona.aws.account import Account
+from pomona.aws.template import conditions, evaluate, is_made, template
 
 
 @dataclass(frozen=True)
@@ -37,14 +30,6 @@ class Expected:
     type: str
     id: str
     properties: Mapping[str, Any]
-
-
-@cache
-def template() -> dict[str, Any]:
-    """Returns the template with its functions in their long form."""
-    text = (resources.files("pomona.aws") / "perimeter.json").read_text(encoding="utf-8")
-    read: dict[str, Any] = json.loads(text)
-    return read
 
 
 def expect(
@@ -75,6 +60,7 @@ def expect(
         **defaults,
         **given,
     }
+    names |= conditions(plan, names)
     wanted = {n: each for n, each in plan["Resources"].items() if is_made(each, plan, names)}
     names |= {name: ids.get(name, f"({name})") for name in plan["Resources"]}
     where = f"{account.region}:{account_id}"
@@ -84,6 +70,8 @@ def expect(
             "AWS::S3::Bucket": f"arn:{account.partition}:s3:::{names[name]}",
             "AWS::KMS::Key": f"arn:{account.partition}:kms:{where}:key/{names[name]}",
             "AWS::IAM::Role": f"arn:{account.partition}:iam::{account_id}:role/{names[name]}",
+            "AWS::CloudTrail::Trail": f"arn:{account.partition}:cloudtrail:{where}:trail/"
+            f"{names[name]}",
         }.get(each["Type"], "")
     return {
         name: Expected(
@@ -94,58 +82,3 @@ def expect(
         )
         for name, each in wanted.items()
     }
-
-
-def is_made(resource: Mapping[str, Any], plan: Mapping[str, Any], names: Mapping[str, Any]) -> bool:
-    """Returns whether the condition of a resource, or of an output, holds.
-
-    Parameters
-    ----------
-    resource : mapping
-        A resource or an output of the template.
-    plan : mapping
-        The template.
-    names : mapping
-        What `Ref` gives.
-    """
-    return bool(evaluate(plan["Conditions"].get(resource.get("Condition"), True), names, {}))
-
-
-def evaluate(node: Any, names: Mapping[str, Any], attributes: Mapping[str, str]) -> Any:
-    """Returns a part of the template with every function done that it takes.
-
-    Parameters
-    ----------
-    node : object
-        The part.
-    names : mapping
-        What `Ref` gives, of parameters and resources alike.
-    attributes : mapping
-        What `Fn::GetAtt` gives, by "RESOURCE.ATTRIBUTE".
-
-    Raises
-    ------
-    KeyError
-        If it names what is not there.
-    NotImplementedError
-        For another function.
-    """
-    if isinstance(node, list):
-        return [evaluate(each, names, attributes) for each in node]
-    if not isinstance(node, dict):
-        return node
-    if len(node) == 1:
-        [(function, argument)] = node.items()
-        if function == "Ref":
-            return names[argument]
-        if function == "Fn::GetAtt":
-            return attributes[".".join(argument)]
-        if function == "Fn::Equals":
-            first, second = evaluate(argument, names, attributes)
-            return first == second
-        if function == "Fn::Sub":
-            known = {**names, **attributes}
-            return re.sub(r"\$\{([^}]+)\}", lambda found: str(known[found[1]]), argument)
-        if function.startswith("Fn::"):
-            raise NotImplementedError(function)
-    return {key: evaluate(each, names, attributes) for key, each in node.items()}

@@ -40,6 +40,8 @@ PIECES = {
     "AlertsByMail": Piece("sends the alerts by e-mail"),
     "Budget": Piece("alerts at 50, 80 and 100 % of the month's budget"),
     "DataAccess": Piece("what jobs may do with buckets and key"),
+    "UserAccess": Piece("lets people upload images, run jobs, fetch stores"),
+    "DoctorAccess": Piece("lets people read what the doctor looks at"),
     "JobRole": Piece("what jobs on EMR Serverless run as"),
     "Application": Piece("runs jobs on EMR Serverless, up to its maximum"),
     "NodeRole": Piece("what the nodes of a cluster run as"),

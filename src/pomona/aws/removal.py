@@ -151,6 +151,9 @@ def remove_all(account: Account, removal: Removal, progress: Progress) -> None:
     if "Trail" in ids:
         progress.note("stopping the trail, which writes into a bucket")
         account.call("cloudtrail", "stop_logging", Name=ids["Trail"])
+    for name in ("UserAccess", "DoctorAccess"):
+        if name in ids:
+            _detach(account, ids[name], progress)
     for attempt in range(_ATTEMPTS):
         for bucket in (ids[each] for each in DATA if each in ids):
             _empty(bucket, progress)
@@ -245,6 +248,23 @@ def _stop(account: Account, application: str, progress: Progress) -> None:
         if state == "STARTED":
             progress.note(f"stopping the application {application}")
             account.call("emr-serverless", "stop_application", applicationId=application)
+
+
+def _detach(account: Account, policy: str, progress: Progress) -> None:
+    """Takes a policy from whoever has it: one that somebody has cannot be deleted."""
+    for kind in ("User", "Group", "Role"):
+        holders = account.pages(
+            "iam",
+            "list_entities_for_policy",
+            f"Policy{kind}s",
+            PolicyArn=policy,
+            EntityFilter=kind,
+        )
+        for each in list(holders):
+            name = each[f"{kind}Name"]
+            progress.note(f"taking {policy.rpartition('/')[2]} from the {kind.lower()} {name}")
+            request = {"PolicyArn": policy, f"{kind}Name": name}
+            account.call("iam", f"detach_{kind.lower()}_policy", **request)
 
 
 def _open(bucket: str) -> Bucket | None:

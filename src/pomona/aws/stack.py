@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from pomona.aws import expected, perimeter
+from pomona.aws import perimeter
 from pomona.aws.account import Account
+from pomona.aws.template import template
 from pomona.aws.waiting import failure, is_at_work, polls, wait
 from pomona.errors import CloudError, UsageError
 from pomona.progress import Progress
@@ -171,7 +172,7 @@ def _make_change_set(
     """Has CloudFormation work out a change; parameters that are not given stay as they are."""
     before = () if described is None else described.get("Parameters", ())
     kept = {each["ParameterKey"] for each in before} - parameters.keys()
-    known = expected.template()["Parameters"].keys()
+    known = template()["Parameters"].keys()
     account.call(
         "cloudformation",
         "create_change_set",

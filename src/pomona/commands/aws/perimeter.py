@@ -242,7 +242,8 @@ def _of_removal(removal: Removal) -> str:
 
 def _may_remove(removal: Removal, *, with_data: bool) -> bool:
     if not with_data:
-        return is_agreed(f"Remove {count(len(removal.changes), 'piece')}? The data and key stay.")
+        removed = sum(each.action == "remove" for each in removal.changes)
+        return is_agreed(f"Remove {count(removed, 'piece')}? The data and key stay.")
     asked = f"All data goes, for good. Type the name of the stack ({removal.stack}) to remove it: "
     return answer(asked).strip() == removal.stack
 
