@@ -19,13 +19,12 @@ from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 
 from pomona.engines.base import MAX_ATTEMPTS, usable_cores
+from pomona.engines.spark.memory import overhead_mb
 from pomona.engines.workers import ONE_THREAD
 from pomona.errors import EngineError, UsageError
 
 JAVA = 17
 CONNECT_TIMEOUT_S = 5.0
-# The most that a Python worker takes, and what a JVM takes beside its heap: docs/how-to/spark.md
-WORKER_MB, JVM_MB = 1024, 384
 GET_JAVA = (
     "install one (Debian: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17; "
     "conda: conda install openjdk=17), or set JAVA_HOME"
@@ -185,7 +184,7 @@ def _settings(conf: SparkConf, workers: int | None) -> SparkConf:
         "spark.speculation.quantile": 0.9,
         "spark.python.worker.reuse": "true",
         "spark.ui.showConsoleProgress": "false",
-        "spark.executor.memoryOverhead": f"{JVM_MB + max(1, slots) * WORKER_MB}m",
+        "spark.executor.memoryOverhead": f"{overhead_mb(slots)}m",
         **{f"spark.executorEnv.{name}": threads for name, threads in ONE_THREAD.items()},
     }
     if is_local(conf.get("spark.master", "")):
