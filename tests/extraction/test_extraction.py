@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from conftest import contents, draw_photos
+from pomona.backbones import registry
 from pomona.backbones.network import Network
 from pomona.errors import BackboneError
 from pomona.extraction import batches
@@ -23,6 +24,7 @@ from pomona.extraction.error_rows import drop_errors, find_errors
 from pomona.extraction.featurize import featurize
 from pomona.extraction.known_rows import count_unknown
 from pomona.extraction.parts import TABLES, is_extracted
+from pomona.extraction.recipe import make_recipe
 from pomona.extraction.task import ExtractResult, ExtractTask, extract
 from pomona.images.decode import decode
 from pomona.images.reader import Reader
@@ -30,7 +32,7 @@ from pomona.images.scan import scan
 from pomona.images.sources.local import LocalSource
 from pomona.stopwatch import Stopwatch
 from pomona.store import schemas
-from pomona.store.layout import part_name
+from pomona.store.layout import derived_files, part_name
 from pomona.store.plan import Shard, make_plan, shards
 from pomona.store.recipe import Recipe
 from pomona.store.store import Store
@@ -149,7 +151,7 @@ def test_every_image_is_a_row_of_features_or_of_errors(source: Path, store: Stor
     empty.write_bytes(b"")
     Image.new("RGB", (20, 20)).save(black)
     done = run(source, store)
-    assert (done.features, done.errors, done.ran) == (78, 2, 80)
+    assert (done.features, done.errors, done.ran, done.damaged) == (78, 2, 80, 0)
     assert set(done.seconds) == {"fetch", "decode", "network", "write"}
     assert rows(store, "errors").keys() == {name_of(source, photo) for photo in (empty, black)}
     told = {name: (row["stage"], row["reason"]) for name, row in rows(store, "errors").items()}
@@ -264,6 +266,9 @@ def test_a_file_that_is_gone_is_read_once_it_is_back(source: Path, store: Store)
     assert extract(found, task).errors == 1
     error = rows(store, "errors")[name_of(source, photo)]
     assert (error["stage"], error["reason"], error["retryable"]) == ("fetch", "not_found", True)
+    held = rows(store, "features")
+    for other in photos(source):
+        assert np.array_equal(np.float32(held[name_of(source, other)]["features"]), expected(other))
     assert all(is_extracted(store, shard, RECIPE) for shard in found)
     photo.write_bytes(data)
     os.utime(photo, ns=(times.st_atime_ns + 1, times.st_mtime_ns + 1_000_000))
@@ -271,7 +276,25 @@ def test_a_file_that_is_gone_is_read_once_it_is_back(source: Path, store: Store)
     assert rows(store, "errors") == {}
 
 
+def test_what_is_made_from_a_part_goes_before_the_part_changes(source: Path, store: Store) -> None:
+    run(source, store)
+    derived = derived_files(0)
+    for name in derived:
+        store.files.write(name, b"made from the part")
+    assert run(source, store).ran == 0
+    assert all(store.files.exists(name) for name in derived)
+    photos(source)[0].write_bytes(photos(source)[1].read_bytes())
+    run(source, store)
+    assert not any(store.files.exists(name) for name in derived)
+
+
 # What features are made by
+
+
+@pytest.mark.parametrize(("fit", "fraction"), [("stretch", None), ("crop", 0.875)])
+def test_the_recipe_names_the_share_that_is_cropped_to(fit: str, fraction: float | None) -> None:
+    backbone = dataclasses.replace(registry.get(registry.DEFAULT), crop_fraction=0.875)
+    assert make_recipe(backbone, NETWORK, fit).crop_fraction == fraction
 
 
 def test_imported_features_cannot_be_made_here() -> None:
