@@ -7,14 +7,14 @@ ENGINE ?= local
 PARALLEL := -n logical --dist loadfile
 # The S3 server that the tests use, a proxy before it that fails as it is told (both want Go), and Prometheus.
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
-TOOLS := .tools/versitygw .tools/s3proxy .tools/prometheus
+TOOLS := .tools/versitygw .tools/s3proxy .tools/prometheus .tools/yarn
 
 # Hundreds of processes start: each would compile anew what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-spark35 test-keras bare faults fuzz mutants bench bench-backbones bench-s3 docs check \
-	format lock prices hooks clean
+.PHONY: help demo test test-fast test-aws test-spark35 test-keras bare faults fuzz mutants bench bench-backbones bench-s3 \
+	docs check format lock prices hooks clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: .venv/dev $(TOOLS)  ## Run every test
 
 test-fast: .venv/dev $(TOOLS)  ## Run the tests that need no photographs from elsewhere
 	$(BIN)/python -m pytest -m "not real" $(PARALLEL) --ignore tests/keras_networks
+
+# In one process, which shares a YARN and an environment among them.
+test-aws: .venv/dev $(TOOLS)  ## Run the tests of `pomona aws`, a job on a real YARN among them
+	$(BIN)/python -m pytest tests/aws
 
 test-spark35: .venv-spark35/spark35 $(TOOLS)  ## Run the tests that use Spark with Spark 3.5, the others have 4.0
 	.venv-spark35/bin/python -m pytest $(PARALLEL) -m "spark and not any_spark and not real" \
@@ -101,6 +105,12 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 .tools/prometheus:
 	@mkdir -p .tools/deb && cd .tools/deb && { apt-get download -qq prometheus 2>/dev/null && dpkg -x *.deb ../prometheus \
 	|| echo "Prometheus cannot be had here: tests that need it are skipped"; }; rm -rf $(CURDIR)/.tools/deb
+
+.tools/yarn: tests/aws/yarn.xml
+	@rm -rf $@ $@.part
+	@if command -v mvn >/dev/null && mvn --batch-mode --quiet --file $< dependency:copy-dependencies \
+		-DoutputDirectory=$(CURDIR)/$@.part; then mv $@.part $@; \
+	else echo "The jars of YARN cannot be had here: the tests leave out the rehearsal, which wants Maven"; fi
 
 .tools/s3proxy: $(wildcard tests/s3/proxy/*)
 	@if command -v go >/dev/null; then cd $(<D) && go build -o $(CURDIR)/$@ .; fi
