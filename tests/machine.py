@@ -135,7 +135,7 @@ NEEDS = {
     ),
     "terminals": Need(_has_terminals, "no pseudo-terminals: /dev/pts is not mounted"),
     "yarn": Need(
-        (TOOLS / "yarn").exists, "no YARN: `make .tools/yarn`, which needs Maven", in_ci=True
+        (TOOLS / "yarn").exists, "no YARN: `make .tools/yarn`, which needs Maven"
     ),
     "xgboost": Need(
         lambda: importlib.util.find_spec("xgboost") is not None,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +27,9 @@ from pomona.errors import PomonaError
 from pomona.images.folders import PARENT
 from pomona.progress import count
 from pomona.store.folders.registry import place
+
+if TYPE_CHECKING:
+    from pomona.s3.address import Access
 
 
 def _parse_size(text: str | int) -> int:
@@ -108,10 +113,24 @@ def download(
     Files are compared by content. Run the same command again to continue after a stop. Files
     that are no longer in the bucket stay in DIR.
     """
+    fetch_files(source, folder, buckets.access(), output, workers, include, dry_run=dry_run)
+
+
+def fetch_files(
+    source: str | Path,
+    folder: str | Path,
+    access: Access,
+    output: OutputOptions,
+    workers: int | None,
+    include: Sequence[str] | None = None,
+    *,
+    dry_run: bool = False,
+) -> None:
+    """Downloads what is new or changed, and tells of it: also what `pomona aws fetch` does."""
     from pomona.transfer import download as downloading
 
     engine = EngineOptions(workers=workers).open()
-    with run_settings(output, buckets.access(), engine) as settings:
+    with run_settings(output, access, engine) as settings:
         patterns = tuple(include or ())
         downloaded = downloading.download(source, folder, settings, patterns, dry_run=dry_run)
         output.result(dataclasses.asdict(downloaded), downloaded.in_words())

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import typer
 
+from pomona.commands.aws import jobs
 from pomona.commands.aws.perimeter import doctor, down, up
 from pomona.commands.aws.plan import plan
+from pomona.commands.aws.run import run
 from pomona.commands.grouping import grouped
 from pomona.commands.parser import PomonaCommand, PomonaGroup
 
@@ -37,3 +39,10 @@ _register(plan, "plan --images 67692 --image-bytes 5000 --region eu-west-1")
 _register(up, "up --region eu-west-1 --alert-email me@example.org")
 _register(doctor, "doctor --page aws.html")
 _register(down, "down")
+_register(run, "run s3://IMAGES_BUCKET/photos s3://RESULTS_BUCKET/stores/out --budget 0.50")
+_register(jobs.status, "status")
+_register(jobs.logs, "logs 00f1abcd2efg3456")
+_register(jobs.cancel, "cancel 00f1abcd2efg3456")
+_register(jobs.cost, "cost 00f1abcd2efg3456")
+_register(jobs.fetch, "fetch s3://RESULTS_BUCKET/stores/out out")
+_register(jobs.sweep, "sweep --yes")

@@ -1,10 +1,17 @@
-"""Options of the commands for AWS."""
+"""Where in an account a command of `pomona aws` works, and what a job may cost and is to do."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
+
+from pomona.errors import UsageError
+from pomona.pipeline.settings import DEFAULT_VARIANCE, FITS, ExtractSettings, ReduceSettings
+
+if TYPE_CHECKING:
+    from pomona.aws.account import Account
 
 Region = Annotated[
     str | None,
@@ -15,3 +22,119 @@ Region = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: for programs.")]
+
+
+@dataclass(frozen=True)
+class AccountOptions:
+    """The account is that of AWS's own settings; these say where in it."""
+
+    panel: ClassVar[str] = "AWS account"
+    region: Region = None
+    stack: Annotated[
+        str, typer.Option(metavar="NAME", help="The stack that `pomona aws up` made.")
+    ] = "pomona"
+
+    def account(self) -> Account:
+        """Opens the account.
+
+        Raises
+        ------
+        CloudError
+            If botocore is missing, or the region is none of the European Economic Area.
+        """
+        from pomona.aws.account import Account
+
+        return Account(self.region)
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What a job may cost, and how large it may be."""
+
+    panel: ClassVar[str] = "Job"
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="USD",
+            help="The most that the workers may cost, earlier attempts at the same store "
+            "included. (default: the environment variable POMONA_AWS_BUDGET; without either, "
+            "nothing runs)",
+        ),
+    ] = None
+    vcpus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="vCPUs of all workers together. (default: the number that is fastest within "
+            "the budget and the application's maximum)",
+        ),
+    ] = None
+    flex: Annotated[
+        bool,
+        typer.Option(
+            "--flex",
+            help="Run executors on spare capacity where EMR Serverless has it: cheaper, and "
+            "perhaps slower.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """What of `pomona run` a job takes."""
+
+    panel: ClassVar[str] = "Features"
+    backbone: Annotated[
+        str, typer.Option(metavar="NAME", help="A network that comes with pomona.")
+    ] = ExtractSettings.backbone
+    fit: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help=f"How the image is made square, as in `pomona run`: {', '.join(FITS)}.",
+        ),
+    ] = ExtractSettings.fit
+    variance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Keep the fewest components that retain this share of the variance. "
+            f"(default: as in the previous run, else {DEFAULT_VARIANCE:g})",
+        ),
+    ] = ReduceSettings.variance
+    components: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Keep exactly K components, instead of --variance."),
+    ] = ReduceSettings.components
+
+    def settings(self, source: str) -> ExtractSettings:
+        """Returns these options as the pipeline takes them.
+
+        Parameters
+        ----------
+        source : str
+            The address of the images.
+        """
+        return ExtractSettings(source=source, backbone=self.backbone, fit=self.fit)
+
+    def words(self) -> tuple[str, ...]:
+        """Returns these options as a job takes them: words of `pomona run`.
+
+        Raises
+        ------
+        UsageError
+            For values that cannot be, or a network that jobs do not have.
+        """
+        from pomona.backbones.registry import is_bundled
+
+        if not is_bundled(self.backbone):
+            raise UsageError(
+                f"`backbone` {self.backbone}: jobs have no network but those that come with pomona"
+            )
+        ReduceSettings(components=self.components, variance=self.variance)
+        words = ["--backbone", self.backbone, "--fit", self.fit]
+        if self.components is not None:
+            words += ["--components", str(self.components)]
+        if self.variance is not None:
+            words += ["--variance", str(self.variance)]
+        return tuple(words)
