@@ -134,9 +134,7 @@ NEEDS = {
         lambda: importlib.util.find_spec("tensorflow") is not None, "no TensorFlow: make test-keras"
     ),
     "terminals": Need(_has_terminals, "no pseudo-terminals: /dev/pts is not mounted"),
-    "yarn": Need(
-        (TOOLS / "yarn").exists, "no YARN: `make .tools/yarn`, which needs Maven"
-    ),
+    "yarn": Need((TOOLS / "yarn").exists, "no YARN: `make .tools/yarn`, which needs Maven"),
     "xgboost": Need(
         lambda: importlib.util.find_spec("xgboost") is not None,
         "no XGBoost: pip install xgboost-cpu, or xgboost on macOS",
