@@ -22,6 +22,7 @@ from pomona.aws.target import Target
 from pomona.errors import CloudError
 
 FETCH_TIMEOUT_S = 1800
+_MAX_WORDS = 300  # characters of what an installer says
 _OWN = "pomona"
 # What says how a package came here, and not what it is.
 _OF_INSTALLERS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")
@@ -109,22 +110,34 @@ def fetch(requirements: list[str], target: Target, folder: Path) -> None:
     for installer in (_uv(target), _pip(target)):
         if installer is None:
             continue
-        done = subprocess.run(  # noqa: S603 - the user's own installer, with our arguments
-            [*installer, "--target", str(folder), *requirements],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=FETCH_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode == 0:
-            return
-        said = " ".join((done.stderr.strip() or "it says nothing").split())[-300:]
+        try:
+            done = subprocess.run(  # noqa: S603 - the user's own installer, with our arguments
+                [*installer, "--target", str(folder), *requirements],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=FETCH_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            said = f"{Path(installer[0]).name} does not end by itself ({type(exc).__name__})"
+        else:
+            if done.returncode == 0:
+                return
+            said = _end_of(done.stderr)
         shutil.rmtree(folder, ignore_errors=True)
     raise CloudError(
         f"the wheels for {target.words} cannot be fetched: {said} "
         f"(check the network, or install pomona with Python {target.python} and try again)"
     )
+
+
+def _end_of(text: str) -> str:
+    """The last words of what an installer says, in one line."""
+    words = " ".join(text.split()) or "it says nothing"
+    if len(words) <= _MAX_WORDS:
+        return words
+    return f"… {words[-_MAX_WORDS:].partition(' ')[2]}"
 
 
 def _uv(target: Target) -> list[str] | None:
