@@ -15,11 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bound_process import BoundProcess
-from yarn import SPARK_HOME, Container, Yarn
+from yarn import SPARK_HOME, TIMEOUT_S, Container, Yarn
 
 from s3_server import Server
 
-TIMEOUT_S = 240
 _DRIVER_ENV = "spark.emr-serverless.driverEnv."
 _OF_YARN = {
     "spark.master": "yarn",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from emr_serverless import Job
-from yarn import Yarn
+from yarn import TIMEOUT_S, Yarn
 
 from conftest import Pomona, draw_photos, tables, wait_for
 from pomona.aws import environment, outcome
@@ -90,7 +90,7 @@ def test_a_lost_node_costs_its_tasks_and_the_store_is_that_of_a_local_run(
         started = [each.read("stderr") for each in job.containers if not each.is_driver]
         return len(started) == 2 and all("Running task" in said for said in started)
 
-    wait_for(is_at_work)
+    wait_for(is_at_work, TIMEOUT_S)
     driver = next(each for each in job.containers if each.is_driver)
     lost = {each.node for each in job.containers} - {driver.node}
     assert lost

@@ -25,6 +25,8 @@ from machine import TOOLS
 JARS = TOOLS / "yarn"
 SPARK_HOME = Path(pyspark.__file__).parent
 NODES = 2
+# Of whatever ends by itself in a minute at most, on a machine that is not busy.
+TIMEOUT_S = 600.0
 # They are counted, and not set aside: a plan for real machines fits here too.
 NODE_MEMORY_MB, NODE_CORES = 65_536, 32
 # Of pyspark's jars, what the servers need; the fewer, the faster they start.
@@ -99,7 +101,7 @@ class Yarn:
 
     def wait(self) -> None:
         """Waits until all nodes can take containers."""
-        wait_for(lambda: self._running() == NODES)
+        wait_for(lambda: self._running() == NODES, TIMEOUT_S)
 
     def kill_node(self, node: int) -> None:
         """Ends a node with all its containers at once, as a Spot instance that is taken."""
