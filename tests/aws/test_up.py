@@ -105,6 +105,10 @@ def test_where_nobody_can_answer_it_makes_no_call(aws: MotoServer) -> None:
         (("--monthly-budget", "0"), "--monthly-budget 0: give at least 1 $"),
         (("--monthly-budget", "nan"), "--monthly-budget nan: give at least 1 $"),
         (("--max-vcpus", "500"), "--max-vcpus 500: give 2 to 400"),
+        (
+            ("--stack", "Fruit"),
+            "--stack Fruit: give up to 24 small letters, digits and hyphens, a letter first",
+        ),
     ],
 )
 def test_values_that_cannot_be(option: tuple[str, str], said: str) -> None:
@@ -152,7 +156,12 @@ def test_a_name_that_is_taken_in_another_account(aws: MotoServer) -> None:
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
     said = refusal(up())
     assert "Results (AWS::S3::Bucket) cannot be made, because its name is taken" in said
+    assert "remove what has it, or take another --stack." in said
     assert state_of(aws)["stacks"]["pomona"][0] == "ROLLBACK_COMPLETE"
+    assert "s3://fruit-123456789012-eu-west-1-results\n" in up("--stack", "fruit").stdout
+    assert run_aws("doctor", "--region", REGION, "--stack", "fruit").status == 0
+    ended = run_aws("down", "--region", REGION, "--stack", "fruit", "--with-data", "--yes")
+    assert (ended.status, list(state_of(aws)["stacks"])) == (0, ["pomona"])
     s3.delete_bucket(Bucket=name)
     assert up().stdout.startswith(MADE)
 

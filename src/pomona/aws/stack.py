@@ -23,9 +23,25 @@ CHANGE_SET = "pomona-up"
 # The remains of a stack that was never whole; it holds no data.
 _REMAINS = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
+# Names of buckets begin with it, and have at most 63 characters.
+_NAME = re.compile(r"[a-z][a-z0-9-]{1,22}[a-z0-9]")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 # EMR Serverless has at most 8 GB of memory for each vCPU, and 20 GB of disk for each worker.
 _MEMORY_GB, _DISK_GB = 8, 20
+
+
+def check_name(stack: str) -> None:
+    """Raises UsageError for a name of a stack with which names of buckets cannot begin.
+
+    Parameters
+    ----------
+    stack : str
+        The name.
+    """
+    if not _NAME.fullmatch(stack):
+        raise UsageError(
+            f"`stack` {stack}: give up to 24 small letters, digits and hyphens, a letter first"
+        )
 
 
 @dataclass(frozen=True)

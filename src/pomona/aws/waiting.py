@@ -133,7 +133,7 @@ def failure(account: Account, stack: str) -> str:
     if "already exists" in why or "BucketAlreadyExists" in why:
         return (
             f"{what} cannot be made, because its name is taken, perhaps in another account: "
-            f"remove what has it, or take another `region`. CloudFormation says: {why}"
+            f"remove what has it, or take another `stack`. CloudFormation says: {why}"
         )
     if "not empty" in why:
         return f"{what} holds objects, so it was not deleted: `pomona aws down --with-data`"

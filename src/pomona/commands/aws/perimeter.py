@@ -16,12 +16,16 @@ from pomona.errors import CloudError, PomonaError
 from pomona.progress import count
 
 if TYPE_CHECKING:
-    from pomona.aws.account import Account
     from pomona.aws.doctor.examine import Examination
+    from pomona.aws.perimeter import Perimeter
     from pomona.aws.removal import Removal
     from pomona.aws.stack import Change
     from pomona.aws.traces import Trace
 
+Stack = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Name of the stack, with which those of its pieces begin."),
+]
 _MARKS = {"ok": "✓", "warning": "!", "failure": "✗"}
 _GOES_ON = "CloudFormation ends what it has begun; the same command then goes on"
 
@@ -29,6 +33,7 @@ _GOES_ON = "CloudFormation ends what it has begun; the same command then goes on
 def up(
     output: OutputOptions,
     region: Region = None,
+    stack: Stack = "pomona",
     alert_email: Annotated[
         str | None,
         typer.Option(
@@ -59,24 +64,26 @@ def up(
     made. While no job runs it costs about 1 $ a month and what is stored. Run the same command
     again to continue after a stop, or with other options to change them.
     """
-    from pomona.aws import stack
+    from pomona.aws import perimeter
+    from pomona.aws import stack as stacks
     from pomona.aws.account import Account
 
-    wanted = stack.Wanted(alert_email, monthly_budget, max_vcpus)
+    stacks.check_name(stack)
+    wanted = stacks.Wanted(alert_email, monthly_budget, max_vcpus)
     require_terminal(yes=yes)
     account = Account(region)
     with watched(output, _GOES_ON) as progress:
-        progress.note(f"looking for the stack pomona in {account.region}")
-        proposal = stack.propose(account, wanted.parameters(), progress)
+        progress.note(f"looking for the stack {stack} in {account.region}")
+        proposal = stacks.propose(account, wanted.parameters(), progress, stack)
         if proposal.changes and not yes:
             show(_in_words(proposal.changes))
             if not is_agreed(f"Apply {count(len(proposal.changes), 'change')}?"):
-                stack.discard(account, proposal)
+                stacks.discard(account, proposal)
                 progress.note("nothing was changed")
                 raise typer.Exit(exit_status.FAILED)
         if proposal.changes:
-            stack.apply(account, proposal, progress)
-        _print_perimeter(account, output, proposal.changes)
+            stacks.apply(account, proposal, progress)
+        _print_perimeter(perimeter.read(account, stack), account.region, output, proposal.changes)
 
 
 def _in_words(changes: tuple[Change, ...]) -> str:
@@ -92,15 +99,14 @@ def _in_words(changes: tuple[Change, ...]) -> str:
     return "\n".join((title, *lines))
 
 
-def _print_perimeter(account: Account, output: OutputOptions, changes: tuple[Change, ...]) -> None:
+def _print_perimeter(
+    made: Perimeter, region: str, output: OutputOptions, changes: tuple[Change, ...]
+) -> None:
     """The result of `up`: the buckets, and what to do next."""
-    from pomona.aws import perimeter
-
-    made = perimeter.read(account)
     done = count(len(changes), "change") + " made" if changes else "nothing to change"
     result: dict[str, Any] = {
         "stack": made.stack,
-        "region": account.region,
+        "region": region,
         "changes": [{"action": each.action, "name": each.name} for each in changes],
         "images": made.images,
         "results": made.results,
@@ -109,15 +115,17 @@ def _print_perimeter(account: Account, output: OutputOptions, changes: tuple[Cha
         "key_arn": made.key_arn,
         "application_id": made.application_id,
     }
+    where = f"--region {region}" + (f" --stack {made.stack}" if made.stack != "pomona" else "")
     text = (
-        f"The stack {made.stack} in {account.region}: {done}\n"
+        f"The stack {made.stack} in {region}: {done}\n"
         f"  images   s3://{made.images}\n"
         f"  results  s3://{made.results}\n"
         f"  logs     s3://{made.logs}\n"
         f"  audit    s3://{made.audit}\n"
         "Next, confirm the e-mail of AWS Notifications if one has come, then:\n"
         f"  pomona upload photos s3://{made.images}/photos --sse aws:kms --kms-key {made.key_arn}\n"
-        f"  pomona aws run s3://{made.images}/photos s3://{made.results}/stores/out --budget 0.50"
+        f"  pomona aws run s3://{made.images}/photos s3://{made.results}/stores/out {where} "
+        "--budget 0.50"
     )
     output.result(result, text)
 
@@ -125,6 +133,7 @@ def _print_perimeter(account: Account, output: OutputOptions, changes: tuple[Cha
 def doctor(
     output: OutputOptions,
     region: Region = None,
+    stack: Stack = "pomona",
     page: Annotated[
         Path | None,
         typer.Option(
@@ -145,7 +154,7 @@ def doctor(
     account = Account(region)
     with watched(output) as progress:
         progress.note(f"looking at the account in {account.region}")
-        examined = examine(account)
+        examined = examine(account, stack)
         if page is not None:
             _write_page(examined, page)
         _print_findings(examined, output)
@@ -188,6 +197,7 @@ def _write_page(examined: Examination, file: Path) -> None:
 def down(
     output: OutputOptions,
     region: Region = None,
+    stack: Stack = "pomona",
     with_data: Annotated[
         bool,
         typer.Option(
@@ -210,8 +220,8 @@ def down(
     require_terminal(yes=yes)
     account = Account(region)
     with watched(output, _GOES_ON) as progress:
-        progress.note(f"looking for the stack pomona in {account.region}")
-        removal = removing.plan(account, progress, with_data=with_data)
+        progress.note(f"looking for the stack {stack} in {account.region}")
+        removal = removing.plan(account, progress, stack, with_data=with_data)
         if not removal.is_nothing and not yes:
             show(_of_removal(removal))
             if not _may_remove(removal, with_data=with_data):
@@ -223,7 +233,7 @@ def down(
         else:
             removing.remove_what_computes(account, removal, progress)
         progress.note("looking for what should be gone")
-        traces = removing.prove(account, with_data=with_data)
+        traces = removing.prove(account, stack, with_data=with_data)
         _print_traces(traces, output)
         left = [each for each in traces if each.state == "left"]
         if left:
