@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 
 from pomona.backbones.graphs import IR_VERSION, OPSET
 from pomona.learning.models.base import Codes, Rows
 from pomona.learning.seen import Seen
 from pomona.store import classifier
-from pomona.store.layout import CLASSIFIER_MODEL, CLASSIFIER_SEEN
+from pomona.store.layout import CLASSIFIER_MODEL, CLASSIFIER_SEEN, SUSPECTS
 from pomona.store.store import Store
+from pomona.store.tables import encode_csv
 
 
 def graph(means: Rows, temperature: float) -> bytes:
@@ -52,8 +54,17 @@ def graph(means: Rows, temperature: float) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def teach(folder: Path | str, *, on: str = "pca", temperature: float = 30.0) -> dict[str, Any]:
-    """Gives a store a classifier of its labels; returns what classifier.json says."""
+def teach(
+    folder: Path | str,
+    *,
+    on: str = "pca",
+    temperature: float = 30.0,
+    suspects: pa.Table | None = None,
+) -> dict[str, Any]:
+    """Gives a store a classifier of its labels; returns what classifier.json says.
+
+    suspects: what suspects.csv lists; without it, the classifier has none, as it was not evaluated.
+    """
     store = Store(folder)
     vectors = store.pca() if on == "pca" else store.features()
     names = sorted({label for label in vectors.labels if label is not None})
@@ -72,5 +83,7 @@ def teach(folder: Path | str, *, on: str = "pca", temperature: float = 30.0) -> 
     seen = Seen.of(vectors.array, y, np.arange(len(y)) % 5)
     with store.lock("test") as (locked, _):
         contents = {CLASSIFIER_MODEL: model, CLASSIFIER_SEEN: seen.to_bytes()}
+        if suspects is not None:
+            contents[SUSPECTS] = bytes(encode_csv(suspects))
         classifier.write(locked.files, facts, contents)
     return facts

@@ -146,6 +146,21 @@ def test_mistakes_are_counted_the_most_frequent_first(told: Path) -> None:
     ]
 
 
+def test_labels_of_the_store_are_counted_apart(told: Path, pomona: Pomona) -> None:
+    journal = Journal(told)
+    for digit, right in (("a", "Pear"), ("b", "Quince")):
+        name, digest = f"store-{digit * 64}", digit * 64
+        journal.append(Entry(name, digest, "Pear", 1, "store", right == "Pear", right, time=at(6)))
+    counted = tally(journal.read())
+    assert (counted.entries, counted.right) == (5, 1)
+    assert (counted.stored, counted.stored_right) == (2, 1)
+    assert ("Pear", "Quince", 1) in counted.mistaken  # of a prediction
+    lines = pomona.done("feedback", told).stdout.splitlines()
+    assert "2026-05-06 12:00  Pear in the store  wrong, it is Quince" in lines
+    assert "1 of 2 labels in the store right" in lines
+    assert "1 of 5 predictions right (20.0%)" in lines
+
+
 def test_a_whole_journal_has_no_faults(told: Path) -> None:
     assert verify(told, RunSettings(Here())).findings == []
 

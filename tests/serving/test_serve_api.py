@@ -179,6 +179,13 @@ def test_feedback_that_cannot_be_read_is_a_problem(server: Running, body: bytes)
     assert reply.problem["status"] in (400, 422)
 
 
+def test_a_label_that_no_journal_takes_is_refused(server: Running, hundred: list[Path]) -> None:
+    given = server.predict(hundred[0]).content["id"]
+    for label in ("a\nb", "\x1b[31m", ""):
+        judgement = json.dumps({"id": given, "label": label}).encode()
+        assert server.ask("POST", "/v1/feedback", judgement).problem["status"] == 422
+
+
 def test_other_pages_and_other_names_may_not_ask(server: Running, hundred: list[Path]) -> None:
     image = hundred[0].read_bytes()
     for origin in ("https://evil.example", "null", f"http://127.0.0.1:{server.port + 1}"):

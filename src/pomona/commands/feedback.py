@@ -52,8 +52,9 @@ def feedback(
 ) -> None:
     """Show the feedback on predictions of `pomona serve`, and how often these were right.
 
-    Users of `pomona serve` confirm or correct its predictions. If a prediction has received
-    feedback more than once, only the latest counts.
+    Users of `pomona serve` confirm or correct its predictions, and the labels of the store's images
+    on its page `/collection`. If a prediction or an image has received feedback more than once,
+    only the latest counts.
     """
     from pomona.feedback import tally as tallying
     from pomona.feedback.journal import Journal
@@ -83,11 +84,18 @@ def _shown(rows: list[dict[str, Any]]) -> list[str]:
     return [
         *([f"… {count(hidden, 'earlier entry', 'earlier entries')}: --json has all"][: hidden > 0]),
         *(
-            f"{row['time']:%Y-%m-%d %H:%M}  {row['predicted']} {row['probability']:.1%}  "
+            f"{row['time']:%Y-%m-%d %H:%M}  {row['predicted']} {_given(row)}  "
             + ("right" if row["confirmed"] else f"wrong, {_named(row['label'])}")
             for row in rows[-ENTRIES_SHOWN:]
         ),
     ]
+
+
+def _given(row: dict[str, Any]) -> str:
+    """How probable a label was, or that it is the store's own."""
+    from pomona.store.feedback import STORED
+
+    return "in the store" if row["model"] == STORED else f"{row['probability']:.1%}"
 
 
 def _named(label: str | None) -> str:
@@ -95,11 +103,15 @@ def _named(label: str | None) -> str:
 
 
 def _counted(counted: Tally) -> list[str]:
+    lines = []
+    if counted.stored:
+        right = f"{counted.stored_right:,} of {count(counted.stored, 'label')}"
+        lines.append(f"{right} in the store right")
     if counted.share is None:
-        return ["No feedback"]
-    lines = [
+        return lines or ["No feedback"]
+    lines.append(
         f"{counted.right:,} of {count(counted.entries, 'prediction')} right ({counted.share:.1%})"
-    ]
+    )
     for predicted, label, number in counted.mistaken[:PAIRS_SHOWN]:
         lines.append(f"  {number:>5,}  {predicted}, but {_named(label)}")
     more = len(counted.mistaken) - PAIRS_SHOWN

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.errors import UsageError
+from pomona.store.feedback import STORED
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,18 @@ class Tally:
     mistaken : list of (str, str or None, int)
         Of the others the predicted label, the right one (None: not known), and how many; the most
         frequent first.
+    stored : int
+        Labels of the store's own images of which somebody has said something. They are not among
+        the predictions.
+    stored_right : int
+        Those that were confirmed.
     """
 
     entries: int
     right: int
     mistaken: list[tuple[str, str | None, int]]
+    stored: int = 0
+    stored_right: int = 0
 
     @property
     def share(self) -> float | None:
@@ -85,6 +93,8 @@ def tally(entries: pa.Table) -> Tally:
     entries : pyarrow.Table
         Of schema `schemas.FEEDBACK`, one for each prediction.
     """
+    is_stored = pc.equal(entries["model"], STORED)
+    stored, entries = entries.filter(is_stored), entries.filter(pc.invert(is_stored))
     wrong = entries.filter(pc.invert(entries["confirmed"]))
     pairs = Counter(zip(wrong["predicted"].to_pylist(), wrong["label"].to_pylist(), strict=True))
     order = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0][0], pair[0][1] or ""))
@@ -92,4 +102,6 @@ def tally(entries: pa.Table) -> Tally:
         entries.num_rows,
         entries.num_rows - wrong.num_rows,
         [(predicted, label, number) for (predicted, label), number in order],
+        stored.num_rows,
+        pc.sum(stored["confirmed"]).as_py() or 0,
     )

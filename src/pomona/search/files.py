@@ -68,19 +68,24 @@ class Images:
         StoreDamagedError
             If the file is not what was written.
         """
-        for number in range(len(self._batches)):
-            batch = self._checked(number)
+        for batch in self.batches():
             at = pc.index(batch.column("sha256"), sha256).as_py()
             if at >= 0:
                 return _row(batch, at)
         return None
 
-    def _at(self, row: int) -> dict[str, Any]:
-        number = bisect.bisect_right(self._ends, row)
-        batch = self._checked(number)
-        return _row(batch, row - self._ends[number] + batch.num_rows)
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yields path, label and sha256, one batch for each part of the store, in their order.
 
-    def _checked(self, number: int) -> pa.RecordBatch:
+        Raises
+        ------
+        StoreDamagedError
+            If the file is not what was written.
+        """
+        yield from map(self.batch, range(len(self._batches)))
+
+    def batch(self, number: int) -> pa.RecordBatch:
+        """Returns one of the batches, and raises as `batches` does."""
         batch = self._batches[number]
         if number not in self._valid:
             try:
@@ -91,6 +96,15 @@ class Images:
                 ) from exc
             self._valid.add(number)
         return batch
+
+    def batch_of(self, row: int) -> int:
+        """Returns the number of the batch that has a row."""
+        return bisect.bisect_right(self._ends, row)
+
+    def _at(self, row: int) -> dict[str, Any]:
+        number = self.batch_of(row)
+        batch = self.batch(number)
+        return _row(batch, row - self._ends[number] + batch.num_rows)
 
 
 def _row(batch: pa.RecordBatch, at: int) -> dict[str, Any]:

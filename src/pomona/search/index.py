@@ -61,10 +61,13 @@ class Index:
     kept : Kept
         The components of the images, each row with a length of 1; the images; cells, if the rows
         are too many to compare all.
+    parts : tuple of int
+        The numbers of the store's parts that it was made from, in order: one batch of images each.
     """
 
     key: str
     kept: Kept
+    parts: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -202,7 +205,7 @@ def open_index(store: Store) -> Index:
             kept = open_kept(store, key) or kept
         except (StoreBusyError, StoreWriteError, ObjectStoreError):
             pass
-    return Index(key, kept or build(store, parts))
+    return Index(key, kept or build(store, parts), tuple(sorted(parts)))
 
 
 def _parts(store: Store) -> dict[int, dict[str, str]]:

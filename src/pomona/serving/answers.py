@@ -25,8 +25,8 @@ from pomona.learning.predictions import Predictor
 from pomona.pca.projection import Projection
 from pomona.report.thumbnails import ImageFile, ThumbnailTask, draw
 
-# The bytes of a file, or an image of the store.
-Item: TypeAlias = "bytes | ImageFile"
+# The bytes of a file, an image of the store to be drawn, or its features, float32[width].
+Item: TypeAlias = "bytes | ImageFile | npt.NDArray[np.float32]"
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class Answer:
 
 
 def work(items: list[Item], payload: Answering, attempt: int = 1) -> list[Answer | bytes | None]:
-    """Answers image files, and draws images of the store.
+    """Answers image files and features, and draws images of the store.
 
     Parameters
     ----------
     items : list
-        Files, as bytes, and images of the store, as `draw` takes them. Without any, what is needed
-        for those to come is opened.
+        Files, as bytes; images of the store, as `draw` takes them; features, as arrays. Without
+        any, what is needed for those to come is opened.
     payload : Answering
         What answers.
     attempt : int
@@ -112,17 +112,25 @@ def work(items: list[Item], payload: Answering, attempt: int = 1) -> list[Answer
     Returns
     -------
     list
-        An Answer for each file, and for each image a WebP file, or None if it is gone, has changed
-        or cannot be decoded.
+        An Answer for each file and each row of features; for each image a WebP file, or None if it
+        is gone, has changed or cannot be decoded.
     """
     if not items:
         network = _opened(payload.featurizing.network)
         side = network.input_size
         _answer(network.features(np.zeros((1, side, side, 3), np.uint8)), payload)
     answers = iter(_answer_files([item for item in items if isinstance(item, bytes)], payload))
+    rows = [item for item in items if isinstance(item, np.ndarray)]
+    known = iter(_answer(np.stack(rows), payload) if rows else [])
     images = [item for item in items if isinstance(item, tuple)]
     drawn = draw(images, payload.drawing) if images and payload.drawing is not None else {}
-    return [next(answers) if isinstance(item, bytes) else drawn.get(item[0]) for item in items]
+    done: list[Answer | bytes | None] = []
+    for item in items:
+        if isinstance(item, tuple):
+            done.append(drawn.get(item[0]))
+        else:
+            done.append(next(answers if isinstance(item, bytes) else known))
+    return done
 
 
 def _answer_files(files: list[bytes], payload: Answering) -> list[Answer]:

@@ -15,12 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pomona.serving.asking import Asking, Said, prediction
 from pomona.serving.bodies import MULTIPART, Memory, Share, media_type, read_files, read_json
+from pomona.serving.collection_pages import CollectionPages
 from pomona.serving.gate import Door, Facts, Gate
 from pomona.serving.model import Model
 from pomona.serving.openapi import describe
 from pomona.serving.page import Page
 from pomona.serving.pictures import Pictures
 from pomona.serving.problems import RefusedError, overloaded, unusable
+from pomona.serving.sessions import Sessions
 from pomona.serving.tokens import Tokens
 
 Handler = Callable[[Request, Share], Awaitable[Response]]
@@ -67,10 +69,12 @@ class _Api:
         self._asking, self._memory = asking, Memory(asking.settings)
         self._pictures = Pictures(asking.queue)
         page = Page(asking, tokens, self._pictures)
+        collection = CollectionPages(asking, Sessions(tokens), self._pictures)
         handlers: list[tuple[str, str, Handler]] = [
             ("GET", "/", page.show),
             ("POST", "/", page.answer),
             ("POST", "/feedback", page.judge),
+            *collection.handlers(),
             ("POST", "/v1/predict", self._predict),
             ("POST", "/invocations", self._predict),
             ("POST", "/v1/features", self._features),

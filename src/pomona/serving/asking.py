@@ -12,6 +12,7 @@ from typing import Any
 
 from pomona.engines.base import Failure
 from pomona.engines.queue import BatchQueue
+from pomona.errors import UsageError
 from pomona.extraction.asked import error_facts
 from pomona.search.index import Neighbour
 from pomona.serving.answers import Answer, Label, to_error
@@ -22,8 +23,9 @@ from pomona.serving.model import Model
 from pomona.serving.photographs import Photographs
 from pomona.serving.problems import RefusedError, overloaded
 from pomona.serving.recent import Given, Recent
-from pomona.serving.searching import Searching
+from pomona.serving.searching import Row, Searching
 from pomona.serving.settings import ServeSettings
+from pomona.store.feedback import NO_LABEL, STORED
 
 NEAREST = 5
 MOST_LABEL = 1_000
@@ -177,9 +179,56 @@ class Asking:
             right,
             given.photograph,
         )
-        await asyncio.to_thread(self.feedback.append, judgement)
-        self.metrics.judgement()
+        await self._keep(judgement)
         return judgement
+
+    async def judge_stored(self, sha256: str, stored: str | None, label: str) -> Judgement:
+        """Keeps what a user says of the label of an image of the store; the last word counts.
+
+        Parameters
+        ----------
+        sha256 : str
+            Of the image's file.
+        stored : str, optional
+            The label that the store has.
+        label : str
+            The right label.
+
+        Raises
+        ------
+        RefusedError
+            If it is no label, or no feedback is kept.
+        PomonaError
+            If it cannot be kept.
+        """
+        if not _is_label(label):
+            raise RefusedError(422, f"a label is a text of 1 to {MOST_LABEL:,} characters")
+        name = f"{STORED}-{sha256}"
+        judgement = Judgement(name, sha256, stored or NO_LABEL, 1.0, STORED, label)
+        await self._keep(judgement)
+        return judgement
+
+    async def _keep(self, judgement: Judgement) -> None:
+        """Writes a judgement durably. Raises RefusedError for a text that no journal takes."""
+        if self.feedback is None:
+            raise RefusedError(404, "this server keeps no feedback")
+        try:
+            await asyncio.to_thread(self.feedback.append, judgement)
+        except UsageError as exc:
+            raise RefusedError(422, str(exc)) from exc
+        self.metrics.judgement()
+
+    async def label_features(self, features: Row, model: Model) -> Label | None:
+        """Returns what the classifier says of features of the store, float32[width].
+
+        None: it was not asked, since too many images wait, or the worker failed.
+        """
+        try:
+            future = asyncio.wrap_future(self.queue.submit(features, model.loaded))
+        except queue.Full:
+            return None
+        answer = await future
+        return answer.label if isinstance(answer, Answer) else None
 
 
 def _is_label(text: str) -> bool:

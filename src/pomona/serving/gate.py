@@ -28,6 +28,8 @@ from pomona.serving.tokens import Tokens
 OPEN = frozenset({"/", "/healthz", "/ping", "/readyz", "/openapi.json"})
 # Forms of the page, which bear their token in a field.
 FORMS = frozenset({"/", "/feedback"})
+# Pages that ask for the token themselves, since a browser sends none with a link.
+COLLECTION = "/collection"
 # A client that still sends what was refused has so long to read why.
 LINGER_S = 1.0
 CLIENT_LEFT = 499
@@ -197,7 +199,8 @@ class Door:
         headers = Headers(scope=scope)
         self._check_host(headers)
         self._check_origin(headers)
-        if scope["path"] not in OPEN | FORMS:
+        path = scope["path"]
+        if path not in OPEN | FORMS and not f"{path}/".startswith(f"{COLLECTION}/"):
             check_token(self._tokens, headers.get("authorization", ""))
         await self._app(scope, receive, send)
 

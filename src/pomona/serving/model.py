@@ -14,8 +14,10 @@ from pomona.learning.predictions import Predictor
 from pomona.s3.address import Access
 from pomona.search.index import Index, open_index
 from pomona.serving.answers import Answer, Answering, Item, work
+from pomona.serving.collection import Collection
 from pomona.serving.pictures import find_drawing
 from pomona.serving.settings import ServeSettings
+from pomona.serving.suspects import read_suspects
 from pomona.store.classifier import read_facts
 from pomona.store.folders.registry import open_folder
 from pomona.store.layout import CLASSIFIER
@@ -41,6 +43,8 @@ class Model:
         What workers take.
     index : Index, optional
         What finds the nearest images. None: the store has no components.
+    collection : Collection, optional
+        The images that it finds, to be looked at. None as above.
     """
 
     store: str
@@ -49,6 +53,7 @@ class Model:
     stamp: bytes
     loaded: Loaded[Item, Answer | bytes | None]
     index: Index | None
+    collection: Collection | None
 
     @property
     def id(self) -> str | None:
@@ -107,6 +112,9 @@ def read_model(place: str | Path, access: Access, settings: ServeSettings) -> Mo
         stamp=stamp,
         loaded=BatchQueue.load(work, answering),
         index=index,
+        collection=None
+        if index is None
+        else Collection(store, index, read_suspects(store.files, facts)),
     )
 
 

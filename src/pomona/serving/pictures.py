@@ -7,7 +7,7 @@ import math
 import queue
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from pomona.engines.base import Failure
 from pomona.engines.queue import BatchQueue, Loaded
@@ -15,7 +15,7 @@ from pomona.errors import PomonaError
 from pomona.images.limits import MAX_PIXELS
 from pomona.images.sources.registry import open_source
 from pomona.report.thumbnails import TIMEOUT_S, ThumbnailTask
-from pomona.search.index import Index, Neighbour
+from pomona.search.index import Index
 from pomona.serving.answers import Answer, Item
 from pomona.serving.problems import overloaded
 from pomona.store.store import Store
@@ -26,6 +26,16 @@ Work: TypeAlias = "Loaded[Item, Answer | bytes | None]"
 WAIT_S = 2.0
 # Each has about 700 bytes.
 MOST = 10_000
+
+
+class Shown(Protocol):
+    """An image of the store that is to be shown. sha256: of its file, if it is known."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def sha256(self) -> str | None: ...
 
 
 def find_drawing(store: Store) -> ThumbnailTask | None:
@@ -103,15 +113,15 @@ class Pictures:
                 self._paths.popitem(last=False)
         return path
 
-    async def draw(self, images: Sequence[Neighbour], loaded: Work) -> dict[str, bytes]:
+    async def draw(self, images: Sequence[Shown], loaded: Work) -> dict[str, bytes]:
         """Returns the pictures of images, WebP by the SHA-256 of their files, as many as can be.
 
         Parameters
         ----------
-        images : sequence of Neighbour
+        images : sequence of Shown
             The images.
         loaded : Loaded
-            Of the model that found them.
+            Of the model that they belong to.
         """
         wanted = {each.sha256: each.path for each in images if each.sha256 is not None}
         missing = {digest: path for digest, path in wanted.items() if digest not in self._drawn}

@@ -39,11 +39,14 @@ class Tokens:
 
         A file that is gone, or has become useless, allows none.
         """
+        return self.knows(digest(token))
+
+    def knows(self, asked: bytes) -> bool:
+        """As `allow`, by the digest of a token."""
         try:
             self._refresh()
         except PomonaError:
             return False
-        asked = _digest(token)
         # All are compared, so that the time does not tell which one is alike.
         return sum(hmac.compare_digest(asked, each) for each in self._digests) > 0
 
@@ -78,8 +81,9 @@ def _parse(file: Path, text: str) -> list[bytes]:
             f"`token_file` {file}: a token of fewer than {FEWEST_CHARACTERS} characters is easily "
             "guessed; `openssl rand -hex 32` makes a good one"
         )
-    return [_digest(token) for token in tokens]
+    return [digest(token) for token in tokens]
 
 
-def _digest(token: str) -> bytes:
+def digest(token: str) -> bytes:
+    """Returns the digest of a token, which does not tell what it is."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -21,6 +21,9 @@ from pomona.store import schemas
 from pomona.store.layout import FEEDBACK_FOLDER, FEEDBACK_LOCK, part_name, part_number
 from pomona.store.store import Store
 
+# An entry on a label of the store itself: what it has for the id of a classifier, and for the label
+# if the store has none.
+STORED, NO_LABEL = "store", "(no label)"
 ENTRY = f"{FEEDBACK_FOLDER}/entry-"
 # A part takes more rows until it has so many: to write it again takes a tenth of a second.
 PART_ROWS = 16_384

@@ -142,8 +142,19 @@ class Map:
 def gather(context: ReportContext) -> Map | None:
     """Places the images. None: none is on components."""
     projected, projection = context.projected, context.projection
-    if not projected or projection is None:
-        return None
+    return None if not projected or projection is None else draw(projected, projection)
+
+
+def draw(projected: Projected, projection: Projection) -> Map:
+    """Places images, at least one.
+
+    Parameters
+    ----------
+    projected : Projected
+        The images. The map has at most `MAP_IMAGES` of them.
+    projection : Projection
+        Of their components.
+    """
     points, names = _points(projected, projection)
     by_label: defaultdict[int, list[Point]] = defaultdict(list)
     for point in points:
