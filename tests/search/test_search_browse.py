@@ -5,7 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from pomona.search.browse import count_labels, row_of_path, rows_of_file, rows_of_label
+from pomona.search.browse import (
+    count_labels,
+    files_of_paths,
+    row_of_path,
+    rows_of_file,
+    rows_of_label,
+)
 from pomona.search.files import SCHEMA, Images
 
 LABELS: list[list[str | None]] = [["a", None, "b"], [], ["b", "a", "a"], [None, "c"]]
@@ -46,4 +52,6 @@ def test_a_file_and_a_path_are_found(images: Images) -> None:
     assert rows_of_file(images, "1", 2) == [1, 4]
     assert [row_of_path(images, f"p{row}") for row in range(8)] == list(range(8))
     assert row_of_path(images, "p8") is None
+    assert files_of_paths(images, ["p7", "p8", "p0", "p7"]) == ["1", None, "0", "1"]
+    assert files_of_paths(images, []) == []
     assert [images.batch_of(row) for row in range(8)] == [0, 0, 0, 2, 2, 2, 3, 3]

@@ -100,6 +100,12 @@ class _Kept:
         facts = dataclasses.asdict(judgement)
         self.journal.append(Entry(**facts, confirmed=judgement.label == judgement.predicted))
 
+    def read_stored(self) -> dict[str, str]:
+        from pomona.store.feedback import STORED
+
+        table = self.journal.read(model=STORED)
+        return dict(zip(table["sha256"].to_pylist(), table["label"].to_pylist(), strict=True))
+
 
 def _log(line: str) -> None:
     with contextlib.suppress(OSError):  # whoever read the log has left

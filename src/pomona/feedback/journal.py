@@ -141,13 +141,15 @@ class Journal:
         """
         return feedback.gather(self.store)
 
-    def read(self, *, revisions: bool = False) -> pa.Table:
+    def read(self, *, revisions: bool = False, model: str | None = None) -> pa.Table:
         """Reads the entries, in the order of their time.
 
         Parameters
         ----------
         revisions : bool
             Whether to give all entries of a prediction, and not the last one alone.
+        model : str, optional
+            The classifier whose predictions are wanted; "store" for labels of the store. None: all.
 
         Returns
         -------
@@ -159,7 +161,7 @@ class Journal:
         StoreDamagedError
             If a file is not what was written.
         """
-        table = feedback.read(self.store)
+        table = feedback.read(self.store, model)
         if revisions:
             return table
         ids = table["id"].combine_chunks().dictionary_encode().indices.to_numpy()

@@ -12,7 +12,7 @@ from typing import Any
 
 from pomona.engines.base import Failure
 from pomona.engines.queue import BatchQueue
-from pomona.errors import UsageError
+from pomona.errors import PomonaError, UsageError
 from pomona.extraction.asked import error_facts
 from pomona.search.index import Neighbour
 from pomona.serving.answers import Answer, Label, to_error
@@ -207,6 +207,16 @@ class Asking:
         judgement = Judgement(name, sha256, stored or NO_LABEL, 1.0, STORED, label)
         await self._keep(judgement)
         return judgement
+
+    def read_stored(self) -> dict[str, str]:
+        """Returns the labels last said to be right of images of the store, by SHA-256.
+
+        Nothing, where they cannot be read: only how far somebody has come is not known then.
+        """
+        try:
+            return {} if self.feedback is None else self.feedback.read_stored()
+        except PomonaError:
+            return {}
 
     async def _keep(self, judgement: Judgement) -> None:
         """Writes a judgement durably. Raises RefusedError for a text that no journal takes."""

@@ -21,7 +21,13 @@ from pomona.pca.projection import Projection
 from pomona.report.formatting import natural_key
 from pomona.report.projected import Projected
 from pomona.report.sections.map import MAP_IMAGES, Map, draw
-from pomona.search.browse import count_labels, row_of_path, rows_of_file, rows_of_label
+from pomona.search.browse import (
+    count_labels,
+    files_of_paths,
+    row_of_path,
+    rows_of_file,
+    rows_of_label,
+)
 from pomona.search.index import Index, Neighbour
 from pomona.serving.suspects import Suspect
 from pomona.store.layout import part_name
@@ -167,6 +173,11 @@ class Collection:
                 at = pc.index_in(own["path"], value_set=table["path"])
                 own, at = own.filter(pc.is_valid(at)), pc.drop_null(at)
                 yield own, matrix(table, "pca")[at.to_numpy()]
+
+    @cached_property
+    def suspect_files(self) -> list[str | None]:
+        """The SHA-256 of the file of each suspect; None where it is not in the store any more."""
+        return files_of_paths(self._images, [suspect.path for suspect in self.suspects or ()])
 
     def of_label(self, label: str | None, start: int, count: int) -> list[Stored]:
         """Returns `count` images of a label after the first `start`. None: those without one."""

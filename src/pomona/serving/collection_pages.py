@@ -55,8 +55,8 @@ class CollectionPages:
         self._asking, self._sessions, self._pictures = asking, sessions, pictures
         self._html = Html(sessions.are_needed)
         self._looking = asyncio.Lock()
-        # The label that was last said to be right, by the path of the image.
-        self._said: OrderedDict[str, str] = OrderedDict()
+        # The label that was last said to be right, by the SHA-256 of the file.
+        self._said: OrderedDict[str | None, str] | None = None
 
     def handlers(self) -> list[tuple[str, str, Show]]:
         """Returns method, address and what answers there: nothing of the store without a right."""
@@ -98,8 +98,8 @@ class CollectionPages:
         shown = list(labels.items())[start : start + LABELS_SHOWN]
         if start and not shown:
             raise RefusedError(404, f"there are {len(labels):,} labels")
-        suspects = collection.suspects or []
-        said = [suspect.path in self._said for suspect in suspects]
+        said = await self._read_said()
+        done = [each in said for each in await self._look(lambda: collection.suspect_files)]
         pictures = {} if drawn is None else await self._draw(_images(drawn), model)
         return self._html.page(
             "collection",
@@ -116,8 +116,8 @@ class CollectionPages:
                 "/collection", {}, start, LABELS_SHOWN, start + LABELS_SHOWN < len(labels)
             ),
             suspects=collection.suspects,
-            done=sum(said),
-            next=said.index(False) + 1 if False in said else 1,
+            done=sum(done),
+            next=done.index(False) + 1 if False in done else 1,
         )
 
     async def _show_label(self, request: Request, share: Share) -> Response:
@@ -135,7 +135,7 @@ class CollectionPages:
             total=labels.get(label),
             first=start + 1,
             images=shown,
-            said=self._said,
+            said=await self._read_said(),
             pictures=await self._draw(shown, model),
             pages=_pages(
                 "/collection/labels",
@@ -159,9 +159,9 @@ class CollectionPages:
         if not NUMBER.fullmatch(number) or not 0 < int(number) <= count:
             raise RefusedError(404, f"there are {count:,} suspects: give a number from 1 on")
         suspect = collection.suspects[int(number) - 1]
-        before = collection.suspects[int(number) - 2] if int(number) > 1 else None
         image = await self._look(collection.find_path, suspect.path)
         told: dict[str, Any] = {"image": None}
+        files, said = await self._look(lambda: collection.suspect_files), await self._read_said()
         if image is not None and image.sha256 is not None:
             copies = await self._look(collection.find_copies, image.sha256)
             copies.sort(key=lambda each: each.path != suspect.path)
@@ -173,7 +173,7 @@ class CollectionPages:
             suspect=suspect,
             number=int(number),
             count=count,
-            before=before and self._said.get(before.path),
+            before=said.get(files[int(number) - 2]) if int(number) > 1 else None,
         )
 
     async def _find_copies(self, sha256: str, collection: Collection) -> list[Stored]:
@@ -200,7 +200,7 @@ class CollectionPages:
             "details": details,
             "answer": answer,
             "offered": list(offered)[:LABELS_OFFERED],
-            "said": self._said.get(copies[0].path),
+            "said": (await self._read_said()).get(copies[0].sha256),
             "keeps_feedback": self._asking.feedback is not None,
             "pictures": await self._draw([copies[0], *details.nearest], model),
         }
@@ -211,17 +211,25 @@ class CollectionPages:
         fields = await self._read_fields(request, share)
         copies = await self._find_copies(request.path_params["id"], collection)
         label = fields.get("label") or fields.get("typed", "").strip()
+        said = await self._read_said()
         await self._asking.judge_stored(str(copies[0].sha256), copies[0].label, label)
-        for each in copies:
-            self._said[each.path] = label
-            self._said.move_to_end(each.path)
-        while len(self._said) > MOST_SAID:
-            self._said.popitem(last=False)
+        said[copies[0].sha256] = label
+        said.move_to_end(copies[0].sha256)
+        if len(said) > MOST_SAID:
+            said.popitem(last=False)
         number = fields.get("suspect", "")
         if not NUMBER.fullmatch(number):
             return _see(f"/collection/images/{copies[0].sha256}")
         is_last = int(number) >= len(collection.suspects or ())
         return _see("/collection" if is_last else f"/collection/suspects/{int(number) + 1}")
+
+    async def _read_said(self) -> OrderedDict[str | None, str]:
+        """What was said of images, at most `MOST_SAID`: read once, and kept up to date then."""
+        if self._said is None:
+            read = await self._look(self._asking.read_stored)
+            if self._said is None:
+                self._said = OrderedDict(list(read.items())[-MOST_SAID:])
+        return self._said
 
     async def _sign_in(self, request: Request, share: Share) -> Response:
         fields = await self._read_fields(request, share)

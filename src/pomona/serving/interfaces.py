@@ -49,3 +49,13 @@ class Feedback(Protocol):
             If it cannot be kept.
         """
         ...
+
+    def read_stored(self) -> dict[str, str]:
+        """Returns the labels last said to be right of images of the store, by SHA-256 of the file.
+
+        Raises
+        ------
+        PomonaError
+            If they cannot be read.
+        """
+        ...

@@ -78,8 +78,15 @@ def file_names(store: Store) -> list[str]:
     return list(filter(holds_rows, store.files.names(FEEDBACK_FOLDER)))
 
 
-def read(store: Store) -> pa.Table:
-    """Reads all rows, in the order of their time.
+def read(store: Store, model: str | None = None) -> pa.Table:
+    """Reads rows, in the order of their time.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    model : str, optional
+        Whose entries are wanted. None: all.
 
     Returns
     -------
@@ -93,10 +100,14 @@ def read(store: Store) -> pa.Table:
     StoreBusyError
         If entries are gathered all the time.
     """
+
+    def wanted(name: str) -> pa.Table:
+        rows = read_file(store, name)
+        return rows if model is None else rows.filter(pc.equal(rows["model"], model))
+
     for _ in range(ATTEMPTS):
         try:
-            names = file_names(store)
-            return _distinct(store.map_concurrent(lambda name: read_file(store, name), names))
+            return _distinct(store.map_concurrent(wanted, file_names(store)))
         except FileNotFoundError:  # gathered meanwhile, in a part that may have been read before
             continue
     raise StoreBusyError(f"{store.files}/{FEEDBACK_FOLDER} changes all the time: try again")
