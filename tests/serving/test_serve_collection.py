@@ -300,6 +300,7 @@ def test_nobody_sees_the_collection_without_a_token(
 
 def test_a_server_without_tokens_begins_no_session(server: Running) -> None:
     assert post(server, "/collection/session", {"token": TOKEN}).status == 404
+    assert post(server, "/collection/session", {"token": "x" * 100_000}).status == 413
 
 
 def test_without_a_classifier_the_rest_works(plain: Path) -> None:

@@ -10,6 +10,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -20,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 from pomona.report.sections.map import Map
 from pomona.report.thumbnails import to_base64
 from pomona.serving.asking import Asking
-from pomona.serving.bodies import Share, read_form
+from pomona.serving.bodies import MOST_TEXT_BYTES, Share, read_form
 from pomona.serving.collection import Collection, Details, Stored
 from pomona.serving.collection_html import Html, map_styles
 from pomona.serving.model import Model
@@ -241,7 +242,8 @@ class CollectionPages:
         return _see("/collection", self._sessions.end(request.cookies))
 
     async def _read_fields(self, request: Request, share: Share) -> dict[str, str]:
-        return (await read_form(request, self._asking.settings, share))[1]
+        settings = replace(self._asking.settings, max_bytes=MOST_TEXT_BYTES)
+        return (await read_form(request, settings, share))[1]
 
     def _read(self) -> tuple[Model, Collection]:
         """The model of the moment, and its collection. Raises RefusedError where there is none."""

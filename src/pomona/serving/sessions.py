@@ -65,7 +65,8 @@ class Sessions:
         if self._tokens is None:
             raise RefusedError(404, "this server asks for no token")
         if not self._tokens.allow(token.strip()):
-            raise RefusedError(401, "the server does not know this token", is_wrong=True)
+            told = {"WWW-Authenticate": "Bearer"}
+            raise RefusedError(401, "the server does not know this token", told, is_wrong=True)
         name = secrets.token_urlsafe(32)
         self._begun[digest(name)] = digest(token.strip()), time.monotonic() + LIVES_S
         if len(self._begun) > MOST:
