@@ -279,6 +279,8 @@ class CloudFormation:
         if stack.status == "DELETE_IN_PROGRESS":
             stack.status, stack.left = "DELETE_FAILED", []
             stack.reason = f"The following resource(s) failed to delete: [{name}]. "
+        elif stack.status == "ROLLBACK_IN_PROGRESS":
+            stack.status, stack.left = "ROLLBACK_FAILED", []
         elif stack.before is None:
             stack.status = "ROLLBACK_IN_PROGRESS"
             stack.reason = f"The following resource(s) failed to create: [{name}]. "

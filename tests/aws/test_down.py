@@ -194,3 +194,20 @@ def test_a_late_writer_is_waited_out_and_one_who_goes_on_is_told_of(aws: MotoSer
     late[:] = ["trail/late"]
     assert down("--with-data", "--yes").status == 0
     assert aws.cloudformation.stacks == {}
+
+
+def test_what_cannot_be_rolled_back_for_its_objects_goes_with_the_data(aws: MotoServer) -> None:
+    aws.cloudformation.failing["Application"] = "the quota"
+
+    def write(request: Any) -> None:
+        if b"DescribeStacks" in request.get_data() and aws.cloudformation.stacks:
+            s3 = aws.client("s3")
+            for each in s3.list_buckets()["Buckets"]:
+                s3.put_object(Bucket=each["Name"], Key="a", Body=b"x")
+
+    aws.answer("cloudformation", write)
+    refusal(up())
+    [stack] = aws.cloudformation.stacks.values()
+    assert stack.status == "ROLLBACK_FAILED"
+    aws.answer("cloudformation", lambda _: None)
+    assert "`pomona aws down --with-data`" in refusal(down("--yes"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pomona.aws import perimeter, waiting
 from pomona.aws import stack as stacks
 from pomona.aws.account import Account
+from pomona.aws.template import template
 from pomona.aws.traces import Trace, look_for, pieces_ever
 from pomona.errors import CloudError, ObjectStoreError
 from pomona.progress import Progress, count
@@ -187,9 +188,14 @@ def prove(
     CloudError
         If AWS refuses to say.
     """
-    kept = set() if with_data else {each for each, _ in _ids(account, name)}
+    resources = template()["Resources"]
+    kept = {
+        each
+        for piece, each in _ids(account, name)
+        if not with_data and "Condition" not in resources.get(piece, {})
+    }
     return tuple(
-        look_for(account, piece, is_kept=piece.name in kept) for piece in pieces_ever(account, name)
+        look_for(account, piece, is_kept=piece.id in kept) for piece in pieces_ever(account, name)
     )
 
 
@@ -212,11 +218,11 @@ def _jobs(account: Account, application: str | None) -> Iterator[tuple[str, str]
             yield application, each["id"]
 
 
-def _clusters(account: Account, encryption: str | None) -> Iterator[str]:
-    """Clusters that run with the perimeter's security configuration."""
+def _clusters(account: Account, encryption: str | None, *more: str) -> Iterator[str]:
+    """Clusters that run, or are in another state, with the perimeter's security configuration."""
     if encryption is None:
         return
-    states = list(_RUNNING)
+    states = [*_RUNNING, *more]
     for each in account.pages("emr", "list_clusters", "Clusters", ClusterStates=states):
         found = account.call("emr", "describe_cluster", ClusterId=each["Id"])["Cluster"]
         if found.get("SecurityConfiguration") == encryption:
@@ -231,9 +237,13 @@ def _end_work(account: Account, removal: Removal, progress: Progress) -> None:
     for home, job in removal.jobs:
         progress.note(f"cancelling the job {job}")
         account.call("emr-serverless", "cancel_job_run", applicationId=home, jobRunId=job)
-    application = dict(_ids(account, removal.stack)).get("Application")
-    if application is not None:
-        _stop(account, application, progress)
+    ids = dict(_ids(account, removal.stack))
+    if removal.clusters:
+        for _ in waiting.polls("the clusters"):
+            if not list(_clusters(account, ids.get("NodeEncryption"), "TERMINATING")):
+                break
+    if "Application" in ids:
+        _stop(account, ids["Application"], progress)
 
 
 def _stop(account: Account, application: str, progress: Progress) -> None:

@@ -277,7 +277,12 @@ def at_rest(
         return None
     if status in _REMAINS:
         progress.note(f"removing what an attempt that failed has left of the stack {stack}")
-        delete(account, stack, progress)
+        try:
+            delete(account, stack, progress)
+        except CloudError as exc:
+            if not (deleting and exc.reason == "not_deleted"):
+                raise
+            return perimeter.find(account, stack)
         return None
     if status == "DELETE_FAILED" and not deleting:
         raise CloudError(
