@@ -11,7 +11,20 @@ from pathlib import Path
 import botocore.loaders
 import pytest
 from moto_server import MotoServer
-from strict import strictly
+from strict import ASKED, SENT, strictly
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells which operations the tests of this process have covered."""
+    if not ASKED:
+        return
+    services = sorted({each.partition(".")[0] for each in ASKED})
+    terminalreporter.section("operations of AWS, each held against its model")
+    for service in services:
+        names = sorted(each.partition(".")[2] for each in ASKED if each.startswith(f"{service}."))
+        terminalreporter.write_line(f"{service} ({len(names)}): {', '.join(names)}")
+    stubbed = ", ".join(sorted(ASKED - SENT)) or "none"
+    terminalreporter.write_line(f"{len(ASKED)} in all; answered by stubs alone: {stubbed}")
 
 
 @pytest.fixture(scope="session")

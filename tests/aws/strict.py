@@ -13,8 +13,10 @@ import botocore.client
 import pytest
 from botocore.model import OperationModel, Shape
 
-# Every service and operation that the tests have asked for in this process.
-ASKED: set[tuple[str, str]] = set()
+# Every operation that the tests of this process have asked for, as "service.Operation", and those
+# of them that went to a server: botocore's Stubber answers before.
+ASKED: set[str] = set()
+SENT: set[str] = set()
 # Java's classes of characters, and its pairs for those beyond 16 bits, as Python has them.
 _AS_PYTHON = (
     (r"(?s)", ""),  # re.DOTALL is given
@@ -80,13 +82,18 @@ def strictly(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(self: Any, *args: Any, **kwargs: Any) -> None:
         made(self, *args, **kwargs)
         self.meta.events.register("before-parameter-build.*.*", _check)
+        self.meta.events.register("before-send.*.*", _note)
 
     monkeypatch.setattr(botocore.client.BaseClient, "__init__", make)
 
 
-def _check(params: dict[str, Any], model: OperationModel, **_: Any) -> None:
+def _note(event_name: str, **_: Any) -> None:
+    SENT.add(event_name.partition(".")[2])
+
+
+def _check(params: dict[str, Any], model: OperationModel, event_name: str, **_: Any) -> None:
     service = model.service_model.service_name
-    ASKED.add((service, model.name))
+    ASKED.add(event_name.partition(".")[2])
     known = getattr(model.input_shape, "members", {})
     # Unknown names and wrong types are for botocore to refuse.
     of_right_type = {key: each for key, each in params.items() if key in known}
