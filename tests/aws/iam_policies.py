@@ -83,6 +83,8 @@ def _holds(operator: str, wanted: list[str], given: str | None) -> bool:
         return wanted == ["true" if given is None else "false"]
     if operator == "StringNotEquals":
         return given is None or given not in wanted
+    if operator.endswith("IfExists"):
+        return given is None or _holds(operator.removesuffix("IfExists"), wanted, given)
     if given is None:
         return False
     if operator in ("StringLike", "ArnLike"):

@@ -110,7 +110,12 @@ def buckets_keep_what_they_say(resources: Resources) -> bool:
     """Nothing elsewhere, no old version after an erasure, no half of an upload."""
     for name, bucket in of(resources, "AWS::S3::Bucket").items():
         rules = bucket.get("LifecycleConfiguration", {}).get("Rules", [])
-        ends = [each for each in rules if "ExpirationInDays" in each]
+        # Environments can be made again; images and stores cannot.
+        ends = [
+            each
+            for each in rules
+            if "ExpirationInDays" in each and each.get("Prefix") != "environments/"
+        ]
         if not any("AbortIncompleteMultipartUpload" in each for each in rules):
             return False
         if bool(ends) != (name in ("Logs", "Audit")):

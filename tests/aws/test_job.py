@@ -16,6 +16,7 @@ from pomona.aws import job, outcome
 from pomona.aws.submit import Sizes, Worker, spark_settings, spark_submit_parameters
 from pomona.errors import UsageError
 
+REGION = "eu-west-1"
 ARCHIVE = "s3://results/environments/0123.tar.gz"
 
 
@@ -43,7 +44,7 @@ def test_a_worker_s_memory_is_shared_between_the_heap_and_the_python_processes(
     vcpus: int, memory_gb: int
 ) -> None:
     worker = Worker(vcpus, memory_gb * 1024)
-    settings = spark_settings(Sizes(Worker(1, 2048), worker, 3), ARCHIVE)
+    settings = spark_settings(Sizes(Worker(1, 2048), worker, 3), ARCHIVE, REGION)
     heap, overhead = (
         int(settings[f"spark.executor.{name}"].removesuffix("m"))
         for name in ("memory", "memoryOverhead")
@@ -58,10 +59,10 @@ def test_a_worker_s_memory_is_shared_between_the_heap_and_the_python_processes(
 
 def test_the_parameters_are_words_that_spark_submit_takes() -> None:
     sizes = Sizes(Worker(2, 4096), Worker(4, 8192), 3)
-    words = shlex.split(spark_submit_parameters(sizes, ARCHIVE))
+    words = shlex.split(spark_submit_parameters(sizes, ARCHIVE, REGION))
     assert set(words[::2]) == {"--conf"}
     given = dict(word.split("=", 1) for word in words[1::2])
-    assert given == spark_settings(sizes, ARCHIVE)
+    assert given == spark_settings(sizes, ARCHIVE, REGION)
     assert given["spark.archives"] == f"{ARCHIVE}#environment"
     for name in (
         "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON",
@@ -73,9 +74,9 @@ def test_the_parameters_are_words_that_spark_submit_takes() -> None:
 
 def test_a_worker_with_too_little_memory_is_refused() -> None:
     with pytest.raises(UsageError, match=r"executor has 4,096 MB for 4 vCPU: .* at least 4,992 MB"):
-        spark_settings(Sizes(Worker(1, 2048), Worker(4, 4096), 1), ARCHIVE)
+        spark_settings(Sizes(Worker(1, 2048), Worker(4, 4096), 1), ARCHIVE, REGION)
     with pytest.raises(UsageError, match="driver has 1,024 MB"):
-        spark_settings(Sizes(Worker(1, 1024), Worker(1, 2048), 1), ARCHIVE)
+        spark_settings(Sizes(Worker(1, 1024), Worker(1, 2048), 1), ARCHIVE, REGION)
 
 
 DONE = "60 images done in 50 s\n  errors    0\nexit status 0\n"

@@ -99,6 +99,7 @@ def test_jobs_may_make_every_call_that_pomona_makes(role: str) -> None:
     assert may(role, "s3:PutObject", at("Logs", "serverless/a.gz"))
     assert may(role, "kms:Decrypt", KEY, **VIA_S3)
     assert may(role, "kms:GenerateDataKey", KEY, **VIA_S3)
+    assert may(role, "kms:GenerateDataKey", KEY)  # for logs
 
 
 PUT = ("s3:PutObject", at("Results", "stores/a"))
@@ -129,7 +130,12 @@ DENIED: dict[str, tuple[tuple[str, ...], str, str, dict[str, str]]] = {
     ),
     "change the policy of a bucket": (JOBS, "s3:PutBucketPolicy", at("Results"), {}),
     "delete a bucket": (JOBS, "s3:DeleteBucket", at("Results"), {}),
-    "use the key outside S3": (("JobRole",), "kms:Decrypt", KEY, {}),
+    "use the key through another service": (
+        ("JobRole",),
+        "kms:Decrypt",
+        KEY,
+        {"kms:ViaService": f"ec2.{REGION}.amazonaws.com"},
+    ),
     "use the key in another region": (
         ("JobRole",),
         "kms:Decrypt",

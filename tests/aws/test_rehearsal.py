@@ -68,7 +68,7 @@ class Cloud:
 
     def start(self, source: str, out: str, *, sizes: Sizes = SMALL, more: str = "") -> Job:
         """Starts a job; more: further settings of Spark."""
-        parameters = spark_submit_parameters(sizes, self.uploaded.archive)
+        parameters = spark_submit_parameters(sizes, self.uploaded.archive, REGION)
         driver = {
             "entryPoint": self.uploaded.job,
             "entryPointArguments": [source, out],

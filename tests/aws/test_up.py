@@ -72,6 +72,17 @@ def test_another_option_changes_what_it_is_about_and_keeps_the_rest(aws: MotoSer
     )
 
 
+def test_an_application_that_runs_is_stopped_before_it_changes(aws: MotoServer) -> None:
+    up()
+    emr = aws.client("emr-serverless")
+    [application] = emr.list_applications()["applications"]
+    emr.start_application(applicationId=application["id"])
+    with calls() as made:
+        assert run_aws("up", "--region", REGION, "--max-vcpus", "32", "--yes").status == 0
+    stopped = made.index("emr-serverless.stop_application")
+    assert stopped < made.index("cloudformation.execute_change_set")
+
+
 def test_killed_between_any_two_calls_it_goes_on_to_the_same_end(aws: MotoServer) -> None:
     aws.cloudformation.pace = 8
     with calls() as made:
@@ -128,7 +139,10 @@ def test_the_first_time_it_needs_an_address() -> None:
     [
         ("us-east-1", "us-east-1 is not in the European Economic Area: take one of eu-central-1"),
         ("eu-west-2", "eu-west-2 is not in the European Economic Area"),
-        ("eu-north-1", "CloudFormation makes no budgets in eu-north-1: take one of eu-central-1"),
+        (
+            "eu-north-1",
+            "eu-north-1 lacks budgets by CloudFormation, or prices of EMR Serverless that",
+        ),
     ],
 )
 def test_a_region_that_cannot_be_is_refused_before_any_call(region: str, said: str) -> None:

@@ -26,6 +26,7 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/pomona-"
 TOPIC = f"arn:aws:sns:{HERE}:pomona-Alerts"
 TRAIL = f"arn:aws:cloudtrail:{HERE}:trail/pomona"
 VIA_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
+VIA_SERVERLESS = {"kms:ViaService": f"emr-serverless.{REGION}.amazonaws.com"}
 TO_SERVERLESS = {"iam:PassedToService": "emr-serverless.amazonaws.com"}
 
 
@@ -61,7 +62,10 @@ WORK: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("s3:GetObject", at("Logs", "serverless/applications/0/jobs/0/driver.gz"), {}),
     ("kms:Decrypt", KEY, VIA_S3),
     ("kms:GenerateDataKey", KEY, VIA_S3),
+    *((f"kms:{each}", KEY, VIA_SERVERLESS) for each in ("GenerateDataKey", "Decrypt")),
     ("emr-serverless:StartJobRun", APPLICATION, {}),
+    ("emr-serverless:TagResource", APPLICATION, {}),
+    ("emr-serverless:TagResource", JOB, {}),
     ("emr-serverless:ListJobRuns", APPLICATION, {}),
     ("emr-serverless:GetApplication", APPLICATION, {}),
     ("emr-serverless:StopApplication", APPLICATION, {}),
@@ -144,7 +148,7 @@ DENIED: dict[str, tuple[str, str, dict[str, str]]] = {
         {"aws:SecureTransport": "false"},
     ),
     "open a bucket": ("s3:PutBucketPolicy", at("Images"), {}),
-    "use the key beside S3": ("kms:Decrypt", KEY, {}),
+    "use the key beside S3 and EMR Serverless": ("kms:Decrypt", KEY, {}),
     "delete the key": ("kms:ScheduleKeyDeletion", KEY, {}),
     "give jobs another role": ("iam:PassRole", f"{ROLE}NodeRole", TO_SERVERLESS),
     "give the jobs' role to another service": (

@@ -107,7 +107,7 @@ def conclude(
     """
     logs = job_logs.address_of(f"s3://{perimeter.logs}/serverless", job.application_id, job.id)
     if job.state != "SUCCESS":
-        raise CloudError(_complaint(job, rates, logs), job.state.lower())
+        raise CloudError(_complaint(job, on_out, rates, logs), job.state.lower())
     store = Store(job.places[1], access)
     manifest = store.manifest
     totals, pca = manifest["totals"], manifest["pca"]
@@ -132,19 +132,29 @@ def conclude(
     )
 
 
-def _complaint(job: Job, rates: Rates, logs: Address) -> str:
+def _complaint(job: Job, on_out: Sequence[Job], rates: Rates, logs: Address) -> str:
     """Why a job did not end well, in one line."""
     cause = None
     # Without its logs, what AWS says of it is all there is.
     with contextlib.suppress(ObjectStoreError):
         cause = job_logs.read(logs, job.details).cause
-    ended = "was cancelled" if job.state == "CANCELLED" else "failed"
-    cost, budget = spending.cost(job, rates), job.number(jobs.BUDGET_TAG)
+    ended, cost = "failed", spending.cost(job, rates)
     if job.state == "CANCELLED":
-        cause = "its budget is spent, raise `budget`" if cost.usd > budget else "as was asked for"
+        ended = "was cancelled"
+        # AWS cancels a job at its limit of time, which is what the budget allowed.
+        is_spent = job.is_out_of_time or _spent_at_most(job, on_out, rates) > job.number(
+            jobs.BUDGET_TAG
+        )
+        cause = "its budget is spent, raise `budget`" if is_spent else "as was asked for"
     reason = cause or job.details or "AWS says nothing of it"
     return (
         f"the job {job.id} {ended} after {duration(job.seconds)} and "
         f"{cost.in_words()}: {reason}; what is done is kept, and the same "
         f"command goes on; `pomona aws logs {job.id}` shows more"
     )
+
+
+def _spent_at_most(job: Job, on_out: Sequence[Job], rates: Rates) -> float:
+    """Price times time of a job, and what the attempts before it cost."""
+    earlier = spending.spent(spending.since_success(on_out[1:]), rates)
+    return spending.at_most(job, rates) + earlier

@@ -23,6 +23,8 @@ BUDGET_TAG, ESTIMATE_TAG = "pomona-budget-usd", "pomona-estimate-usd"
 VCPUS_TAG, MEMORY_TAG = "pomona-vcpus", "pomona-memory-gb"
 # AWS's own bounds of a job's time.
 LEAST_MINUTES, MOST_MINUTES = 5, 7 * 24 * 60
+# AWS may end a job so many seconds early, by the times that it tells.
+_ENDING_S = 30
 _JOB_ID = re.compile(r"[0-9a-z]{1,64}")
 _AMOUNT = re.compile(r"\s*(\d+)")
 
@@ -121,6 +123,12 @@ class Job:
             return float(self.tags.get(tag, "0"))
         except ValueError:
             return 0.0
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether it has run as long as it may, or so nearly that AWS will have ended it."""
+        most = self.timeout_minutes
+        return most is not None and self.seconds >= most * 60 - _ENDING_S
 
     @property
     def seconds(self) -> float:

@@ -195,7 +195,9 @@ def _submit(
         role_arn=perimeter.job_role_arn,
         out=asked.out,
         entry_point=uploaded.job,
-        spark_parameters=submit.spark_submit_parameters(_sizes(fleet), uploaded.archive),
+        spark_parameters=submit.spark_submit_parameters(
+            _sizes(fleet), uploaded.archive, account.region
+        ),
         arguments=asked.arguments,
         logs=f"s3://{perimeter.logs}/serverless/",
         key_arn=perimeter.key_arn,

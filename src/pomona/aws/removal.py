@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pomona.aws import perimeter, waiting
+from pomona.aws import perimeter, stopping, waiting
 from pomona.aws import stack as stacks
 from pomona.aws.account import Account
+from pomona.aws.jobs import ACTIVE
 from pomona.aws.template import template
 from pomona.aws.traces import Trace, look_for, pieces_ever
 from pomona.errors import CloudError, ObjectStoreError
@@ -20,7 +21,6 @@ from pomona.progress import Progress, count
 from pomona.s3.address import Address
 from pomona.s3.bucket import Bucket, open_bucket
 
-ACTIVE = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED", "CANCELLING")
 _RUNNING = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 DATA = ("Images", "Results", "Logs", "Audit")
 # A bucket is counted up to here; what matters is whether it holds anything.
@@ -234,30 +234,14 @@ def _end_work(account: Account, removal: Removal, progress: Progress) -> None:
     if removal.clusters:
         progress.note(f"terminating {count(len(removal.clusters), 'cluster')}")
         account.call("emr", "terminate_job_flows", JobFlowIds=list(removal.clusters))
-    for home, job in removal.jobs:
-        progress.note(f"cancelling the job {job}")
-        account.call("emr-serverless", "cancel_job_run", applicationId=home, jobRunId=job)
     ids = dict(_ids(account, removal.stack))
     if removal.clusters:
         for _ in waiting.polls("the clusters"):
             if not list(_clusters(account, ids.get("NodeEncryption"), "TERMINATING")):
                 break
     if "Application" in ids:
-        _stop(account, ids["Application"], progress)
-
-
-def _stop(account: Account, application: str, progress: Progress) -> None:
-    for _ in waiting.polls("the jobs"):
-        if not list(_jobs(account, application)):
-            break
-    for _ in waiting.polls(f"the application {application}"):
-        found = account.call("emr-serverless", "get_application", applicationId=application)
-        state = found["application"]["state"]
-        if state in ("CREATED", "STOPPED", "TERMINATED"):
-            return
-        if state == "STARTED":
-            progress.note(f"stopping the application {application}")
-            account.call("emr-serverless", "stop_application", applicationId=application)
+        stopping.end_jobs(account, ids["Application"], progress)
+        stopping.stop(account, ids["Application"], progress)
 
 
 def _detach(account: Account, policy: str, progress: Progress) -> None:

@@ -87,7 +87,7 @@ def submit(account: Account, request: Request, earlier: Iterable[Job]) -> str:
         SERVICE,
         "start_job_run",
         applicationId=request.application_id,
-        clientToken=digest("job", request.out, last),
+        clientToken=digest("job", request.application_id, request.out, last),
         executionRoleArn=request.role_arn,
         name=jobs.name_of(request.out),
         jobDriver={"sparkSubmit": driver},
@@ -139,7 +139,8 @@ def cancel(account: Account, job: Job) -> bool:
         # AWS refuses to cancel what has ended in the meantime.
         if exc.reason not in ("ValidationException", "ConflictException"):
             raise
-        if jobs.read(account, job.application_id, job.id).is_active:
+        now = jobs.read(account, job.application_id, job.id)
+        if now.is_active and now.state != "CANCELLING":
             raise
-        return False
+        return now.is_active
     return True

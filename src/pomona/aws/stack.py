@@ -10,15 +10,15 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from pomona.aws import perimeter
+from pomona.aws import perimeter, stopping
 from pomona.aws.account import Account
 from pomona.aws.template import template
 from pomona.aws.waiting import failure, is_at_work, polls, wait
 from pomona.errors import CloudError, UsageError
 from pomona.progress import Progress
 
-# In the EEA's other regions CloudFormation makes no budgets.
-REGIONS = ("eu-central-1", "eu-west-1", "eu-west-3", "eusc-de-east-1")
+# The EEA's other regions lack budgets by CloudFormation, or prices of EMR Serverless.
+REGIONS = ("eu-central-1", "eu-west-1", "eu-west-3")
 CHANGE_SET = "pomona-up"
 # The remains of a stack that was never whole; it holds no data.
 _REMAINS = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
@@ -156,7 +156,8 @@ def propose(
     """
     if account.region not in REGIONS:
         raise CloudError(
-            f"CloudFormation makes no budgets in {account.region}: take one of {', '.join(REGIONS)}"
+            f"{account.region} lacks budgets by CloudFormation, or prices of EMR Serverless that "
+            f"pomona knows: take one of {', '.join(REGIONS)}"
         )
     described = at_rest(account, stack, progress)
     if described is None and "AlertEmail" not in parameters:
@@ -218,8 +219,14 @@ def apply(account: Account, proposal: Proposal, progress: Progress) -> None:
     Raises
     ------
     CloudError
-        If a resource cannot be made: CloudFormation has then undone the changes.
+        If a resource cannot be made: CloudFormation has then undone the changes. If the application
+        is to change and a job is at work on it.
     """
+    if any(each.name == "Application" and each.action == "change" for each in proposal.changes):
+        # EMR Serverless changes an application at rest alone.
+        application = perimeter.read(account, proposal.stack).application_id
+        stopping.require_idle(account, application)
+        stopping.stop(account, application, progress)
     named = {"StackName": proposal.stack, "ChangeSetName": CHANGE_SET}
     account.call("cloudformation", "execute_change_set", **named)
     settled = wait(account, proposal.stack, progress, len(proposal.changes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from dataclasses import dataclass
 
 from pomona.engines.spark.memory import WORKER_MB, overhead_mb
@@ -40,7 +40,7 @@ class Sizes:
     executors: int
 
 
-def spark_settings(sizes: Sizes, archive: str) -> dict[str, str]:
+def spark_settings(sizes: Sizes, archive: str, region: str) -> dict[str, str]:
     """Returns Spark's settings of a job.
 
     A worker's memory is what pomona's Python processes need, and the JVM's heap is what remains.
@@ -51,6 +51,8 @@ def spark_settings(sizes: Sizes, archive: str) -> dict[str, str]:
         The workers.
     archive : str
         The address of the environment, s3://BUCKET/KEY.
+    region : str
+        Where the job runs: it asks this region for its buckets, and reaches no other.
 
     Raises
     ------
@@ -64,6 +66,8 @@ def spark_settings(sizes: Sizes, archive: str) -> dict[str, str]:
         "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": PYTHON,
         "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": PYTHON,
         "spark.executorEnv.PYSPARK_PYTHON": PYTHON,
+        "spark.emr-serverless.driverEnv.AWS_DEFAULT_REGION": region,
+        "spark.executorEnv.AWS_DEFAULT_REGION": region,
         "spark.driver.cores": str(sizes.driver.vcpus),
         "spark.driver.memory": f"{_heap_mb('driver', sizes.driver, of_driver)}m",
         "spark.driver.memoryOverhead": f"{of_driver}m",
@@ -76,23 +80,23 @@ def spark_settings(sizes: Sizes, archive: str) -> dict[str, str]:
     }
 
 
-def spark_submit_parameters(sizes: Sizes, archive: str) -> str:
+def spark_submit_parameters(sizes: Sizes, archive: str, region: str) -> str:
     """Returns the settings as `sparkSubmitParameters` of a request has them.
 
     Parameters
     ----------
-    sizes, archive
+    sizes, archive, region
         As for `spark_settings`.
 
     Raises
     ------
     UsageError
-        As by `spark_settings`.
+        As by `spark_settings`, and for an address that EMR Serverless would take for several words.
     """
-    settings = spark_settings(sizes, archive)
-    return shlex.join(
-        word for name, value in settings.items() for word in ("--conf", f"{name}={value}")
-    )
+    settings = spark_settings(sizes, archive, region)
+    if any(re.search(r"[\s'\"\\]", value) for value in settings.values()):
+        raise UsageError(f"{archive} has a space or a quote in it: take a bucket that has none")
+    return " ".join(f"--conf {name}={value}" for name, value in settings.items())
 
 
 def _heap_mb(name: str, worker: Worker, overhead: int) -> int:

@@ -49,7 +49,7 @@ def watch(
     CloudError
         If AWS refuses to say how the job is. It goes on then, as it does after a KeyboardInterrupt.
     """
-    shown, stages = "", JobProgress(store, progress)
+    shown, stages, is_cancelled = "", JobProgress(store, progress), False
     try:
         while job.is_active:
             if job.state != shown:
@@ -57,7 +57,8 @@ def watch(
                 shown = job.state
             if job.state == "RUNNING":
                 stages.look()
-                _hold_to_budget(account, job, rates, left_usd, progress)
+                if not is_cancelled:
+                    is_cancelled = _hold_to_budget(account, job, rates, left_usd, progress)
             time.sleep(POLL_S)
             job = jobs.read(account, job.application_id, job.id)
         stages.look()
@@ -73,15 +74,16 @@ def watch(
 
 def _hold_to_budget(
     account: Account, job: Job, rates: Rates, left_usd: float, progress: Progress
-) -> None:
-    """Cancels a job that may have cost more than is left."""
+) -> bool:
+    """Cancels a job that may have cost more than is left; returns whether it did."""
     so_far = cost(job, rates).usd
-    if so_far > left_usd:
-        progress.warn(
-            f"the job {job.id} may have cost {usd(so_far)}, and its budget leaves {usd(left_usd)}: "
-            "it is cancelled"
-        )
-        requests.cancel(account, job)
+    if so_far <= left_usd:
+        return False
+    progress.warn(
+        f"the job {job.id} may have cost {usd(so_far)}, and its budget leaves {usd(left_usd)}: "
+        "it is cancelled"
+    )
+    return requests.cancel(account, job)
 
 
 def _goes_on(job: Job) -> str:

@@ -13,6 +13,9 @@ from pomona.errors import ObjectStoreError
 from pomona.s3 import region_guard
 from pomona.s3.signed_get import SignedGetClient
 
+# Where the settings name no region: one in Europe can tell where any bucket of AWS is, and other
+# servers call themselves the other one.
+_AWS_REGION, _OTHER_REGION = "eu-west-1", "us-east-1"
 ATTEMPTS = 6
 THREADS = 16
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 15.0
@@ -138,7 +141,10 @@ def locate(bucket: str, *, insecure: bool) -> tuple[str | None, str]:
     session = _session()
     try:
         with _translate(bucket, "S3"):
-            client = _client(session, session.get_config_variable("region") or "us-east-1", None)
+            named = find_region(session)
+            client = _client(session, named or _AWS_REGION, None)
+            if named is None and not region_guard.is_aws(client.meta.endpoint_url):
+                client = _client(session, _OTHER_REGION, None)
     except ValueError:  # botocore's, for an endpoint that is no URL
         raise ObjectStoreError(
             "the endpoint is no http:// or https:// URL: check AWS_ENDPOINT_URL", "settings"
@@ -154,6 +160,17 @@ def locate(bucket: str, *, insecure: bool) -> tuple[str | None, str]:
         if region and region != client.meta.region_name:
             endpoint = _client(session, region, None).meta.endpoint_url
         return region, endpoint
+
+
+def find_region(session: Any) -> str | None:
+    """Returns the region that AWS's settings name, as all of AWS's own tools together read them.
+
+    Parameters
+    ----------
+    session : botocore.session.Session
+        Of botocore, which does not read AWS_REGION.
+    """
+    return os.environ.get("AWS_REGION") or session.get_config_variable("region")
 
 
 def _region(client: Any, bucket: str) -> str | None:

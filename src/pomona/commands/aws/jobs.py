@@ -80,7 +80,7 @@ def logs(
     address = job_logs.address_of(
         f"s3://{opened.perimeter.logs}/serverless", found.application_id, found.id
     )
-    told = job_logs.read(address, found.details, lines, failed=found.state == "FAILED")
+    told = job_logs.read(address, found.details, lines, failed=found.state != "SUCCESS")
     OutputOptions(as_json=as_json).result(dataclasses.asdict(told), told.in_words())
 
 
