@@ -26,8 +26,8 @@ app = typer.Typer(
     help="List the pretrained networks (backbones) or, with a COMMAND, add or export one.\n\n"
     "The columns: name; width (features per image); input (its size in pixels); top-1 (accuracy on "
     "ImageNet); images/s per core (as last measured with --measure on this machine); weights "
-    "(installed: they came with pomona; cached: ready in the cache; added: the weights are in the "
-    "cache; to be added: run `pomona backbones add`).\n\n"
+    "(installed: they came with pomona; cached: ready in the cache; added: converted "
+    "before, and gone from the cache since; to be added: run `pomona backbones add`).\n\n"
     "Converted networks are kept in the cache: the folder $POMONA_CACHE, or else pomona/ in your "
     "own cache folder (~/.cache on Linux, ~/Library/Caches on macOS).",
     invoke_without_command=True,

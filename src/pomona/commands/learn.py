@@ -11,7 +11,7 @@ import typer
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import ClusterOptions, EngineOptions
 from pomona.commands.options.images import ImageOptions
-from pomona.commands.options.learning import Labels, LearningOptions, Top, Unsure
+from pomona.commands.options.learning import LabelsAgain, LearningOptions, Top, Unsure
 from pomona.commands.options.places import StoreFolder
 from pomona.commands.output import OutputOptions
 from pomona.commands.running import (
@@ -66,7 +66,7 @@ def evaluate(
     store: StoreFolder,
     buckets: BucketOptions,
     output: OutputOptions,
-    labels: Labels = None,
+    labels: LabelsAgain = None,
     open_page: OpenPage = False,
 ) -> None:
     r"""Evaluate a store's classifier again, without changing it, and rewrite evaluation.html.
@@ -103,9 +103,10 @@ def predict(
 ) -> None:
     """Label images with a store's classifier.
 
-    Prints the labels of the images. With OUT, it writes them to the table predictions/ of the store
-    OUT instead, one row per image. Run the same command again to continue after a stop, or to label
-    new images. --limit, --retry-errors, --sync, --max-error-rate and --yes need OUT.
+    Prints the labels of the images. If IMAGES is followed by OUT, another place, it writes them to
+    the table predictions/ of the store OUT instead, one row per image. Run the same command again
+    to continue after a stop, or to label new images. --limit, --retry-errors, --sync,
+    --max-error-rate and --yes need OUT.
     """
     with start_engine(where, (*TASK_MODULES, "pomona.learning.predictions")) as engine:
         from pomona.learning import ask

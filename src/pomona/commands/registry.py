@@ -59,7 +59,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("train", LEARN, "pomona.commands.learn:train", "pomona train out"),
     Command("evaluate", LEARN, "pomona.commands.learn:evaluate", "pomona evaluate out --open"),
-    Command("predict", LEARN, "pomona.commands.learn:predict", "pomona predict out new.jpg"),
+    Command("predict", LEARN, "pomona.commands.learn:predict", "pomona predict out new done"),
     Command("export", LEARN, "pomona.commands.learn:export", "pomona export out fruit.onnx"),
     Command(
         "feedback",

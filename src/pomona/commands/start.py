@@ -33,7 +33,7 @@ def sample(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Generate images of fruit to try pomona on, in Training/ and Test/, a folder per variety."""
+    """Generate synthetic images of fruit to try pomona on: one folder per variety and split."""
     from pomona.samples.sample import draw_sample
 
     output = OutputOptions(quiet=quiet, as_json=as_json)
@@ -66,8 +66,8 @@ def doctor(
         bool,
         typer.Option(
             "--speed",
-            help="Also measure how many images/s the default network processes; this takes a few "
-            "seconds per runtime.",
+            help="Also measure how many images/s the default network processes on all cores "
+            "together; this takes a few seconds per runtime.",
         ),
     ] = False,
     as_json: AsJson = False,

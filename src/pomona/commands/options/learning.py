@@ -13,14 +13,22 @@ from pomona.learning.models.registry import MODELS
 from pomona.learning.settings import NEAR_DUPLICATES, NO_GROUPS, TrainSettings
 
 *_FIRST, _LAST = [name for name, model in MODELS.items() if model.is_quick]
+_LABELS = (
+    "CSV file with the columns path (as in the store), label and optionally split, or a JSON, COCO "
+    "or FiftyOne export. Images that it does not list keep the store's labels. "
+)
 Labels = Annotated[
+    Path | None,
+    typer.Option(
+        readable=False, metavar="FILE", help=f"{_LABELS}(default: the labels in the store)"
+    ),
+]
+LabelsAgain = Annotated[
     Path | None,
     typer.Option(
         readable=False,
         metavar="FILE",
-        help="CSV file with the columns path (as in the store), label and optionally split, or a "
-        "JSON, COCO or FiftyOne export. Images that it does not list keep the store's labels. "
-        "(default for `pomona evaluate`: the file that `pomona train` was given)",
+        help=f"{_LABELS}(default: the file that was given to `pomona train`)",
     ),
 ]
 Top = Annotated[

@@ -40,8 +40,8 @@ class PcaOptions:
         bool,
         typer.Option(
             "--keep-projection",
-            help="Keep the existing PCA even if the store has more than doubled; a changed "
-            "--variance or --components still fits it again.",
+            help="Keep the existing PCA even if the store has more than doubled. PCA is still "
+            "fitted again if you change --variance or --components.",
         ),
     ] = ReduceSettings.keep_projection
     csv: Annotated[

@@ -16,8 +16,8 @@ Source = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Images: a folder or s3://BUCKET/PREFIX, a pack (see `pomona pack`), or zip, tar or "
-        "Parquet files, one or a folder of them. The innermost folder of an image is its label; a "
+        help="Images: a folder or s3://BUCKET/PREFIX, a pack (see `pomona pack`), or a zip, tar or "
+        "Parquet file, or a folder of such files. The innermost folder of an image is its label; a "
         "folder such as train or test is its split.",
     ),
 ]

@@ -23,8 +23,8 @@ KeepPhotographs = Annotated[
     typer.Option(
         readable=False,
         metavar="DIR",
-        help="Keep the photographs that the server labels in DIR, without their metadata. "
-        "(default: keep none)",
+        help="Save the images that the server labels in DIR, without their metadata. "
+        "(default: save none)",
     ),
 ]
 
