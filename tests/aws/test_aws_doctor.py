@@ -93,8 +93,8 @@ def spoil_storage(aws: MotoServer) -> set[tuple[str, str]]:
         ("Images", "encrypted with the key"),
         ("Images", "not replicated"),
         ("Results", "closed to the public"),
-        ("Logs", "TLS and the key alone"),
-        ("Audit", "TLS alone"),
+        ("Logs", "only TLS and the key"),
+        ("Audit", "only TLS"),
         ("Audit", "keeps what it says"),
     }
 
@@ -119,7 +119,7 @@ def spoil_rights(aws: MotoServer) -> set[tuple[str, str]]:
     [data] = [each["Arn"] for each in policies if each["PolicyName"] == "pomona-DataAccess"]
     iam.create_policy_version(PolicyArn=data, PolicyDocument=everything, SetAsDefault=True)
     return {
-        ("JobRole", "trusts its service alone"),
+        ("JobRole", "trusts only its service"),
         ("JobRole", "has its policies"),
         ("NodeRole", "allows what it must"),
         ("DataAccess", "allows what pomona does"),
@@ -205,7 +205,7 @@ def test_each_defect_is_a_finding_with_its_way_out(aws: MotoServer) -> None:
     assert all(found[key]["remedy"] for key in planted)
     evidence = {key: found[key]["evidence"] for key in planted}
     assert evidence["Results", "closed to the public"] == "BlockPublicPolicy off"
-    assert "TlsAlone" in evidence["Logs", "TLS and the key alone"]
+    assert "TlsAlone" in evidence["Logs", "only TLS and the key"]
     assert "PoliciesOfThisAccountDecide" in evidence["Key", "its policy"]
     assert "policy/more is not in the template" in evidence["JobRole", "has its policies"]
     assert re.search(r"cluster j-\w+ \(left behind\): waiting", str(evidence.values()))

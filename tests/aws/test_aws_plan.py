@@ -244,7 +244,7 @@ def test_requests_worked_out_by_hand(published: dict[str, Any]) -> None:
 def test_what_cannot_be_run_says_why(published: dict[str, Any]) -> None:
     for each in published["candidates"]:
         if each["service"] == "emr-ec2":
-            assert each["why_not"] == "for comparison: pomona runs on EMR Serverless alone"
+            assert each["why_not"] == "for comparison: pomona runs only on EMR Serverless"
         elif each["vcpus"] > 16:
             assert "raise MaximumVcpus" in each["why_not"]
         else:
@@ -357,8 +357,8 @@ def test_other_regions_of_the_table_have_a_plan(region: str) -> None:
 @pytest.mark.parametrize(
     ("args", "status", "complaint"),
     [
-        (("--region", "eu-west-2"), 1, "eu-west-2 is not in the European Economic Area: take"),
-        (("--region", "us-east-1"), 1, "us-east-1 is not in the European Economic Area: take"),
+        (("--region", "eu-west-2"), 1, "eu-west-2 is not in the European Economic Area: choose"),
+        (("--region", "us-east-1"), 1, "us-east-1 is not in the European Economic Area: choose"),
         (("--region", "eu-south-1"), 1, "has no prices in eu-south-1: give --live-prices"),
         (("--budget", 0.01), 1, "no plan costs at most 0.010 USD; the cheapest is EMR Serverless"),
         (("--deadline", "90s"), 1, "no plan with at most 16 vCPUs ends within 1 min 30 s"),
@@ -372,7 +372,7 @@ def test_other_regions_of_the_table_have_a_plan(region: str) -> None:
         (("--images", 0), 2, "--images 0: give a number above 0"),
         (("--image-bytes", -1), 2, "--image-bytes -1: give a number above 0"),
         (("--images-per-second", 0), 2, "--images-per-second 0: give a number above 0"),
-        (("photos",), 2, "--images and --image-bytes take the place of SOURCE"),
+        (("photos",), 2, "--images and --image-bytes replace SOURCE"),
     ],
 )
 def test_a_refusal_is_one_line(args: tuple[object, ...], status: int, complaint: str) -> None:

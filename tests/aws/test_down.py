@@ -40,7 +40,7 @@ def test_it_removes_what_computes_and_keeps_the_data(aws: MotoServer) -> None:
     ended = down(typed="y\n")
     assert ended.status == 0
     assert all(f"remove  {name} " in ended.stderr for name in COMPUTING)
-    assert "Remove 7 pieces? The data and key stay. [y/N]" in ended.stderr
+    assert "Remove 7 resources? The data and the key are kept. [y/N]" in ended.stderr
     lines = ended.stdout.splitlines()
     assert {line.split()[1] for line in lines if line.startswith("gone ")} == COMPUTING
     assert {line.split()[1] for line in lines if line.startswith("kept ")} == {
@@ -84,7 +84,7 @@ def test_with_the_data_nothing_is_left(aws: MotoServer) -> None:
     ended = down("--with-data", typed="pomona\n")
     assert ended.status == 0
     assert f"empty   s3://{BUCKETS[1]}: 3 objects" in ended.stderr
-    assert "Type the name of the stack (pomona)" in ended.stderr
+    assert "Type the stack's name (pomona)" in ended.stderr
     assert "taking pomona-UserAccess from the user ada" in ended.stderr
     assert state_of(aws) == empty
     lines = ended.stdout.splitlines()

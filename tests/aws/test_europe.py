@@ -40,7 +40,7 @@ REFUSED = {
     ),
     "a trail of all regions": (
         Resource("trail", "t", "eu-west-1", every_region=True),
-        "for eu-west-1 alone",
+        "for eu-west-1 only",
     ),
     "an endpoint that is not AWS's": (
         Resource("KMS key", "k", "eu-west-1", endpoint="https://kms.example.org"),

@@ -97,7 +97,7 @@ def test_cancel_ends_a_job_once(launched: Launched) -> None:
     launched.runs(job)
     assert ask("cancel", job.id)["cancelled"] is True
     assert job.state == "CANCELLED"
-    assert f"the job {job.id} had ended: CANCELLED" in say("cancel", job.id).stdout
+    assert f"the job {job.id} had already ended: CANCELLED" in say("cancel", job.id).stdout
     other = start_anothers(launched)
     assert "is not pomona's" in refusal(say("cancel", other.id))
     assert "`pomona aws status` lists them" in refusal(say("cancel", "nosuchjob"))
@@ -166,7 +166,7 @@ def test_sweep_finds_what_runs_and_should_not(launched: Launched) -> None:
     emr, found = aws.client("emr-serverless"), launched.perimeter
     job = launched.submit(timeout_minutes=30)
     launched.serverless.set(job, "RUNNING", minutes=20)
-    assert say("sweep").stdout == "nothing runs that should not\n"
+    assert say("sweep").stdout == "nothing is running that should not be\n"
     other = start_anothers(launched)
     launched.serverless.set(job, "RUNNING", minutes=40)
     assert [each["id"] for each in ask("sweep")["found"]] == [other.id, job.id]

@@ -91,7 +91,7 @@ def test_the_same_again_changes_nothing_and_data_alone_removes_what_computes(
     assert names == resolve().keys() - kept.keys() | {"UserAccess"}
     assert settle(aws) == "UPDATE_COMPLETE"
     assert perimeter.read(Account(REGION)).application_id == ""
-    with pytest.raises(CloudError, match="has its data alone"):
+    with pytest.raises(CloudError, match="holds only its data"):
         perimeter.read(Account(REGION), computing=True)
     [application] = aws.client("emr-serverless").list_applications()["applications"]
     assert application["state"] == "TERMINATED"

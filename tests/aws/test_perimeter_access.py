@@ -110,11 +110,11 @@ DENIED: dict[str, tuple[tuple[str, ...], str, str, dict[str, str]]] = {
     "write or replace an image": (JOBS, "s3:PutObject", at("Images", "a.jpg"), {}),
     "delete an image": (JOBS, "s3:DeleteObject", at("Images", "a.jpg"), {}),
     "replace an environment": (JOBS, "s3:PutObject", at("Results", "environments/a"), {}),
-    "write beside the stores": (JOBS, "s3:PutObject", at("Results", "a"), {}),
+    "write outside the stores": (JOBS, "s3:PutObject", at("Results", "a"), {}),
     "read a log": (JOBS, "s3:GetObject", at("Logs", "serverless/a.gz"), {}),
     "delete a log": (JOBS, "s3:DeleteObject", at("Logs", "serverless/a.gz"), {}),
-    "read who read what": (JOBS, "s3:GetObject", at("Audit", "AWSLogs/a"), {}),
-    "delete a record of the trail": (JOBS, "s3:DeleteObject", at("Audit", "AWSLogs/a"), {}),
+    "read the audit records": (JOBS, "s3:GetObject", at("Audit", "AWSLogs/a"), {}),
+    "delete an audit record": (JOBS, "s3:DeleteObject", at("Audit", "AWSLogs/a"), {}),
     "read an image without TLS": (
         JOBS,
         "s3:GetObject",
@@ -122,7 +122,7 @@ DENIED: dict[str, tuple[tuple[str, ...], str, str, dict[str, str]]] = {
         {"aws:SecureTransport": "false"},
     ),
     "write a result without TLS": (JOBS, *PUT, {"aws:SecureTransport": "false"}),
-    "write with S3's own key": (JOBS, *PUT, {SSE: "AES256"}),
+    "write with SSE-S3": (JOBS, *PUT, {SSE: "AES256"}),
     "write with another key": (
         JOBS,
         *PUT,
@@ -149,14 +149,14 @@ DENIED: dict[str, tuple[tuple[str, ...], str, str, dict[str, str]]] = {
         KEY,
         VIA_S3,
     ),
-    "give a role to anything": (JOBS, "iam:PassRole", ROLES["NodeRole"], {}),
-    "give nodes another role": (
+    "pass a role to anything": (JOBS, "iam:PassRole", ROLES["NodeRole"], {}),
+    "pass another role to nodes": (
         ("ServiceRole",),
         "iam:PassRole",
         f"arn:aws:iam::{ACCOUNT}:role/Admin",
         {"iam:PassedToService": "ec2.amazonaws.com"},
     ),
-    "give another service the role of nodes": (
+    "pass the nodes' role to another service": (
         ("ServiceRole",),
         "iam:PassRole",
         ROLES["NodeRole"],

@@ -187,4 +187,4 @@ def test_no_right_to_the_price_list_is_one_line(stubs: dict[str, Stubber]) -> No
 def test_the_sovereign_cloud_has_no_live_prices() -> None:
     args = ("--images", 1, "--image-bytes", 1, "--region", "eusc-de-east-1", "--live-prices")
     complaint = run_in_process("aws", "plan", *args).complaint
-    assert "--live-prices cannot ask for prices in eusc-de-east-1: take one of eu-" in complaint
+    assert "--live-prices cannot ask for prices in eusc-de-east-1: choose one of eu-" in complaint

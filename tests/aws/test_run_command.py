@@ -88,7 +88,10 @@ def test_what_is_missing_or_wrong_is_one_line(launched: Launched, tmp_path: Path
         ((), "nothing runs without a limit: give --budget in USD"),
         (("--budget", "0.5"), "no terminal to ask on: give --yes"),
         (("--budget", "-1", "--yes"), "--budget -1: give an amount"),
-        (("--budget", "0.5", "--yes", "--backbone", "resnet50"), "--backbone resnet50: jobs have"),
+        (
+            ("--budget", "0.5", "--yes", "--backbone", "resnet50"),
+            "--backbone resnet50: jobs can use only",
+        ),
         (("--budget", "0.5", "--yes", "--fit", "round"), "--fit round"),
         (("--budget", "0.5", "--yes", "--components", "0"), "--components 0"),
     ):

@@ -27,7 +27,7 @@ def test_it_shows_each_piece_with_its_price_and_asks_once(aws: MotoServer) -> No
     ended = run_aws(*command, typed="no\n")
     assert (ended.status, ended.stdout) == (1, "")
     shown = ended.stderr
-    assert re.search(r"make +Key +encrypts .* about 1 \$ a month\n", shown)
+    assert re.search(r"make +Key +encrypts .* about 1 USD a month\n", shown)
     assert all(re.search(rf"make +{name} ", shown) for name in resolve())
     assert shown.count("Apply 23 changes? [y/N]") == 1
     assert "nothing was changed" in shown
@@ -104,7 +104,7 @@ def test_where_nobody_can_answer_it_makes_no_call(aws: MotoServer) -> None:
         ended = run_aws("up", "--region", REGION, "--alert-email", EMAIL)
     assert (ended.status, ended.stderr, made) == (
         2,
-        "pomona: there is no terminal to ask on: give --yes to agree beforehand\n",
+        "pomona: there is no terminal to ask on: give --yes to confirm in advance\n",
         [],
     )
 
@@ -113,8 +113,8 @@ def test_where_nobody_can_answer_it_makes_no_call(aws: MotoServer) -> None:
     ("option", "said"),
     [
         (("--alert-email", "nobody"), "--alert-email nobody: give one e-mail address"),
-        (("--monthly-budget", "0"), "--monthly-budget 0: give at least 1 $"),
-        (("--monthly-budget", "nan"), "--monthly-budget nan: give at least 1 $"),
+        (("--monthly-budget", "0"), "--monthly-budget 0: give at least 1 USD"),
+        (("--monthly-budget", "nan"), "--monthly-budget nan: give at least 1 USD"),
         (("--max-vcpus", "500"), "--max-vcpus 500: give 2 to 400"),
         (
             ("--stack", "Fruit"),
@@ -137,7 +137,7 @@ def test_the_first_time_it_needs_an_address() -> None:
 @pytest.mark.parametrize(
     ("region", "said"),
     [
-        ("us-east-1", "us-east-1 is not in the European Economic Area: take one of eu-central-1"),
+        ("us-east-1", "us-east-1 is not in the European Economic Area: choose one of eu-central-1"),
         ("eu-west-2", "eu-west-2 is not in the European Economic Area"),
         (
             "eu-north-1",
@@ -169,8 +169,8 @@ def test_a_name_that_is_taken_in_another_account(aws: MotoServer) -> None:
     name = "pomona-123456789012-eu-west-1-results"
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
     said = refusal(up())
-    assert "Results (AWS::S3::Bucket) cannot be made, because its name is taken" in said
-    assert "remove what has it, or take another --stack." in said
+    assert "Results (AWS::S3::Bucket) cannot be created because its name is taken" in said
+    assert "remove what has it, or choose another --stack." in said
     assert state_of(aws)["stacks"]["pomona"][0] == "ROLLBACK_COMPLETE"
     assert "s3://fruit-123456789012-eu-west-1-results\n" in up("--stack", "fruit").stdout
     assert run_aws("doctor", "--region", REGION, "--stack", "fruit").status == 0

@@ -127,8 +127,8 @@ LOOKS: dict[str, tuple[str, str]] = {
 BOTH = ("UserAccess", "DoctorAccess")
 # As docs/aws.md lists them.
 DENIED: dict[str, tuple[str, str, dict[str, str]]] = {
-    "remove an image": ("s3:DeleteObject", at("Images", "a.jpg"), {}),
-    "change or remove a log": ("s3:DeleteObject", at("Logs", "serverless/a.gz"), {}),
+    "delete an image": ("s3:DeleteObject", at("Images", "a.jpg"), {}),
+    "change or delete a log": ("s3:DeleteObject", at("Logs", "serverless/a.gz"), {}),
     "read the trail": ("s3:GetObject", at("Audit", "AWSLogs/a"), {}),
     "stop the trail": ("cloudtrail:StopLogging", TRAIL, {}),
     "replace the certificates of nodes": (
@@ -137,7 +137,7 @@ DENIED: dict[str, tuple[str, str, dict[str, str]]] = {
         {},
     ),
     "use another bucket": ("s3:PutObject", "arn:aws:s3:::elsewhere/a", {}),
-    "upload with S3's own key": (
+    "upload with SSE-S3": (
         "s3:PutObject",
         at("Images", "a.jpg"),
         {"s3:x-amz-server-side-encryption": "AES256"},
@@ -147,11 +147,11 @@ DENIED: dict[str, tuple[str, str, dict[str, str]]] = {
         at("Images", "a.jpg"),
         {"aws:SecureTransport": "false"},
     ),
-    "open a bucket": ("s3:PutBucketPolicy", at("Images"), {}),
-    "use the key beside S3 and EMR Serverless": ("kms:Decrypt", KEY, {}),
+    "make a bucket public": ("s3:PutBucketPolicy", at("Images"), {}),
+    "use the key outside S3 and EMR Serverless": ("kms:Decrypt", KEY, {}),
     "delete the key": ("kms:ScheduleKeyDeletion", KEY, {}),
-    "give jobs another role": ("iam:PassRole", f"{ROLE}NodeRole", TO_SERVERLESS),
-    "give the jobs' role to another service": (
+    "pass another role to jobs": ("iam:PassRole", f"{ROLE}NodeRole", TO_SERVERLESS),
+    "pass the jobs' role to another service": (
         "iam:PassRole",
         f"{ROLE}JobRole",
         {"iam:PassedToService": "ec2.amazonaws.com"},
@@ -162,10 +162,10 @@ DENIED: dict[str, tuple[str, str, dict[str, str]]] = {
         {},
     ),
     "raise the application's maximum": ("emr-serverless:UpdateApplication", APPLICATION, {}),
-    "start a cluster of EMR": ("elasticmapreduce:RunJobFlow", "*", {}),
-    "start a machine": ("ec2:RunInstances", "*", {}),
-    "change the perimeter": ("cloudformation:CreateChangeSet", STACK, {}),
-    "give themselves more": (
+    "start an EMR cluster": ("elasticmapreduce:RunJobFlow", "*", {}),
+    "start an EC2 instance": ("ec2:RunInstances", "*", {}),
+    "change the stack": ("cloudformation:CreateChangeSet", STACK, {}),
+    "give themselves more permissions": (
         "iam:AttachUserPolicy",
         f"arn:aws:iam::{ACCOUNT}:user/ada",
         {},

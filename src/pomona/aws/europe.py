@@ -53,7 +53,8 @@ def check_region(region: str) -> None:
     """
     if region not in EEA:
         raise CloudError(
-            f"{region} is not in the European Economic Area: take one of {', '.join(EEA)}", "guard"
+            f"{region} is not in the European Economic Area: choose one of {', '.join(EEA)}",
+            "guard",
         )
 
 
@@ -71,7 +72,7 @@ def refuse(resource: Resource) -> str | None:
     if resource.region not in EEA:
         return (
             f"the {what} is in {resource.region}, which is not in the European Economic Area: "
-            f"take one of {', '.join(EEA)}"
+            f"choose one of {', '.join(EEA)}"
         )
     if resource.partition != PARTITIONS[resource.region]:
         return (
@@ -82,15 +83,15 @@ def refuse(resource: Resource) -> str | None:
     if outside:
         return (
             f"the {what} has replicas outside the European Economic Area ({', '.join(outside)}): "
-            "remove them, or take another"
+            "remove them, or choose another"
         )
     if resource.endpoint is not None and not _is_at(resource.endpoint, resource.region):
         return (
-            f"the {what} is asked for at an endpoint that is not AWS's own in {resource.region}, "
+            f"the endpoint of the {what} is not AWS's own in {resource.region}, "
             "or not encrypted: check AWS_ENDPOINT_URL"
         )
     if resource.every_region:
-        return f"the {what} is in all regions: make one for {resource.region} alone"
+        return f"the {what} covers all regions: create one for {resource.region} only"
     return None
 
 

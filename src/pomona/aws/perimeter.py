@@ -134,8 +134,8 @@ def read(account: Account, stack: str = STACK, *, computing: bool = False) -> Pe
     )
     if computing and not perimeter.application_id:
         raise CloudError(
-            f"the stack {where} has its data alone, since `pomona aws down`: "
-            "`pomona aws up` brings back what computes",
+            f"the stack {where} holds only its data since `pomona aws down`: "
+            "`pomona aws up` creates the compute resources again",
             "no_stack",
         )
     return perimeter

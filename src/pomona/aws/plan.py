@@ -252,11 +252,11 @@ def _candidate(fleet: Fleet, workload: Workload, prices: Prices, wishes: Wishes)
 def _why_not(fleet: Fleet, max_vcpus: int) -> str | None:
     """Why a fleet cannot be chosen."""
     if fleet.service != EMR_SERVERLESS:
-        return "for comparison: pomona runs on EMR Serverless alone"
+        return "for comparison: pomona runs only on EMR Serverless"
     if fleet.vcpus > max_vcpus:
         return (
-            f"over the application's maximum of {max_vcpus} vCPUs: raise MaximumVcpus in the "
-            "perimeter, and the account's quota of EMR Serverless"
+            f"over the application's maximum of {max_vcpus} vCPUs: raise MaximumVcpus with "
+            "`pomona aws up --max-vcpus`, and the account's quota of EMR Serverless"
         )
     return None
 

@@ -127,8 +127,8 @@ def _spread(plan: Plan) -> Iterator[str]:
     yield (
         f"From {usd(chosen.best.cost_usd)} and {duration(chosen.best.seconds)} to "
         f"{usd(chosen.worst.cost_usd)} and {duration(chosen.worst.seconds)}: a core does "
-        f"{speed.low:g} to {speed.high:g} images/s ({speed.basis}: {speed.why}), and AWS takes "
-        "longer or shorter to give machines."
+        f"{speed.low:g} to {speed.high:g} images/s ({speed.basis}: {speed.why}), and AWS "
+        "takes more or less time to provide machines."
     )
     used = [serverless(chosen.fleet.architecture, unit) for unit in ("vcpu_hour", "gb_hour")]
     used += ["s3.get", "s3.put", "kms.request", "cloudtrail.event"]

@@ -90,7 +90,7 @@ def ask(region: str, account: Account | None = None, pricing: Account | None = N
     """
     if region not in PREFIXES:
         raise CloudError(
-            f"`live_prices` cannot ask for prices in {region}: take one of {', '.join(PREFIXES)}",
+            f"`live_prices` cannot ask for prices in {region}: choose one of {', '.join(PREFIXES)}",
             "price",
         )
     pricing = pricing or Account(PRICING_REGION)

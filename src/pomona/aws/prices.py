@@ -117,7 +117,7 @@ def packaged(region: str) -> Prices:
         known = sorted({row["region"] for row in table["prices"]})
         raise CloudError(
             f"pomona's table of {table['date']} has no prices in {region}: give `live_prices`, "
-            f"which asks AWS, or take one of {', '.join(known)}",
+            f"which asks AWS, or choose one of {', '.join(known)}",
             "price",
         )
     return Prices(region, "table", table["date"], items, table["sources"])

@@ -71,7 +71,7 @@ class Wanted:
         if self.alert_email is not None and not _EMAIL.fullmatch(self.alert_email):
             raise UsageError(f"`alert_email` {self.alert_email}: give one e-mail address")
         if self.monthly_budget_usd is not None and not 1 <= self.monthly_budget_usd < math.inf:
-            raise UsageError(f"`monthly_budget` {self.monthly_budget_usd:g}: give at least 1 $")
+            raise UsageError(f"`monthly_budget` {self.monthly_budget_usd:g}: give at least 1 USD")
         if self.max_vcpus is not None and not 2 <= self.max_vcpus <= 400:
             raise UsageError(f"`max_vcpus` {self.max_vcpus}: give 2 to 400")
 
@@ -157,7 +157,7 @@ def propose(
     if account.region not in REGIONS:
         raise CloudError(
             f"{account.region} lacks budgets by CloudFormation, or prices of EMR Serverless that "
-            f"pomona knows: take one of {', '.join(REGIONS)}"
+            f"pomona knows: choose one of {', '.join(REGIONS)}"
         )
     described = at_rest(account, stack, progress)
     if described is None and "AlertEmail" not in parameters:

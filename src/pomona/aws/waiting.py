@@ -126,14 +126,17 @@ def failure(account: Account, stack: str) -> str:
         and "cancelled" not in each.get("ResourceStatusReason", "")
     ]
     if not failed:
-        return f"CloudFormation has not ended the change of the stack {stack}: run the same again"
+        return (
+            f"CloudFormation has not ended the change of the stack {stack}: "
+            "run the same command again"
+        )
     name, why = failed[-1]["LogicalResourceId"], failed[-1].get("ResourceStatusReason", "")
     why = " ".join(why.split())[:300]
     what = f"{name} ({failed[-1]['ResourceType']})"
     if "already exists" in why or "BucketAlreadyExists" in why:
         return (
-            f"{what} cannot be made, because its name is taken, perhaps in another account: "
-            f"remove what has it, or take another `stack`. CloudFormation says: {why}"
+            f"{what} cannot be created because its name is taken, perhaps in another account: "
+            f"remove what has it, or choose another `stack`. CloudFormation says: {why}"
         )
     if "not empty" in why:
         return f"{what} holds objects, so it was not deleted: `pomona aws down --with-data`"

@@ -30,7 +30,7 @@ _SETTINGS = {
     "maximumCapacity": "bounded",
     "autoStopConfiguration": "stops when idle",
     "monitoringConfiguration": "logs stay in the bucket",
-    "interactiveConfiguration": "takes jobs alone",
+    "interactiveConfiguration": "accepts only jobs",
 }
 
 

@@ -12,7 +12,7 @@ from pomona.aws.expected import Expected
 from pomona.errors import CloudError
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
-MAKE_ANEW = "make it anew: `pomona aws down`, then `pomona aws up`"
+MAKE_ANEW = "create it again: `pomona aws down`, then `pomona aws up`"
 # AWS's codes for what is not there
 _GONE = ("NotFound", "NoSuch", "404")
 

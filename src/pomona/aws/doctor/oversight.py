@@ -22,7 +22,7 @@ def check(scene: Scene) -> Iterator[Finding]:
     scene : Scene
         What to look at.
     """
-    gone = "delete the stack (`pomona aws down --with-data`) and make it anew"
+    gone = "delete the stack (`pomona aws down --with-data`) and create it again"
     for trail in scene.of_type("AWS::CloudTrail::Trail"):
         yield from guarded(trail.name, functools.partial(_trail, scene, trail), gone)
     for topic in scene.of_type("AWS::SNS::Topic"):

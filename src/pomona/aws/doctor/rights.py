@@ -41,7 +41,7 @@ def _role(scene: Scene, role: Expected) -> Iterator[Finding]:
     pages = functools.partial(scene.account.pages, "iam", RoleName=role.id)
     trust = iam("get_role")["Role"]["AssumeRolePolicyDocument"]
     said = differing(trust, role.properties["AssumeRolePolicyDocument"])
-    yield judge(role.name, "trusts its service alone", said == _AS_TEMPLATE, said)
+    yield judge(role.name, "trusts only its service", said == _AS_TEMPLATE, said)
     attached = {
         each["PolicyArn"]
         for each in pages(operation="list_attached_role_policies", key="AttachedPolicies")

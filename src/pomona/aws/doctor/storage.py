@@ -39,7 +39,9 @@ def check(scene: Scene) -> Iterator[Finding]:
     for bucket in scene.of_type("AWS::S3::Bucket"):
         policies = scene.of_type("AWS::S3::BucketPolicy")
         policy = next((each for each in policies if each.properties["Bucket"] == bucket.id), None)
-        gone = "its data is lost: delete the stack (`pomona aws down --with-data`) and make it anew"
+        gone = (
+            "its data is lost: delete the stack (`pomona aws down --with-data`) and create it again"
+        )
         yield from guarded(bucket.name, functools.partial(_bucket, scene, bucket, policy), gone)
 
 
@@ -113,7 +115,7 @@ def _bucket(scene: Scene, bucket: Expected, policy: Expected | None) -> Iterator
     said = differing(json.loads(answer), wanted_policy) if answer else "it has none"
     yield judge(
         bucket.name,
-        "TLS and the key alone" if bucket.name != "Audit" else "TLS alone",
+        "only TLS and the key" if bucket.name != "Audit" else "only TLS",
         said == "as in the template",
         f"its policy: {said}",
         _BY_HAND.format("put-bucket-policy"),

@@ -18,8 +18,9 @@ from pomona.commands.parser import PomonaCommand, PomonaGroup
 
 app = typer.Typer(
     cls=PomonaGroup,
-    help="Run pomona on EMR in your own AWS account, in a region of the European Economic Area.\n\n"
-    "Credentials are those of AWS's own tools (AWS_PROFILE and the like).",
+    help="Run pomona on Amazon EMR Serverless, in your own AWS account and in a region of the "
+    "European Economic Area.\n\nUses the same credentials as the AWS CLI (AWS_PROFILE, for "
+    "example).",
     no_args_is_help=True,
     subcommand_metavar="COMMAND [ARGS]...",
     add_completion=False,

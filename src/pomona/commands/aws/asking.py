@@ -58,7 +58,7 @@ def require_terminal(*, yes: bool) -> None:
         If it must, and standard input is no terminal.
     """
     if not yes and not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask on: give `yes` to agree beforehand")
+        raise UsageError("there is no terminal to ask on: give `yes` to confirm in advance")
 
 
 def show(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pomona.commands.options.aws import AccountOptions, Yes
+from pomona.commands.options.aws import AccountOptions
 from pomona.commands.options.engine import Workers
 from pomona.commands.options.places import Address
 from pomona.commands.output import AsJson, OutputOptions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pomona.aws.spending import Rates
 
 JobId = Annotated[
-    str, typer.Argument(metavar="JOB", help="The job's id, as `pomona aws status` shows it.")
+    str, typer.Argument(metavar="JOB", help="The job's id, as shown by `pomona aws status`.")
 ]
 
 
@@ -53,7 +53,7 @@ def status(
     where: AccountOptions,
     as_json: AsJson = False,
 ) -> None:
-    """Show the jobs that run, since when, how far, and what they cost; and the last that ended."""
+    """Show running jobs with their start, progress and cost so far, and the last that ended."""
     from pomona.aws import job_status
 
     opened = open_account(where)
@@ -65,13 +65,15 @@ def logs(
     job: JobId,
     where: AccountOptions,
     lines: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10_000, help="Lines of each file.")
+        int,
+        typer.Option(metavar="N", min=1, max=10_000, help="Number of lines to show of each file."),
     ] = 40,
     as_json: AsJson = False,
 ) -> None:
-    """Show the last lines of a job's driver, and of an executor that failed, with the cause.
+    """Show the last lines of the logs of a job's driver and of an executor that failed.
 
-    pomona's own lines come first. The logs reach the bucket some minutes after they were written.
+    pomona's own lines and the probable cause of a failure come first. Logs reach the bucket a few
+    minutes after they are written.
     """
     from pomona.aws import job_logs
 
@@ -85,7 +87,10 @@ def logs(
 
 
 def cancel(job: JobId, where: AccountOptions, as_json: AsJson = False) -> None:
-    """Cancel a job; what it has done is kept, and the same `pomona aws run` goes on with it."""
+    """Cancel a job; its results so far are kept.
+
+    To resume it, run the same `pomona aws run` command again.
+    """
     from pomona.aws import requests, spending
 
     opened = open_account(where)
@@ -95,14 +100,18 @@ def cancel(job: JobId, where: AccountOptions, as_json: AsJson = False) -> None:
     text = (
         f"the job {found.id} is being cancelled; it has cost {cost.in_words()}"
         if cancelled
-        else f"the job {found.id} had ended: {found.state}"
+        else f"the job {found.id} had already ended: {found.state}"
     )
     content = {"job": found.id, "cancelled": cancelled, "cost_usd": cost.usd}
     OutputOptions(as_json=as_json).result(content, text)
 
 
 def cost(job: JobId, where: AccountOptions, as_json: AsJson = False) -> None:
-    """Show what a job has cost: price times time at most, then what AWS bills times the price."""
+    """Show what a job has cost.
+
+    There are two figures: first an upper bound (maximum capacity x run time x price), then, once
+    AWS reports it, the billed usage x price.
+    """
     from pomona.aws import job_cost
 
     opened = open_account(where)
@@ -113,14 +122,14 @@ def cost(job: JobId, where: AccountOptions, as_json: AsJson = False) -> None:
 def fetch(
     out: Address,
     folder: Annotated[
-        Any, typer.Argument(parser=place, metavar="FOLDER", help="Folder for the store.")
+        Any, typer.Argument(parser=place, metavar="DIR", help="Folder for the store.")
     ],
     output: OutputOptions,
     workers: Workers = None,
 ) -> None:
-    """Download a store: `pomona download` of OUT.
+    """Download a store from the results bucket, as `pomona download` does.
 
-    Run the same command again to continue after a stop, or to fetch what is new.
+    Run the same command again to continue after a stop, or to download only what has changed.
     """
     from pomona.commands.move import fetch_files
     from pomona.s3.address import Access
@@ -128,11 +137,18 @@ def fetch(
     fetch_files(out, folder, Access(), output, workers)
 
 
-def sweep(where: AccountOptions, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Find what runs on the application and should not; --yes ends it.
+def sweep(
+    where: AccountOptions,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", help="Stop what was found. (default: only list it)"),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what should not be running on the EMR Serverless application, or stop it.
 
-    That is a job over its limit, a job that pomona did not submit, and an application that is
-    started and runs nothing.
+    Finds jobs that exceed their time limit or budget, jobs that pomona did not submit, and an
+    application that is started but idle.
     """
     from pomona.aws import sweep as sweeping
 
@@ -140,9 +156,9 @@ def sweep(where: AccountOptions, yes: Yes = False, as_json: AsJson = False) -> N
     found = sweeping.find(opened.account, opened.application.id, opened.rates)
     if yes:
         sweeping.end(opened.account, opened.application.id, found)
-    lines = [each.in_words() for each in found] or ["nothing runs that should not"]
+    lines = [each.in_words() for each in found] or ["nothing is running that should not be"]
     if found:
-        lines.append("ended" if yes else "--yes ends them")
+        lines.append("stopped" if yes else "to stop them, run it again with --yes")
     content = {"found": [dataclasses.asdict(each) for each in found], "ended": yes}
     OutputOptions(as_json=as_json).result(content, "\n".join(lines))
 
@@ -152,5 +168,5 @@ def _read(opened: Opened, job: str) -> Job:
 
     found = jobs.read(opened.account, opened.application.id, job)
     if not found.is_own:
-        raise CloudError(f"the job {job} is not pomona's: `pomona aws sweep` tells of such jobs")
+        raise CloudError(f"the job {job} is not pomona's: `pomona aws sweep` lists such jobs")
     return found

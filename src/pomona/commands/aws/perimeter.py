@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 Stack = Annotated[
     str,
-    typer.Option(metavar="NAME", help="Name of the stack, with which those of its pieces begin."),
+    typer.Option(
+        metavar="NAME", help="Name of the stack; the names of its resources begin with it."
+    ),
 ]
 _MARKS = {"ok": "✓", "warning": "!", "failure": "✗"}
-_GOES_ON = "CloudFormation ends what it has begun; the same command then goes on"
+_GOES_ON = "CloudFormation finishes what it has started; run the same command again to resume"
 
 
 def up(
@@ -38,31 +40,34 @@ def up(
         str | None,
         typer.Option(
             metavar="EMAIL",
-            help="Address that is told when the account's bill for the month passes 50, 80 and "
-            "100 % of the budget; needed the first time.",
+            help="Address to notify when the account's monthly bill passes 50, 80 and 100 % of the "
+            "budget; required the first time.",
         ),
     ] = None,
     monthly_budget: Annotated[
         float | None,
         typer.Option(
-            metavar="USD", help="The account's budget for a month, in US dollars. (default: 10)"
+            metavar="USD",
+            help="The account's monthly budget in US dollars; you are alerted, but nothing is "
+            "stopped. (default: 10 the first time, then unchanged)",
         ),
     ] = None,
     max_vcpus: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="The most vCPUs that jobs on EMR Serverless have at once; it bounds the price of "
-            "an hour. (default: 16)",
+            help="Maximum number of vCPUs that the EMR Serverless application may use at once; "
+            "limits the cost per hour. (default: 16 the first time, then unchanged)",
         ),
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Make what pomona needs in your account, once: key, buckets, roles, application, budget.
+    """Create or update everything that pomona needs in your AWS account.
 
-    One CloudFormation stack; what it would change is shown, and asked for, before anything is
-    made. While no job runs it costs about 1 $ a month and what is stored. Run the same command
-    again to continue after a stop, or with other options to change them.
+    Creates one CloudFormation stack: a key, buckets, roles, an EMR Serverless application, an
+    audit trail and a budget. Lists all changes and asks for confirmation before it applies them.
+    While no job runs, the stack costs about 1 USD a month plus storage. Run the same command again
+    to continue after a stop, or with other options to change these settings.
     """
     from pomona.aws import perimeter
     from pomona.aws import stack as stacks
@@ -122,7 +127,7 @@ def _print_perimeter(
         f"  results  s3://{made.results}\n"
         f"  logs     s3://{made.logs}\n"
         f"  audit    s3://{made.audit}\n"
-        "Next, confirm the e-mail of AWS Notifications if one has come, then:\n"
+        "Next, confirm the e-mail from AWS Notifications if you have received one, then:\n"
         f"  pomona upload photos s3://{made.images}/photos --sse aws:kms --kms-key {made.key_arn}\n"
         f"  pomona aws run s3://{made.images}/photos s3://{made.results}/stores/out {where} "
         "--budget 0.50"
@@ -138,28 +143,28 @@ def doctor(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also write the findings and the records of processing, for a data protection "
-            "officer, to FILE: one HTML page that loads nothing.",
+            help="Also write the results, and records of processing for a data protection officer, "
+            "to FILE, a self-contained HTML file.",
         ),
     ] = None,
 ) -> None:
-    """Check that your account holds what `pomona aws up` made, as it made it; nothing is changed.
+    """Check that your account still matches what `pomona aws up` created; changes nothing.
 
-    Each finding comes with its evidence and, where something is wrong, the way out. The exit
-    status is 1 if a finding fails; warnings alone leave it 0.
+    Each check shows its evidence and, if something is wrong, how to fix it. The exit status is 1
+    if a check fails; it is 0 if there are only warnings.
     """
     from pomona.aws.account import Account
     from pomona.aws.doctor.examine import examine
 
     account = Account(region)
     with watched(output) as progress:
-        progress.note(f"looking at the account in {account.region}")
+        progress.note(f"checking the account in {account.region}")
         examined = examine(account, stack)
         if page is not None:
             _write_page(examined, page)
         _print_findings(examined, output)
         if page is not None:
-            progress.note(f"the page is {page}")
+            progress.note(f"the page was written to {page}")
         if examined.failures:
             raise typer.Exit(exit_status.FAILED)
 
@@ -202,16 +207,17 @@ def down(
         bool,
         typer.Option(
             "--with-data",
-            help="Remove the images, results, logs, the audit trail and the key too: nothing is "
-            "left, and nothing can be brought back. Asks for the name of the stack.",
+            help="Also delete all data (images, results, logs, audit trail) and the stack; this "
+            "cannot be undone. The key is deleted after seven days. Asks you to type the stack's "
+            "name unless --yes is given.",
         ),
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Remove what computes, and keep the data and the key; or remove everything.
+    """Remove the compute resources but keep the data and the key, or remove everything.
 
-    Jobs and clusters that run are ended. `pomona aws up` brings back what computes. The command
-    ends with proof: each piece that there ever was is looked for. Run the same command again to
+    Stops running jobs and clusters first, and finally checks that everything that should be gone
+    is gone. `pomona aws up` creates the compute resources again. Run the same command again to
     continue after a stop.
     """
     from pomona.aws import removal as removing
@@ -232,13 +238,13 @@ def down(
             removing.remove_all(account, removal, progress)
         else:
             removing.remove_what_computes(account, removal, progress)
-        progress.note("looking for what should be gone")
+        progress.note("checking that what was removed is gone")
         traces = removing.prove(account, stack, with_data=with_data)
         _print_traces(traces, output)
         left = [each for each in traces if each.state == "left"]
         if left:
             raise CloudError(
-                f"{count(len(left), 'piece')} not gone, such as {left[0].name} ({left[0].id}): "
+                f"{count(len(left), 'resource')} not gone, such as {left[0].name} ({left[0].id}): "
                 "run the same command again"
             )
 
@@ -253,8 +259,10 @@ def _of_removal(removal: Removal) -> str:
 def _may_remove(removal: Removal, *, with_data: bool) -> bool:
     if not with_data:
         removed = sum(each.action == "remove" for each in removal.changes)
-        return is_agreed(f"Remove {count(removed, 'piece')}? The data and key stay.")
-    asked = f"All data goes, for good. Type the name of the stack ({removal.stack}) to remove it: "
+        return is_agreed(f"Remove {count(removed, 'resource')}? The data and the key are kept.")
+    asked = (
+        f"All data will be deleted for good. Type the stack's name ({removal.stack}) to confirm: "
+    )
     return answer(asked).strip() == removal.stack
 
 

@@ -41,11 +41,13 @@ class PlannedImages:
 
     panel: ClassVar[str] = "Which images"
     images: Annotated[
-        int | None, typer.Option(metavar="N", help="The number of images, without a SOURCE.")
+        int | None, typer.Option(metavar="N", help="Number of images, if no SOURCE is given.")
     ] = None
     image_bytes: Annotated[
         float | None,
-        typer.Option(metavar="N", help="The mean size of their files in bytes, without a SOURCE."),
+        typer.Option(
+            metavar="N", help="Mean size of the image files in bytes, if no SOURCE is given."
+        ),
     ] = None
     pixels: Annotated[
         int | None,
@@ -53,8 +55,8 @@ class PlannedImages:
             parser=parse_pixels,
             metavar="N",
             show_default=False,
-            help="Their mean size in pixels: 10000 or 12MP. (default: that of a few images in "
-            "SOURCE; without one, two pixels for each byte)",
+            help="Mean number of pixels of an image, such as 10000 or 12MP. (default: that of a "
+            "few images in SOURCE; if no SOURCE is given, two pixels per byte)",
         ),
     ] = None
     include: Include = None
@@ -91,23 +93,24 @@ class FigureOptions:
         str | None,
         typer.Option(
             metavar="REGION",
-            help="Where it would run, such as eu-west-1. (default: that of AWS's own settings)",
+            help="AWS region of the run, such as eu-west-1. (default: AWS_REGION or the region of "
+            "your AWS profile)",
         ),
     ] = None
     live_prices: Annotated[
         bool,
         typer.Option(
             "--live-prices",
-            help="Ask AWS for its prices, with your credentials. (default: the table in pomona)",
+            help="Ask AWS for current prices, with your credentials. (default: pomona's own table)",
         ),
     ] = False
     images_per_second: Annotated[
         float | None,
         typer.Option(
             metavar="N",
-            help="What one core of EMR Serverless does in float32, if you know it: "
+            help="Speed of one EMR Serverless core in float32, if you have measured it; note that "
             "`pomona doctor --speed` measures all cores of a machine together. (default: pomona's "
-            "table)",
+            "own table)",
         ),
     ] = None
 
@@ -132,10 +135,14 @@ class FigureOptions:
 class WishOptions:
     """What a plan must keep to."""
 
-    panel: ClassVar[str] = "What to keep to"
+    panel: ClassVar[str] = "Constraints"
     budget: Annotated[
         float | None,
-        typer.Option(metavar="USD", help="Choose the fastest plan that costs no more than this."),
+        typer.Option(
+            metavar="USD",
+            help="Choose the fastest plan that is expected to cost no more than this, or with "
+            "--deadline the cheapest that meets both.",
+        ),
     ] = None
     deadline: Annotated[
         float | None,
@@ -143,14 +150,16 @@ class WishOptions:
             parser=_parse_duration,
             metavar="TIME",
             show_default=False,
-            help="Choose the cheapest plan that takes no longer: 20m, 90s or 1h30m.",
+            help="Choose the cheapest plan that is expected to finish within this time, such as "
+            "20m, 90s or 1h30m.",
         ),
     ] = None
     max_vcpus: Annotated[
         int,
         typer.Option(
             metavar="N",
-            help=f"The application's maximum, MaximumVcpus of the perimeter: 2 to {MOST_VCPUS}.",
+            help="Maximum number of vCPUs of the EMR Serverless application in your account, as "
+            f"set by `pomona aws up --max-vcpus`: 2 to {MOST_VCPUS}.",
         ),
     ] = MAXIMUM_VCPUS
 
@@ -172,8 +181,8 @@ def plan(
         typer.Argument(
             parser=place,
             metavar="SOURCE",
-            help="Images, as for `pomona run`: they are counted, and a few of their headers read. "
-            "In place of it, give --images and --image-bytes.",
+            help="Images, as for `pomona run`. They are counted, and the headers of a few are "
+            "read. If there are none yet, give --images and --image-bytes instead.",
         ),
     ] = None,
     out: Annotated[
@@ -181,22 +190,23 @@ def plan(
         typer.Argument(
             parser=place,
             metavar="OUT",
-            help="Where the store would go. It is not read: a run that continues one costs less.",
+            help="Address that the store would have. Existing results there are not considered; a "
+            "run that resumes would cost less.",
         ),
     ] = None,
 ) -> None:
-    """Show what a run on AWS would take and cost, before it costs anything.
+    """Estimate how long a run on AWS would take and what it would cost; starts nothing.
 
-    Without --budget and --deadline, the plan is the fastest of those that cost hardly more than
-    the cheapest. Prices are US dollars, which AWS bills. Without --live-prices, no account is
-    needed.
+    Unless --budget or --deadline is given, chooses the fastest of the plans that cost little more
+    than the cheapest. Prices are in US dollars, the currency in which AWS bills. No AWS account is
+    needed, except for --live-prices or to read images from a bucket.
     """
     from pomona.aws import plan as planning
     from pomona.aws import plan_text
 
     wishes, table = limits.wishes(), figures.speeds()
     if source is not None and (planned.images, planned.image_bytes) != (None, None):
-        raise UsageError("`images` and `image_bytes` take the place of SOURCE: leave out either")
+        raise UsageError("`images` and `image_bytes` replace SOURCE: give one or the other")
     workload = planned.given() if source is None else None
     progress = output.progress()
     prices = figures.prices(progress)

@@ -25,8 +25,8 @@ Images = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Address of the images, or of packs or containers of them, in the bucket of "
-        "images; `pomona upload` sends them there.",
+        help="Address in the images bucket of the images, or of packs, zip, tar or Parquet files "
+        "of them. `pomona upload` puts them there.",
     ),
 ]
 Stores = Annotated[
@@ -34,8 +34,8 @@ Stores = Annotated[
     typer.Argument(
         parser=place,
         metavar="OUT",
-        help="Address for the store, below stores/ in the bucket of results: new, or a store "
-        "made from the same SOURCE with the same network options.",
+        help="Address for the store, under stores/ in the results bucket: new, or a store made "
+        "from the same SOURCE with the same network options.",
     ),
 ]
 
@@ -51,8 +51,9 @@ def run(
 ) -> None:
     """Compute features of images in a bucket on EMR Serverless, within a budget.
 
-    Shows what it would take and cost, and asks once. Ctrl-C stops the display and not the job: the
-    same command finds the job again, and goes on with one that failed or was cancelled.
+    First shows the estimated time and cost and asks for confirmation. Ctrl-C stops the display, not
+    the job. Run the same command again to watch a running job, or to resume one that failed or was
+    cancelled.
     """
     from pomona.aws import launch, places, spending
     from pomona.s3.address import Access

@@ -18,10 +18,12 @@ Region = Annotated[
     typer.Option(
         metavar="REGION",
         help="AWS region in the European Economic Area, such as eu-west-1. "
-        "(default: that of AWS's own settings)",
+        "(default: AWS_REGION or the region of your AWS profile)",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: for programs.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; for use in scripts.")
+]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class AccountOptions:
     panel: ClassVar[str] = "AWS account"
     region: Region = None
     stack: Annotated[
-        str, typer.Option(metavar="NAME", help="The stack that `pomona aws up` made.")
+        str, typer.Option(metavar="NAME", help="Name of the stack created by `pomona aws up`.")
     ] = "pomona"
 
     def account(self) -> Account:
@@ -56,25 +58,24 @@ class JobOptions:
         float | None,
         typer.Option(
             metavar="USD",
-            help="The most that the workers may cost, earlier attempts at the same store "
-            "included. (default: the environment variable POMONA_AWS_BUDGET; without either, "
-            "nothing runs)",
+            help="Maximum cost of the workers in US dollars, including earlier attempts at the "
+            "same store. Required, unless the environment variable POMONA_AWS_BUDGET sets it.",
         ),
     ] = None
     vcpus: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="vCPUs of all workers together. (default: the number that is fastest within "
-            "the budget and the application's maximum)",
+            help="Total number of vCPUs of all workers. (default: the number that is fastest "
+            "within the budget and the maximum set by `pomona aws up --max-vcpus`)",
         ),
     ] = None
     flex: Annotated[
         bool,
         typer.Option(
             "--flex",
-            help="Run executors on spare capacity where EMR Serverless has it: cheaper, and "
-            "perhaps slower.",
+            help="Run executors on spare capacity (Flex) if EMR Serverless has any; cheaper, but "
+            "it may be slower.",
         ),
     ] = False
 
@@ -85,13 +86,13 @@ class FeatureOptions:
 
     panel: ClassVar[str] = "Features"
     backbone: Annotated[
-        str, typer.Option(metavar="NAME", help="A network that comes with pomona.")
+        str, typer.Option(metavar="NAME", help="A network that is included in pomona.")
     ] = ExtractSettings.backbone
     fit: Annotated[
         str,
         typer.Option(
             metavar="HOW",
-            help=f"How the image is made square, as in `pomona run`: {', '.join(FITS)}.",
+            help=f"How images are made square, as for `pomona run`: {', '.join(FITS)}.",
         ),
     ] = ExtractSettings.fit
     variance: Annotated[
@@ -129,7 +130,7 @@ class FeatureOptions:
 
         if not is_bundled(self.backbone):
             raise UsageError(
-                f"`backbone` {self.backbone}: jobs have no network but those that come with pomona"
+                f"`backbone` {self.backbone}: jobs can use only the networks included in pomona"
             )
         ReduceSettings(components=self.components, variance=self.variance)
         words = ["--backbone", self.backbone, "--fit", self.fit]
