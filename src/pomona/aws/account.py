@@ -8,7 +8,6 @@ from typing import Any
 
 from pomona.aws import europe
 from pomona.errors import CloudError
-from pomona.s3.connection import find_region
 from pomona.s3.region_guard import EEA, is_aws, is_loopback
 
 ATTEMPTS = 6
@@ -43,7 +42,12 @@ class Account:
 
         self._session = botocore.session.get_session()
         with translate():
-            chosen = region or find_region(self._session)
+            # botocore does not read AWS_REGION, as AWS's other tools do.
+            chosen = (
+                region
+                or os.environ.get("AWS_REGION")
+                or self._session.get_config_variable("region")
+            )
             if chosen is None:
                 raise CloudError(
                     "no region is chosen: give `region`, or set AWS_REGION; in the European "

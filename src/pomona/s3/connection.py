@@ -141,7 +141,7 @@ def locate(bucket: str, *, insecure: bool) -> tuple[str | None, str]:
     session = _session()
     try:
         with _translate(bucket, "S3"):
-            named = find_region(session)
+            named = session.get_config_variable("region")
             client = _client(session, named or _AWS_REGION, None)
             if named is None and not region_guard.is_aws(client.meta.endpoint_url):
                 client = _client(session, _OTHER_REGION, None)
@@ -160,17 +160,6 @@ def locate(bucket: str, *, insecure: bool) -> tuple[str | None, str]:
         if region and region != client.meta.region_name:
             endpoint = _client(session, region, None).meta.endpoint_url
         return region, endpoint
-
-
-def find_region(session: Any) -> str | None:
-    """Returns the region that AWS's settings name, as all of AWS's own tools together read them.
-
-    Parameters
-    ----------
-    session : botocore.session.Session
-        Of botocore, which does not read AWS_REGION.
-    """
-    return os.environ.get("AWS_REGION") or session.get_config_variable("region")
 
 
 def _region(client: Any, bucket: str) -> str | None:
