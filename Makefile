@@ -108,7 +108,8 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 
 .tools/yarn: tests/aws/yarn.xml
 	@rm -rf $@ $@.part
-	@if command -v mvn >/dev/null && mvn --batch-mode --quiet --file $< dependency:copy-dependencies \
+	@if command -v mvn >/dev/null && mvn --batch-mode --quiet --file $< \
+		-Daether.connector.connectTimeout=10000 -Daether.connector.requestTimeout=60000 dependency:copy-dependencies \
 		-DoutputDirectory=$(CURDIR)/$@.part; then mv $@.part $@; \
 	else echo "The jars of YARN cannot be had here: the tests leave out the rehearsal, which wants Maven"; fi
 
