@@ -360,7 +360,11 @@ def test_other_regions_of_the_table_have_a_plan(region: str) -> None:
         (("--region", "eu-west-2"), 1, "eu-west-2 is not in the European Economic Area: choose"),
         (("--region", "us-east-1"), 1, "us-east-1 is not in the European Economic Area: choose"),
         (("--region", "eu-south-1"), 1, "has no prices in eu-south-1: give --live-prices"),
-        (("--budget", 0.01), 1, "no plan costs at most 0.010 USD; the cheapest is EMR Serverless"),
+        (
+            ("--budget", 0.01),
+            1,
+            "no plan fits a budget of 0.010 USD; the cheapest is EMR Serverless",
+        ),
         (("--deadline", "90s"), 1, "no plan with at most 16 vCPUs ends within 1 min 30 s"),
         (("--deadline", "3m"), 1, "or raise MaximumVcpus to 64 and give --max-vcpus 64"),
         (("--deadline", "5m", "--budget", 0.06), 1, "16 vCPUs and 0.060 USD ends within 5 min 0 s"),

@@ -296,7 +296,7 @@ def choose(candidates: tuple[Candidate, ...], wishes: Wishes) -> Candidate:
     under = [each for each in possible if budget is None or each.cost_usd <= budget]
     if not under:
         raise CloudError(
-            f"no plan costs at most {usd(wishes.budget_usd or 0)}; the cheapest is "
+            f"no plan fits a budget of {usd(wishes.budget_usd or 0)}; the cheapest is "
             f"{cheapest.in_words()}: raise `budget`",
             "budget",
         )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from pomona.commands.options.pca import Components, Variance
 from pomona.errors import UsageError
-from pomona.pipeline.settings import DEFAULT_VARIANCE, FITS, ExtractSettings, ReduceSettings
+from pomona.pipeline.settings import FITS, ExtractSettings, ReduceSettings
 
 if TYPE_CHECKING:
     from pomona.aws.account import Account
@@ -95,18 +96,8 @@ class FeatureOptions:
             help=f"How images are made square, as for `pomona run`: {', '.join(FITS)}.",
         ),
     ] = ExtractSettings.fit
-    variance: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            help="Keep the fewest components that retain this share of the variance. "
-            f"(default: as in the previous run, else {DEFAULT_VARIANCE:g})",
-        ),
-    ] = ReduceSettings.variance
-    components: Annotated[
-        int | None,
-        typer.Option(metavar="K", help="Keep exactly K components, instead of --variance."),
-    ] = ReduceSettings.components
+    variance: Variance = ReduceSettings.variance
+    components: Components = ReduceSettings.components
 
     def settings(self, source: str) -> ExtractSettings:
         """Returns these options as the pipeline takes them.

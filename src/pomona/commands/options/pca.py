@@ -9,24 +9,27 @@ import typer
 
 from pomona.pipeline.settings import DEFAULT_VARIANCE, ReduceSettings
 
+Variance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Keep the fewest components that retain this share of the variance. "
+        f"(default: as in the previous run, else {DEFAULT_VARIANCE:g})",
+    ),
+]
+Components = Annotated[
+    int | None,
+    typer.Option(metavar="K", help="Keep exactly K components, instead of --variance."),
+]
+
 
 @dataclass(frozen=True)
 class PcaOptions:
     """How many components are kept, and when they are fitted again."""
 
     panel: ClassVar[str] = "PCA"
-    variance: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            help="Keep the fewest components that retain this share of the variance. "
-            f"(default: as in the previous run, else {DEFAULT_VARIANCE:g})",
-        ),
-    ] = ReduceSettings.variance
-    components: Annotated[
-        int | None,
-        typer.Option(metavar="K", help="Keep exactly K components, instead of --variance."),
-    ] = ReduceSettings.components
+    variance: Variance = ReduceSettings.variance
+    components: Components = ReduceSettings.components
     refit: Annotated[
         bool,
         typer.Option(
