@@ -51,7 +51,8 @@ def test_a_folder_is_counted_and_eight_headers_are_read(photos: Path) -> None:
     assert content["packed"]
     assert content["notes"] == [
         "Their size in pixels is that of 8 images of them.",
-        "They count as packed: run `pomona pack` before you upload them.",
+        "They count as packed: run `pomona pack`, and upload the pack with "
+        "`aws s3 cp --recursive`.",
     ]
     assert contents(photos) == before
 

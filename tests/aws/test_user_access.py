@@ -129,7 +129,7 @@ BOTH = ("UserAccess", "DoctorAccess")
 DENIED: dict[str, tuple[str, str, dict[str, str]]] = {
     "delete an image": ("s3:DeleteObject", at("Images", "a.jpg"), {}),
     "change or delete a log": ("s3:DeleteObject", at("Logs", "serverless/a.gz"), {}),
-    "read the trail": ("s3:GetObject", at("Audit", "AWSLogs/a"), {}),
+    "read the audit records": ("s3:GetObject", at("Audit", "AWSLogs/a"), {}),
     "stop the trail": ("cloudtrail:StopLogging", TRAIL, {}),
     "replace the certificates of nodes": (
         "s3:PutObject",

@@ -64,7 +64,10 @@ def count_source(
             pixels = sum(seen) / len(seen)
             notes.append(f"Their size in pixels is that of {count(len(seen), 'image')} of them.")
     if isinstance(source, LocalSource):
-        notes.append("They count as packed: run `pomona pack` before you upload them.")
+        notes.append(
+            "They count as packed: run `pomona pack`, and upload the pack with "
+            "`aws s3 cp --recursive`."
+        )
     is_packed = not isinstance(source, BucketSource)
     if not is_packed:
         notes.append("Each of them is an object of its own, which costs a request.")

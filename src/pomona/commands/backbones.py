@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from pomona.commands import exit_status
 from pomona.commands.grouping import grouped
 from pomona.commands.options.network import NetworkFileOptions
-from pomona.commands.output import AsJson, complain
+from pomona.commands.output import AsJson, AsJsonArray, complain
 from pomona.commands.parser import PomonaCommand, PomonaGroup
 from pomona.errors import BackboneError, UsageError
 
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=PomonaGroup,
     help="List the pretrained networks (backbones) or, with a COMMAND, add or export one.\n\n"
-    "The columns: name; width (features per image); input (its size in pixels); top-1 (accuracy on "
-    "ImageNet); images/s per core (as last measured with --measure on this machine); weights "
-    "(installed: they came with pomona; cached: ready in the cache; added: converted "
-    "before, and gone from the cache since; to be added: run `pomona backbones add`).\n\n"
+    "The columns: name; width (features per image); input (side of the square in pixels); top-1 "
+    "(accuracy on ImageNet); images/s per core (as last measured with --measure on this machine); "
+    "weights (installed: they came with pomona; cached: ready in the cache; added: converted "
+    "before, but no longer in the cache; to be added: never converted; for both, run "
+    "`pomona backbones add`).\n\n"
     "Converted networks are kept in the cache: the folder $POMONA_CACHE, or else pomona/ in your "
     "own cache folder (~/.cache on Linux, ~/Library/Caches on macOS).",
     invoke_without_command=True,
@@ -47,7 +48,7 @@ def backbones(
             "each.",
         ),
     ] = False,
-    as_json: AsJson = False,
+    as_json: AsJsonArray = False,
 ) -> None:
     if context.invoked_subcommand is not None:
         return

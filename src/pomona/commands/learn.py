@@ -103,10 +103,10 @@ def predict(
 ) -> None:
     """Label images with a store's classifier.
 
-    Prints the labels of the images. If IMAGES is followed by OUT, another place, it writes them to
-    the table predictions/ of the store OUT instead, one row per image. Run the same command again
-    to continue after a stop, or to label new images. --limit, --retry-errors, --sync,
-    --max-error-rate and --yes need OUT.
+    Prints the labels of the images. If IMAGES is one folder, pack or s3:// address, followed by
+    OUT, it writes them to the table predictions/ of the store OUT instead, one row per image. Run
+    the same command again to continue after a stop, or to label new images. --limit,
+    --retry-errors, --sync, --max-error-rate and --yes need OUT.
     """
     with start_engine(where, (*TASK_MODULES, "pomona.learning.predictions")) as engine:
         from pomona.learning import ask
@@ -194,9 +194,10 @@ def export(
 ) -> None:
     r"""Write network, PCA and classifier into one ONNX file: pixels in, labels out.
 
-    It takes images as uint8\[n, side, side, 3] and returns, for each, the predicted label and the
-    probability of every label. It runs wherever ONNX Runtime runs, without pomona: on servers, on
-    phones and in browsers. Train the classifier first, with `pomona train`.
+    It takes RGB images as uint8\[n, side, side, 3] and returns, for each, the index of the
+    predicted label and the probability of every label; the file's metadata has the labels and how
+    to make the squares. It runs wherever ONNX Runtime runs, without pomona: on servers, on phones
+    and in browsers. Train the classifier first, with `pomona train`.
     """
     from pomona.learning import export as exporting
 

@@ -132,7 +132,7 @@ def import_features(
     buckets: BucketOptions,
     output: OutputOptions,
 ) -> None:
-    """Make a store from features that were computed elsewhere; then run `pomona reduce`."""
+    """Make a store from features that were computed elsewhere; `pomona reduce` adds PCA."""
     from pomona.maintenance import import_features as importing
 
     engine = EngineOptions(workers=1).open()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pomona.commands.progress import CommandProgress
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+AsJsonArray = Annotated[bool, typer.Option("--json", help="Print the list as a JSON array.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")]
 Thumbnails = Annotated[

@@ -53,7 +53,7 @@ def status(
     where: AccountOptions,
     as_json: AsJson = False,
 ) -> None:
-    """Show running jobs with their start, progress and cost so far, and the last that ended."""
+    """Show running jobs with start, progress and cost so far, and the last five that ended."""
     from pomona.aws import job_status
 
     opened = open_account(where)
@@ -127,7 +127,7 @@ def fetch(
     output: OutputOptions,
     workers: Workers = None,
 ) -> None:
-    """Download a store from the results bucket, as `pomona download` does.
+    """Download a store from the results bucket: `pomona download` with fewer options.
 
     Run the same command again to continue after a stop, or to download only what has changed.
     """
@@ -145,7 +145,7 @@ def sweep(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what should not be running on the EMR Serverless application, or stop it.
+    """List, or with --yes stop, what should not be running on the EMR Serverless application.
 
     Finds jobs that exceed their time limit or budget, jobs that pomona did not submit, and an
     application that is started but idle.

@@ -57,17 +57,19 @@ def up(
         typer.Option(
             metavar="N",
             help="Maximum number of vCPUs that the EMR Serverless application may use at once; "
-            "limits the cost per hour. (default: 16 the first time, then unchanged)",
+            "limits the cost per hour. Up to 400; the smallest job takes 4. (default: 16 the first "
+            "time, then unchanged)",
         ),
     ] = None,
     yes: Yes = False,
 ) -> None:
     """Create or update everything that pomona needs in your AWS account.
 
-    Creates one CloudFormation stack: a key, buckets, roles, an EMR Serverless application, an
-    audit trail and a budget. Lists all changes and asks for confirmation before it applies them.
-    While no job runs, the stack costs about 1 USD a month plus storage. Run the same command again
-    to continue after a stop, or with other options to change these settings.
+    Creates one CloudFormation stack: a key, buckets (for images, results, logs and audit; it prints
+    their names), roles, an EMR Serverless application, an audit trail and a budget. Lists all
+    changes and asks for confirmation before it applies them. While no job runs, the stack costs
+    about 1 USD a month plus storage. Run the same command again to continue after a stop, or with
+    other options to change these settings.
     """
     from pomona.aws import perimeter
     from pomona.aws import stack as stacks
@@ -216,9 +218,9 @@ def down(
 ) -> None:
     """Remove the compute resources but keep the data and the key, or remove everything.
 
-    Stops running jobs and clusters first, and finally checks that everything that should be gone
-    is gone. `pomona aws up` creates the compute resources again. Run the same command again to
-    continue after a stop.
+    First stops running jobs, and EMR clusters that use the stack's security configuration; finally
+    checks that everything that should be gone is gone. `pomona aws up` creates the compute
+    resources again. Run the same command again to continue after a stop.
     """
     from pomona.aws import removal as removing
     from pomona.aws.account import Account

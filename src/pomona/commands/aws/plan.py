@@ -159,7 +159,7 @@ class WishOptions:
         typer.Option(
             metavar="N",
             help="Maximum number of vCPUs of the EMR Serverless application in your account, as "
-            f"set by `pomona aws up --max-vcpus`: 2 to {MOST_VCPUS}.",
+            f"set by `pomona aws up --max-vcpus`: up to {MOST_VCPUS}; the smallest job takes 4.",
         ),
     ] = MAXIMUM_VCPUS
 
@@ -190,8 +190,8 @@ def plan(
         typer.Argument(
             parser=place,
             metavar="OUT",
-            help="Address that the store would have. Existing results there are not considered; a "
-            "run that resumes would cost less.",
+            help="Not used: accepted so that the arguments of `pomona aws run` fit here. A run "
+            "that resumes a store would cost less.",
         ),
     ] = None,
 ) -> None:

@@ -25,8 +25,8 @@ Images = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Address in the images bucket of the images, or of packs, zip, tar or Parquet files "
-        "of them. `pomona upload` puts them there.",
+        help="Address in the stack's images bucket: images, as `pomona upload` puts them there, "
+        "or a pack, or zip, tar or Parquet files.",
     ),
 ]
 Stores = Annotated[

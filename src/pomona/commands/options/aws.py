@@ -18,7 +18,7 @@ Region = Annotated[
     str | None,
     typer.Option(
         metavar="REGION",
-        help="AWS region in the European Economic Area, such as eu-west-1. "
+        help="AWS region of the stack: eu-central-1, eu-west-1 or eu-west-3. "
         "(default: AWS_REGION or the region of your AWS profile)",
     ),
 ]
@@ -59,16 +59,18 @@ class JobOptions:
         float | None,
         typer.Option(
             metavar="USD",
-            help="Maximum cost of the workers in US dollars, including earlier attempts at the "
-            "same store. Required, unless the environment variable POMONA_AWS_BUDGET sets it.",
+            help="Maximum cost of the workers in US dollars, including earlier attempts since "
+            "the store was last finished. Required, unless the environment variable "
+            "POMONA_AWS_BUDGET sets it.",
         ),
     ] = None
     vcpus: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Total number of vCPUs of all workers. (default: the number that is fastest "
-            "within the budget and the maximum set by `pomona aws up --max-vcpus`)",
+            help="Total number of vCPUs of driver and executors: 4, 8, 16, 32, 64, 128, 256 or "
+            "400. (default: the number that is fastest within the budget and the maximum set by "
+            "`pomona aws up --max-vcpus`)",
         ),
     ] = None
     flex: Annotated[
@@ -87,7 +89,11 @@ class FeatureOptions:
 
     panel: ClassVar[str] = "Features"
     backbone: Annotated[
-        str, typer.Option(metavar="NAME", help="A network that is included in pomona.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The network: only efficientnet_lite0, the one that is included in pomona.",
+        ),
     ] = ExtractSettings.backbone
     fit: Annotated[
         str,

@@ -60,7 +60,7 @@ Labels = Annotated[
         readable=False,
         metavar="FILE",
         help="CSV file with the columns path (relative to SOURCE), label and optionally split, or "
-        "a JSON, COCO or FiftyOne export; "
+        "JSON with the same names, or a COCO or FiftyOne export; "
         "an image that it does not list has no label. (default: labels from the folder names)",
     ),
 ]

@@ -14,8 +14,9 @@ from pomona.learning.settings import NEAR_DUPLICATES, NO_GROUPS, TrainSettings
 
 *_FIRST, _LAST = [name for name, model in MODELS.items() if model.is_quick]
 _LABELS = (
-    "CSV file with the columns path (as in the store), label and optionally split, or a JSON, COCO "
-    "or FiftyOne export. Images that it does not list keep the store's labels. "
+    "CSV file with the columns path (as in the store), label and optionally split, or JSON "
+    "with the same names, or a COCO or FiftyOne export. Images that it does not list keep the "
+    "store's labels. "
 )
 Labels = Annotated[
     Path | None,

@@ -35,7 +35,7 @@ ImagesToUpload = Annotated[
     typer.Argument(
         parser=place,
         metavar="SOURCE",
-        help="Folder or s3://BUCKET/PREFIX of images, or a pack (see `pomona pack`).",
+        help="Folder or s3://BUCKET/PREFIX of images, or a pack, whose images are sent one by one.",
     ),
 ]
 Out = Annotated[

@@ -23,7 +23,7 @@ KeepPhotographs = Annotated[
     typer.Option(
         readable=False,
         metavar="DIR",
-        help="Save the images that the server labels in DIR, without their metadata. "
+        help="Save in DIR the images that the server labels, without their metadata. "
         "(default: save none)",
     ),
 ]
