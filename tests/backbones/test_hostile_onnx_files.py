@@ -23,53 +23,95 @@ from pomona.errors import BackboneError, PomonaError, UsageError
 UNIT = ModelOverrides(preprocessing="unit")
 
 
-def outside() -> onnx.TensorProto:
+def outside(place: str) -> onnx.TensorProto:
     """A tensor whose numbers are in a file of the reader's."""
     tensor = TensorProto(name="secret", data_type=TensorProto.FLOAT, dims=[CHANNELS])
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="secret.bin")
+    tensor.external_data.add(key="location", value=place)
     return tensor
 
 
-def constant() -> onnx.NodeProto:
-    return helper.make_node("Constant", [], ["secret"], value=outside())
+def constant(place: str) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], ["secret"], value=outside(place))
 
 
-def in_a_constant(made: onnx.ModelProto) -> None:
-    made.graph.node.insert(0, constant())
+def in_a_constant(made: onnx.ModelProto, place: str) -> None:
+    made.graph.node.insert(0, constant(place))
 
 
-def in_a_sparse_initializer(made: onnx.ModelProto) -> None:
-    made.graph.sparse_initializer.add(values=outside(), dims=[CHANNELS])
+def in_a_sparse_initializer(made: onnx.ModelProto, place: str) -> None:
+    made.graph.sparse_initializer.add(values=outside(place), dims=[CHANNELS])
 
 
-def in_a_branch_of_a_branch(made: onnx.ModelProto) -> None:
-    inner = helper.make_graph([constant()], "inner", [], [])
+def in_a_branch_of_a_branch(made: onnx.ModelProto, place: str) -> None:
+    inner = helper.make_graph([constant(place)], "inner", [], [])
     for _ in range(2):
         branch = helper.make_node("If", ["c"], ["x"], then_branch=inner, else_branch=inner)
         inner = helper.make_graph([branch], "outer", [], [])
     made.graph.node.extend(inner.node)
 
 
-def in_a_function(made: onnx.ModelProto) -> None:
+def in_a_function(made: onnx.ModelProto, place: str) -> None:
     own = [helper.make_opsetid("", 17)]
-    made.functions.append(helper.make_function("own", "F", [], ["secret"], [constant()], own))
+    nodes = [constant(place)]
+    made.functions.append(helper.make_function("own", "F", [], ["secret"], nodes, own))
 
 
-PLACES = [in_a_constant, in_a_sparse_initializer, in_a_branch_of_a_branch, in_a_function]
+PUTS = [in_a_constant, in_a_sparse_initializer, in_a_branch_of_a_branch, in_a_function]
+PLACES = ["../secret.bin", "{}/secret.bin", "model/../../secret.bin", "link", "model", "gone", ""]
 
 
-@pytest.mark.parametrize("put", PLACES)
-@pytest.mark.parametrize("own", [False, True])
-def test_weights_in_other_files_are_refused(
-    tmp_path: Path, put: Callable[[onnx.ModelProto], None], own: bool
+@pytest.mark.parametrize("put", PUTS)
+@pytest.mark.parametrize("place", PLACES)
+def test_weights_are_read_from_no_file_elsewhere(
+    tmp_path: Path, put: Callable[[onnx.ModelProto, str], None], place: str
 ) -> None:
+    folder = tmp_path / "folder"
+    (folder / "model").mkdir(parents=True)
+    (tmp_path / "secret.bin").write_bytes(bytes(4 * CHANNELS))
+    (folder / "link").symlink_to(tmp_path / "secret.bin")
     made = model(TORCH)
-    put(made)
-    if own:
-        export(made)
-    with pytest.raises(BackboneError, match=r"keeps its weights in secret\.bin"):
+    put(made, place.format(tmp_path))
+    with pytest.raises(BackboneError, match=r"keeps weights in .*(not beside it|its folder)"):
+        registry.get(save(folder, made), UNIT)
+
+
+@pytest.mark.parametrize("put", PUTS)
+def test_an_exported_file_has_no_weights_beside_it(
+    tmp_path: Path, put: Callable[[onnx.ModelProto, str], None]
+) -> None:
+    (tmp_path / "beside.bin").write_bytes(bytes(4 * CHANNELS))
+    made = model(TORCH)
+    put(made, "beside.bin")
+    export(made)
+    with pytest.raises(BackboneError, match="pomona exports one file"):
         registry.get(save(tmp_path, made), UNIT)
+
+
+@pytest.mark.parametrize(
+    ("dims", "told", "complaint"),
+    [
+        ([CHANNELS], {"offset": "8"}, "24 of them there"),
+        ([CHANNELS], {"length": "4"}, "does not fit"),
+        ([CHANNELS], {"offset": "-8"}, "does not fit"),
+        ([CHANNELS], {"offset": "x"}, "ValueError"),
+        ([2**40], {}, "more weights than"),
+        ([-1], {}, "cannot be read"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    tmp_path: Path, dims: list[int], told: dict[str, str], complaint: str
+) -> None:
+    (tmp_path / "beside.bin").write_bytes(bytes(4 * CHANNELS))
+    made = model([*TORCH[:4], ("Mul", "flat secret", "features")])
+    tensor = outside("beside.bin")
+    tensor.dims[:] = dims
+    for key, value in told.items():
+        tensor.external_data.add(key=key, value=value)
+    made.graph.initializer.append(tensor)
+    with pytest.raises(BackboneError, match=complaint) as caught:
+        registry.get(save(tmp_path, made), UNIT)
+    assert "\n" not in str(caught.value)
 
 
 def save(folder: Path, made: onnx.ModelProto) -> str:
@@ -196,8 +238,8 @@ BILLIONS = [[f"F{index + 1}"] * 10 for index in range(12)]
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        (going_round(), "cannot run"),
-        (dropping_round(), "cannot run"),
+        (going_round(), "takes nothing"),
+        (dropping_round(), "takes nothing"),
         (with_doubled_constants(), "two constants of one name"),
         (with_an_unknown_type(), "cannot make a network of .*999"),
         (with_a_broken_shape(), "cannot make a network of"),

@@ -107,10 +107,12 @@ def test_bytes_need_no_preprocessing(tmp_path: Path, images: NDArray[np.uint8]) 
     assert np.allclose(network.features(images), expected(images), rtol=1e-4)
 
 
-def test_a_fixed_batch_is_freed(tmp_path: Path, images: NDArray[np.uint8]) -> None:
-    reshape: Node = ("Reshape", "pool one_row", "flat")
+@pytest.mark.parametrize("allowzero", [0, 1])
+def test_a_fixed_batch_is_freed(tmp_path: Path, images: NDArray[np.uint8], allowzero: int) -> None:
+    reshape: Node = ("Reshape", "pool one_row", "flat", {"allowzero": allowzero})
     path = save(tmp_path, model([*TORCH[:3], reshape, *TORCH[4:]], (1, 3, SIDE, SIDE)))
     assert np.allclose(load(path).features(images), expected(images, std=255.0), atol=1e-5)
+    assert "one image after the other" not in str(registry.get(path, UNIT).note)
 
 
 def test_a_free_size_needs_a_size(tmp_path: Path) -> None:
@@ -161,8 +163,7 @@ def test_a_file_with_another_digest_is_refused(tmp_path: Path) -> None:
 
 
 CUBE: list[Node] = [*TORCH[:3], ("Reshape", "pool one_cube", "cube")]
-SPREAD = model(TORCH)
-onnx.external_data_helper.set_external_data(SPREAD.graph.initializer[0], "weights.bin")
+MASKED = model([("Mul", "images mask", "input"), *TORCH], inputs=("images", "mask"))
 
 
 @pytest.mark.parametrize(
@@ -176,14 +177,13 @@ onnx.external_data_helper.set_external_data(SPREAD.graph.initializer[0], "weight
         (model(TORCH, ("n", 3, 16, 24)), UNIT, "squares"),
         (model(TORCH, ("n", 3)), UNIT, "not a batch of RGB images"),
         (model(TORCH, dtype=TensorProto.INT64), UNIT, r"int64\[.*not a batch of RGB images"),
-        (model(TORCH, inputs=("input", "mask")), UNIT, "mask float32.*not a batch of RGB images"),
+        (MASKED, UNIT, "mask float32.*not a batch of RGB images"),
         (model(TORCH), NO_OVERRIDES, "say `preprocessing` none, unit"),
         (model(TORCH), ModelOverrides(input_size=99, preprocessing="tf"), "takes 16 alone"),
         (model(TORCH), ModelOverrides(layer="fat", preprocessing="tf"), "did you mean flat"),
         (model(CUBE, (1, 3, SIDE, SIDE)), UNIT, "say another `layer`"),
         (model(CUBE), UNIT, "free batch"),
         (model(TORCH, opset=6), UNIT, "opset 6"),
-        (SPREAD, UNIT, r"weights\.bin: save it as one file"),
         (onnx.ModelProto(), UNIT, "no nodes"),
     ],
 )

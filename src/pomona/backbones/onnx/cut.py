@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
 from onnx import helper, numpy_helper
@@ -31,6 +30,8 @@ _AFTER_CLASSIFIER = {
     "Tanh",
 }
 _CLASSIFIERS = ("Gemm", "MatMul")
+# Outputs of Hugging Face's networks: of one that was trained with texts, and of a transformer.
+_EMBEDDING, _POOLED = "image_embeds", "pooler_output"
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def find_cut(graph: onnx.GraphProto, layer: str | None) -> Cut:
         The network.
     layer : str, optional
         The node whose output, or the tensor, to cut at. None: what enters the classifier, a Gemm or
-        MatMul with weights of its own and nothing but activations between it and the first output;
-        without one, the first output.
+        MatMul with weights of its own and nothing but activations between it and the output;
+        without one, the output. Of several outputs, the one of images alone.
 
     Raises
     ------
@@ -62,7 +63,9 @@ def find_cut(graph: onnx.GraphProto, layer: str | None) -> Cut:
         return Cut(_find_layer(graph, layer), "as `layer` says")
     makers = {output: node for node in graph.node for output in node.output}
     constants = {each.name for each in graph.initializer}
-    end = graph.output[0].name
+    end = _find_output(graph)
+    if end == _EMBEDDING:
+        return Cut(end, "its output of this name")
     tensor = end
     while (node := makers.pop(tensor, None)) is not None:  # once, should they go round
         data = [name for name in node.input if name and not _is_constant(name, makers, constants)]
@@ -76,6 +79,23 @@ def find_cut(graph: onnx.GraphProto, layer: str | None) -> Cut:
             break
         tensor = data[0]
     return Cut(end, "its output, for no Gemm or MatMul ends it")
+
+
+def _find_output(graph: onnx.GraphProto) -> str:
+    """Returns the output that needs images alone: one with a name of features, or else the first.
+
+    Networks of images and texts have others beside it, transformers their tokens.
+    """
+    constants = {each.name for each in graph.initializer}
+    inputs = {each.name: each for each in graph.input if each.name not in constants}
+    names = [str(each.name) for each in graph.output]
+    of_images = []
+    for name in names:
+        taken = needed(graph, name) & set(inputs)
+        if [len(dimensions(inputs[each])) for each in taken] == [4]:
+            of_images.append(name)
+    found = [name for name in (_EMBEDDING, _POOLED) if name in of_images]
+    return [*found, *of_images, *names][0]
 
 
 def _before_reshaping(tensor: str, makers: dict[str, onnx.NodeProto]) -> str:
@@ -115,22 +135,30 @@ def _find_layer(graph: onnx.GraphProto, layer: str) -> str:
     raise UsageError(f"`layer` {layer}: the network has no such node or tensor; {hint}")
 
 
-def keep_until(graph: onnx.GraphProto, tensor: str) -> None:
-    """Drops from a graph all that a tensor does not need, and its outputs and shapes."""
+def needed(graph: onnx.GraphProto, tensor: str) -> set[str]:
+    """Returns the names of all tensors that a tensor is made of, and its own."""
     makers = {output: node for node in graph.node for output in node.output}
-    needed: set[str] = set()
+    found: set[str] = set()
     waiting = [tensor]
     while waiting:
         name = waiting.pop()
-        if name and name not in needed:
-            needed.add(name)
+        if name and name not in found:
+            found.add(name)
             if name in makers:
                 waiting.extend(_inputs(makers[name]))
-    nodes = [node for node in graph.node if needed.intersection(node.output)]
-    kept = [each for each in graph.initializer if each.name in needed]
-    del graph.node[:], graph.initializer[:], graph.output[:], graph.value_info[:]
+    return found
+
+
+def keep_until(graph: onnx.GraphProto, tensor: str) -> None:
+    """Drops from a graph all that a tensor does not need, and its outputs and shapes."""
+    names = needed(graph, tensor)
+    nodes = [node for node in graph.node if names.intersection(node.output)]
+    kept = [each for each in graph.initializer if each.name in names]
+    inputs = [each for each in graph.input if each.name in names]
+    del graph.node[:], graph.initializer[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
+    graph.input.extend(inputs)
 
 
 def _inputs(node: onnx.NodeProto) -> Iterator[str]:
@@ -162,32 +190,18 @@ def free_batch(graph: onnx.GraphProto, fixed: int) -> None:
                     _free(attribute.t, fixed)
                 elif attribute.name == "value_ints" and list(attribute.ints[:1]) == [fixed]:
                     attribute.ints[0] = 0
+    for node in graph.node:
+        if node.op_type == "Reshape" and node.input[1] in targets:
+            own = [each for each in node.attribute if each.name != "allowzero"]
+            del node.attribute[:]  # 0: as many as come in
+            node.attribute.extend(own)
 
 
 def _free(target: onnx.TensorProto, fixed: int) -> None:
     shape = numpy_helper.to_array(target).copy()
     if shape.ndim == 1 and shape.size > 1 and shape[0] == fixed:
-        shape[0] = 0  # as many as come in
+        shape[0] = 0
         target.CopyFrom(numpy_helper.from_array(shape, target.name))
-
-
-def external_files(model: onnx.ModelProto) -> set[str]:
-    """Returns the names of other files that hold the numbers of a model's tensors.
-
-    Wherever in it the tensors are: constants, branches, loops, functions, sparse ones.
-    """
-    names: set[str] = set()
-    waiting: list[Any] = [model]
-    while waiting:
-        message = waiting.pop()
-        if not isinstance(message, onnx.TensorProto):
-            for field, value in message.ListFields():
-                if field.type == field.TYPE_MESSAGE:
-                    waiting.extend([value] if hasattr(value, "ListFields") else value)
-        elif message.data_location == onnx.TensorProto.EXTERNAL:
-            places = [each.value for each in message.external_data if each.key == "location"]
-            names.update(map(shown, places or ["another file"]))
-    return names
 
 
 def inlined_nodes(model: onnx.ModelProto) -> int:

@@ -17,8 +17,10 @@ from pomona.errors import BackboneError
 TOLERANCE, HALF_TOLERANCE = 1e-3, 3e-2
 
 
-def shape_of(path: Path, model: onnx.ModelProto, tensor: str, side: int, at: str) -> list[int]:
-    """Returns the shape that an output of a model has for two images.
+def shape_of(
+    path: Path, model: onnx.ModelProto, tensor: str, side: int, count: int, at: str
+) -> list[int]:
+    """Returns the shape that an output of a model has for some images.
 
     Parameters
     ----------
@@ -30,19 +32,21 @@ def shape_of(path: Path, model: onnx.ModelProto, tensor: str, side: int, at: str
         The output.
     side : int
         Side of the images, in pixels.
+    count : int
+        How many images.
     at : str
         Where the output is, for messages.
 
     Raises
     ------
     BackboneError
-        If the model cannot be run on two images, or the output lacks a row for each.
+        If the model cannot be run on them, or the output lacks a row for each.
     """
-    images = np.zeros((2, side, side, 3), np.uint8)
+    images = np.zeros((count, side, side, 3), np.uint8)
     shape = list(_run_unoptimized(path, model.SerializeToString(), tensor, images).shape)
-    if not shape or shape[0] != 2:
+    if not shape or shape[0] != count:
         raise BackboneError(
-            f"{path} gives float32{shape} {at} for 2 images: "
+            f"{path} gives float32{shape} {at} for {count} images: "
             "export it with a free batch, or say another `layer`"
         )
     return shape

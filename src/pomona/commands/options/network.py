@@ -55,8 +55,8 @@ class NetworkFileOptions:
             help="For FILE.onnx: the pixel values that it expects. unit: 0 to 1; tf: -1 to 1; "
             "none: 0 to 255; caffe: BGR minus the mean; imagenet: scaled by ImageNet's mean and "
             "standard deviation; or MEANS/STDS for red, green and blue on the scale 0 to 255, such "
-            "as 123.7,116.3,103.5/58.4,57.1,57.4. Required, unless FILE.onnx takes uint8 pixels or "
-            "was exported by pomona.",
+            "as 123.7,116.3,103.5/58.4,57.1,57.4. Required, unless FILE.onnx takes uint8 pixels, "
+            "was exported by pomona, or has a preprocessor_config.json beside it.",
             autocompletion=one_of(NAMED),
         ),
     ] = ModelOverrides.preprocessing
@@ -73,7 +73,8 @@ class NetworkFileOptions:
         typer.Option(
             "--backbone-sha256",
             metavar="DIGEST",
-            help="For FILE.onnx: refuse a file with a different SHA-256.",
+            help="For FILE.onnx: refuse a file with a different SHA-256 (joined with the weights "
+            "beside it, if there are any).",
         ),
     ] = ModelOverrides.sha256
 
