@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
 import tarfile
 import zipfile
@@ -150,6 +151,120 @@ def test_a_folder_of_webdataset_shards(photos: Path, tmp_path: Path) -> None:
     assert [row["label"] for row in rows[:5]] == ["0", "apple", "0", "apple", "1"]
     assert [row["split"] for row in rows] == ["train"] * 8 + ["val"] * 4
     assert list(fetch_all(source).values()) == data[:12]
+
+
+# As datasets and webdataset write them: `make test-tools` has them write such files.
+
+
+def write_table(path: Path, columns: dict[str, pa.Array], features: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+    return path
+
+
+def images_of(data: list[bytes | None]) -> pa.Array:
+    rows = [{"bytes": one, "path": f"{at}.jpg"} for at, one in enumerate(data)]
+    return pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+
+
+def class_label(*names: str) -> dict[str, Any]:
+    return {"names": list(names), "_type": "ClassLabel"}
+
+
+def notes_of(source: Source) -> list[str]:
+    return source.scan().notes
+
+
+@pytest.fixture
+def two(photos: Path) -> list[bytes]:
+    return list(files_of(photos).values())[:2]
+
+
+def test_a_tree_of_containers_as_of_the_hub(two: list[bytes], tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---")
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        write_table(
+            tmp_path / "en" / "data" / f"{name}.parquet",
+            {"image": images_of([*two]), "label": pa.array([0, 1])},
+            {"label": class_label("cat", "dog")},
+        )
+    (tmp_path / "again").symlink_to(tmp_path)
+    source = open_source(tmp_path)
+    found = [(row["path"], row["label"], row["split"]) for row in rows_of(source)]
+    assert found[:3] == [
+        ("en/data/test-00000-of-00001.parquet/0.jpg", "cat", "test"),
+        ("en/data/test-00000-of-00001.parquet/1.jpg", "dog", "test"),
+        ("en/data/train-00000-of-00002.parquet/0.jpg", "cat", "train"),
+    ]
+    assert list(fetch_all(source).values()) == two * 3
+
+
+def test_folders_of_shards_are_labels_where_shards_say_none(
+    two: list[bytes], tmp_path: Path
+) -> None:
+    for folder in ("shards/train/cat", "shards/train/dog"):
+        (tmp_path / folder).mkdir(parents=True)
+        make_tar(tmp_path / folder / "000000.tar", {"a.b.jpg": two[0], "a.c.jpg": two[1]})
+    rows = rows_of(open_source(tmp_path))
+    assert [row["path"] for row in rows][:2] == [
+        "shards/train/cat/000000.tar/a.b.jpg",
+        "shards/train/cat/000000.tar/a.c.jpg",
+    ]
+    assert [row["label"] for row in rows] == ["cat", "cat", "dog", "dog"]
+    assert {row["split"] for row in rows} == {"train"}
+    (tmp_path / "shards" / "train" / "1.jpg").write_bytes(two[0])
+    assert isinstance(open_source(tmp_path), LocalSource)
+
+
+@pytest.mark.parametrize(
+    ("columns", "features", "labels", "note"),
+    [
+        ({"kind": [1, 0]}, {"kind": class_label("a", "b")}, ["b", "a"], None),
+        ({"label": [True, False]}, {}, [None, None], "the column label holds bool"),
+        ({"label": [[0, 1], [1]]}, {}, [None, None], r"the column label holds list<.*int64>, not"),
+        (
+            {"fine": [0, 1], "coarse": [0, 0]},
+            {"fine": class_label("a", "b"), "coarse": class_label("c")},
+            [None, None],
+            "no column is called label, and fine, coarse may be",
+        ),
+        ({"label": pa.array(["a", "b"]).dictionary_encode()}, {}, ["a", "b"], None),
+    ],
+)
+def test_labels_of_a_table_or_why_there_are_none(
+    columns: dict[str, Any],
+    features: dict[str, Any],
+    labels: list[str | None],
+    note: str | None,
+    two: list[bytes],
+    tmp_path: Path,
+) -> None:
+    given = {name: pa.array(values) for name, values in columns.items()}
+    path = write_table(tmp_path / "t.parquet", {"image": images_of([*two]), **given}, features)
+    source = open_source(path)
+    assert [row["label"] for row in rows_of(source)] == labels
+    notes = notes_of(source)
+    assert len(notes) == (note is not None)
+    assert note is None or re.match(note, notes[0])
+
+
+def test_tables_and_files_without_an_image_in_each_row_are_refused(
+    two: list[bytes], tmp_path: Path
+) -> None:
+    rows = pa.array([[{"bytes": two[0], "path": "a"}]] * 2)
+    for name, column, told in (
+        ("paths", images_of([None, None]), "paths alone, without bytes: give their own folder"),
+        ("lists", rows, "images holds lists: write one image in each row"),
+        ("none", pa.array([1, 2]), "none is binary: images$"),
+    ):
+        path = write_table(tmp_path / f"{name}.parquet", {"images": column}, {})
+        with pytest.raises(SourceError, match=rf"cannot take images from .*{name}.*{told}"):
+            open_source(path).scan()
+    (tmp_path / "disk" / "train").mkdir(parents=True)
+    (tmp_path / "disk" / "train" / "data-00000-of-00001.arrow").write_bytes(b"\xff\xff\xff\xff")
+    with pytest.raises(SourceError, match=r"train/data-00000-of-00001\.arrow .* as Parquet first"):
+        open_source(tmp_path / "disk")
 
 
 def test_containers_beside_images_are_left_out_as_before(photos: Path, tmp_path: Path) -> None:
@@ -348,7 +463,15 @@ def test_in_a_bucket_it_is_read_in_few_requests(
         return get(self, key, **how)
 
     monkeypatch.setattr(Bucket, "get", counting)
-    for where, prefix in ((f"in {name}/{name}", ""), (f"in {name}", f"{name}/")):
+    bucket.server.client().put_object(
+        Bucket=bucket.name, Key=f"tree {name}/data/.hidden.jpg", Body=b"x"
+    )
+    bucket.server.client().put_object(Bucket=bucket.name, Key=f"tree {name}/data/{name}", Body=data)
+    for where, prefix in (
+        (f"in {name}/{name}", ""),
+        (f"in {name}", f"{name}/"),
+        (f"tree {name}", f"data/{name}/"),
+    ):
         source = open_source(bucket.at(where))
         asked.clear()
         assert fetch_all(source) == {f"{prefix}{path}": image for path, image in files.items()}

@@ -56,8 +56,8 @@ def find_images(
     catalog = scan.catalog
     if not catalog.num_rows:
         files = ", ".join(_in_words(scan.skipped))
-        skipped = f" (skipped {files})" if files else ""
-        raise SourceError(f"no images in {source}{skipped}: check the path and `include`")
+        where = f"{source} (skipped {files})" if files else source
+        raise SourceError(f"no images in {where}: check the path and `include`")
     if sync and scan.unlisted:
         raise SourceError(
             f"cannot list {scan.unlisted[0]}: `sync` needs the whole source; "
@@ -65,16 +65,15 @@ def find_images(
         )
     for folder in scan.unlisted:
         progress.warn(f"cannot list {folder}: the images in it are not taken")
-    for files in _in_words(scan.skipped):
-        progress.note(f"skipped {files}")
     if folders is not None and not (scan.has_labels and folders.is_default):
         catalog = _label(catalog, folders, progress, scan.containers)
+    notes = scan.notes
     if labels is not None:
         catalog, notes, warnings = apply_labels(catalog, labels)
-        for note in notes:
-            progress.note(note)
         for warning in warnings:
             progress.warn(warning)
+    for note in [*(f"skipped {files}" for files in _in_words(scan.skipped)), *notes]:
+        progress.note(note)
     return catalog if limit is None else spread_sample(catalog, limit, seed)
 
 

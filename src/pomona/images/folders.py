@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,7 +106,8 @@ def label_by_folders(
     rules : FolderRules
         How to read the folders.
     containers : frozenset of str
-        First components of paths that are no folders: only what they say of a split counts.
+        What paths begin with that is no folder: of its name only the split counts, of the folders
+        that it is in those that not all containers share.
 
     Returns
     -------
@@ -115,7 +117,8 @@ def label_by_folders(
         How a name that may be a class or a split was taken.
     """
     paths: list[str] = catalog["path"].to_pylist()
-    folder_of = [_folder(path, containers) for path in paths]
+    stands_for = _stand_for(containers)
+    folder_of = [_folder(path, stands_for) for path in paths]
     folders = set(folder_of)
     found, notes = find_splits(folders, rules.splits)
     known = {folder: _read(folder, found, rules.label_from) for folder in folders}
@@ -131,15 +134,35 @@ def label_by_folders(
     return catalog, notes
 
 
-def _folder(path: str, containers: frozenset[str]) -> str:
-    """The folder of a path; train-0001.tar/apple/1.jpg is in train/apple."""
-    folder = path.rpartition("/")[0]
-    first, _, below = folder.partition("/")
-    if first not in containers:
-        return folder
-    stem = re.sub(r"[-_]?\d+([-_]of[-_]\d+)?$", "", first.partition(".")[0])
+def _folder(path: str, stands_for: Mapping[str, str]) -> str:
+    """The folder of a path, with the folders that its container stands for."""
+    components = path.split("/")[:-1]
+    for depth in range(1, len(components) + 1) if stands_for else ():
+        found = stands_for.get("/".join(components[:depth]))
+        if found is not None:
+            return "/".join(filter(None, [found, *components[depth:]]))
+    return "/".join(components)
+
+
+def _stand_for(containers: Iterable[str]) -> dict[str, str]:
+    """The folders that containers stand for: data/train-0001.tar for train, cats/1.tar for cats.
+
+    Folders that all of them are in say nothing, unless they are named as splits.
+    """
+    above = {name: name.split("/")[:-1] for name in containers}
+    shared = os.path.commonprefix(list(above.values()))  # noqa: RUF071, of lists it is right
+    splits = [name for name in shared if _SPLIT.fullmatch(name)]
+    return {
+        name: "/".join(filter(None, [*splits, *folders[len(shared) :], _split_of(name)]))
+        for name, folders in above.items()
+    }
+
+
+def _split_of(container: str) -> str:
+    """The split that a container's name says, such as train-0001.tar; else nothing."""
+    stem = re.sub(r"[-_]?\d+([-_]of[-_]\d+)?$", "", container.rpartition("/")[2].partition(".")[0])
     split = re.split("[-_]", stem)[-1]
-    return "/".join(part for part in (split if _SPLIT.fullmatch(split) else "", below) if part)
+    return split if _SPLIT.fullmatch(split) else ""
 
 
 def find_splits(folders: Iterable[str], wanted: bool | None) -> tuple[set[str], list[str]]:

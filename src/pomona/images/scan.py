@@ -37,6 +37,8 @@ class Scan:
         Reason → the number of other files that are skipped for it.
     unlisted : list of str
         Folders that could not be listed.
+    notes : list of str
+        What may not be meant so.
     has_labels : bool
         Whether the source gives labels of its own. Else they are the folders'.
     containers : frozenset of str, optional
@@ -47,6 +49,7 @@ class Scan:
     catalog: pa.Table = field(default_factory=schemas.CATALOG.empty_table)
     skipped: Counter[str] = field(default_factory=Counter)
     unlisted: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     has_labels: bool = False
     containers: frozenset[str] | None = None
 

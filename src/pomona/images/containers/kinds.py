@@ -10,6 +10,7 @@ from pomona.images.formats import extensions
 
 KINDS = ("zip", "tar", "parquet")
 PACKED_TAR = "compressed tar"
+ARROW = "Arrow"
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -24,6 +25,8 @@ def name_kind(name: str) -> str | None:
     lower = name.lower()
     if lower.endswith(_PACKED):
         return PACKED_TAR
+    if lower.endswith(".arrow"):
+        return ARROW
     return next((kind for kind in KINDS if lower.endswith(f".{kind}")), None)
 
 
@@ -38,8 +41,13 @@ def check_kind(name: str, kind: str) -> str:
     Raises
     ------
     SourceError
-        For a compressed tar, which cannot be read in ranges.
+        For a compressed tar, which cannot be read in ranges, and for an Arrow file.
     """
+    if kind == ARROW:
+        raise SourceError(
+            f"{name} is an Arrow file, as save_to_disk of Hugging Face's datasets writes it: write "
+            "it as Parquet first, with datasets.load_from_disk(FOLDER).to_parquet(FILE)"
+        )
     if kind == PACKED_TAR:
         raise SourceError(
             f"{name} is compressed as a whole, so no image in it can be read alone: "

@@ -44,16 +44,23 @@ class Listing:
         Members that are neither files nor folders, or lead out of the container.
     lost : list of str
         Why parts of it could not be read.
+    notes : list of str
+        What may not be meant so.
     """
 
     members: list[Member] = field(default_factory=list)
     are_images: bool = False
     others: int = 0
     lost: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class DamagedError(Exception):
     """A container that cannot be listed at all, with the reason in words."""
+
+
+class UnsuitableError(Exception):
+    """A sound container that is not one of images, with the reason and the way out."""
 
 
 def damaged(detail: str) -> ImageError:

@@ -13,13 +13,21 @@ import pyarrow.parquet as pq
 
 from pomona.errors import ImageError
 from pomona.images.containers.blob import MAX_READ_BYTES, Blob, BlobFile, RangeFile
-from pomona.images.containers.member import DamagedError, Listing, Member, damaged, safe_name
+from pomona.images.containers.member import (
+    DamagedError,
+    Listing,
+    Member,
+    UnsuitableError,
+    damaged,
+    safe_name,
+)
 from pomona.images.fetch import MAX_BYTES
 
 MAGIC = b"PAR1"
 # Columns of image files and of their names, the likeliest first.
 _IMAGES = ("image", "img", "content", "image_bytes", "jpg", "png", "bytes", "data")
 _NAMES = ("path", "file_name", "filename", "file", "name")
+_COLUMNS_SHOWN = 8
 _DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError)
 
 
@@ -34,13 +42,16 @@ def list_members(blob: Blob) -> Listing:
     Raises
     ------
     DamagedError
-        If it cannot be read, or no column of it holds image files.
+        If it cannot be read.
+    UnsuitableError
+        If no column of it holds image files.
     """
     try:
         with pq.ParquetFile(pa.PythonFile(BlobFile(blob), mode="r"), pre_buffer=False) as file:
             schema, metadata = file.schema_arrow, file.metadata
             images = _image_column(schema)
             leaf = _leaf(metadata, images)
+            _refuse_paths_alone(metadata, leaf)
             names = _name_column(schema, images)
             columns = [names, *(one for one in ("label", "split") if one in schema.names)]
             label = _label_column(schema)
@@ -52,7 +63,7 @@ def list_members(blob: Blob) -> Listing:
     values = _names(rows, names, metadata.num_rows)
     labels = _labels(rows, schema, label)
     splits = _texts(rows, "split")
-    listing, row = Listing(are_images=True), 0
+    listing, row = Listing(are_images=True, notes=_label_notes(schema, label, labels)), 0
     for group in range(metadata.num_row_groups):
         chunk, count = metadata.row_group(group).column(leaf), metadata.row_group(group).num_rows
         start = chunk.dictionary_page_offset or chunk.data_page_offset
@@ -85,8 +96,29 @@ def _image_column(schema: pa.Schema) -> str:
     for name in _IMAGES:
         if name in found:
             return found[name]
-    which = f"several could: {', '.join(found)}; name one `image`" if found else "none is binary"
-    raise ValueError(f"no column of it is known to hold image files, {which}")
+    if found:
+        which = f"several could: {', '.join(found)}: name one of them image"
+    elif lists := [field.name for field in schema if _is_list_of_files(field.type)]:
+        which = f"{lists[0]} holds lists: write one image in each row"
+    else:
+        which = f"none is binary: {', '.join(schema.names[:_COLUMNS_SHOWN])}"
+    raise UnsuitableError(f"no column of it is known to hold image files, {which}")
+
+
+def _refuse_paths_alone(metadata: pq.FileMetaData, leaf: int) -> None:
+    """Raises UnsuitableError if no row has bytes: datasets writes the paths of what it loaded."""
+    groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+    told = [group.column(leaf).statistics for group in groups]
+    nulls = [one.null_count for one in told if one is not None and one.has_null_count]
+    if len(nulls) == len(groups) and metadata.num_rows and sum(nulls) == metadata.num_rows:
+        raise UnsuitableError("its images are paths alone, without bytes: give their own folder")
+
+
+def _is_list_of_files(kind: pa.DataType) -> bool:
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    inner = kind.value_type
+    return _is_binary(inner) or (pa.types.is_struct(inner) and inner.get_field_index("bytes") >= 0)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -129,6 +161,18 @@ def _label_column(schema: pa.Schema) -> str | None:
     return classes[0] if len(classes) == 1 else None
 
 
+def _label_notes(schema: pa.Schema, column: str | None, labels: list[str | None]) -> list[str]:
+    """Why a column that may be meant as labels gives none."""
+    several = [name for name, feature in _features(schema).items() if _class_names(feature)]
+    if column is not None and not labels:
+        why = f"the column {column} holds {schema.field(column).type}, not one label an image"
+    elif column is None and len(several) > 1:
+        why = f"no column is called label, and {', '.join(several)} may be"
+    else:
+        return []
+    return [f"{why}: no label is taken from the table; `labels` takes them from a file"]
+
+
 def _class_names(feature: object) -> list[str]:
     """The names of the classes of a ClassLabel; none for another feature."""
     if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
@@ -141,8 +185,7 @@ def _labels(rows: pa.Table | None, schema: pa.Schema, column: str | None) -> lis
     """The label of each row: text, a number as text, or the name that the number stands for."""
     if rows is None or column is None:
         return []
-    kind = schema.field(column).type
-    if not pa.types.is_integer(kind):
+    if not pa.types.is_integer(schema.field(column).type):
         return _texts(rows, column)
     names = _class_names(_features(schema).get(column))
     values: list[int | None] = rows[column].to_pylist()
@@ -156,10 +199,12 @@ def _labels(rows: pa.Table | None, schema: pa.Schema, column: str | None) -> lis
 def _texts(rows: pa.Table | None, column: str) -> list[str | None]:
     if rows is None or column not in rows.column_names:
         return []
-    kind = rows[column].type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    values = rows[column]
+    if pa.types.is_dictionary(values.type):  # a category of pandas
+        values = values.cast(values.type.value_type)
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return []
-    return [value or None for value in rows[column].to_pylist()]
+    return [value or None for value in values.to_pylist()]
 
 
 def _names(rows: pa.Table | None, column: str | None, count: int) -> list[str]:

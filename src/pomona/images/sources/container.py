@@ -12,7 +12,7 @@ from typing import Any
 from pomona.errors import ImageError, SourceError
 from pomona.images.containers import tables, tars, zips
 from pomona.images.containers.blob import MAX_READ_BYTES, Blob
-from pomona.images.containers.member import DamagedError, Listing, Member
+from pomona.images.containers.member import DamagedError, Listing, Member, UnsuitableError
 from pomona.images.fetch import MAX_BYTES
 from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import Row, Scan, to_catalog
@@ -83,6 +83,7 @@ class ContainerSource:
             if listing.others:
                 result.skipped["leading out of a container, or of no plain kind"] += listing.others
             result.unlisted += [f"{why} of {blob}" for why in listing.lost]
+            result.notes += [note for note in listing.notes if note not in result.notes]
             for member in listing.members:
                 why_not = _why_not(member.name, wanted, are_images=listing.are_images)
                 if why_not is not None:
@@ -100,6 +101,8 @@ class ContainerSource:
             return _LISTERS[kind](blob)
         except DamagedError as exc:
             raise SourceError(f"cannot read {blob}: {exc}; copy it again, or leave it out") from exc
+        except UnsuitableError as exc:
+            raise SourceError(f"cannot take images from {blob}: {exc}") from exc
         except ImageError as exc:
             raise SourceError(f"cannot read {blob} ({exc}): check it, then run again") from exc
 
@@ -200,8 +203,10 @@ class ContainerSource:
         name = decode_path(path)
         if "" in self._blobs:
             return "", name
-        container, _, member = name.partition("/")
-        return container, member
+        at = name.find("/")
+        while at >= 0 and name[:at] not in self._blobs:
+            at = name.find("/", at + 1)
+        return (name[:at], name[at + 1 :]) if at >= 0 else (name, "")
 
     def find_problem(self, path: str, expected: str | None) -> str | None:
         """Why this machine does not see a container as the scan did, with the remedy."""
