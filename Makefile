@@ -13,7 +13,7 @@ TOOLS := .tools/versitygw .tools/s3proxy .tools/prometheus .tools/yarn
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-aws test-spark35 test-keras bare faults fuzz mutants bench bench-backbones bench-s3 \
+.PHONY: help demo test test-fast test-aws test-spark35 test-keras bare faults fuzz mutants bench bench-backbones bench-s3 bench-drift \
 	docs check format lock prices hooks clean
 
 help:  ## List the targets
@@ -67,6 +67,9 @@ mutants: .venv/dev .venv/mutation  ## Plant faults into the modules that carry t
 
 bench-s3: .venv/dev $(TOOLS)  ## Measure a bucket on loopback, and one 30 ms away, beside the disk
 	PYTHONPATH=tests $(BIN)/python benchmarks/s3.py
+
+bench-drift: .venv/dev  ## Measure false alarms and power of the drift test (an hour)
+	$(BIN)/python -m benchmarks.drift
 
 docs: .venv/docs  ## Build the documentation into site/; broken links and unknown commands fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build

@@ -6,6 +6,7 @@ DONE = 0
 FAILED = 1
 WRONG_USAGE = 2
 OVER_ERROR_RATE = 3
+DRIFTED = 4
 INTERRUPTED = 130  # by Ctrl-C: 128 and the number of SIGINT
 TERMINATED = 143  # 128 and the number of SIGTERM
 

@@ -68,6 +68,7 @@ COMMANDS: tuple[Command, ...] = (
         "pomona feedback out --labels-file labels.csv",
     ),
     Command("search", LOOK, "pomona.commands.look:search", "pomona search out new.jpg --open"),
+    Command("drift", LOOK, "pomona.commands.drift:drift", "pomona drift out --page drift.html"),
     Command("report", LOOK, "pomona.commands.look:report", "pomona report out --open"),
     Command("serve", LOOK, "pomona.commands.serve:serve", "pomona serve out --port 8000"),
     Command("verify", KEEP, "pomona.commands.keep:verify", "pomona verify out --source photos"),

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pomona import __version__, report
 from pomona.backbones.runtimes import registry as runtimes
@@ -127,7 +128,7 @@ def finish(
     # A run that was stopped while it finished has done its work, but has not recorded it.
     context.has_changes |= manifest != before or not store.files.exists(REPORT)
     if context.has_changes:
-        entry = partial(_entry, context, recipe, extracted, forgotten)
+        entry = partial(_entry, context, recipe, extracted, forgotten, pc.max(plan["part"]).as_py())
         manifest["runs"] = [*manifest["runs"], entry()]
         so_far_s = time.perf_counter() - settings.began
         with context.watch.timed("report"):
@@ -148,7 +149,11 @@ def _totals(context: RunContext, plan: pa.Table) -> dict[str, int]:
 
 
 def _entry(
-    context: RunContext, recipe: Recipe, extracted: ExtractTotals, forgotten: int
+    context: RunContext,
+    recipe: Recipe,
+    extracted: ExtractTotals,
+    forgotten: int,
+    last_part: int | None,
 ) -> dict[str, Any]:
     """The run's entry in the manifest, with its seconds so far."""
     settings, engine = context.settings, context.engine
@@ -163,6 +168,7 @@ def _entry(
         "workers": engine.workers,
         **engine.facts,
         "started": context.started.isoformat(timespec="seconds"),
+        "last_part": last_part,
         "images": extracted.images,
         "images_per_second": round(_speed(context, extracted), 1),
         **({"damaged": extracted.damaged} if extracted.damaged else {}),

@@ -1,0 +1,1 @@
+"""What keeps a collection up to date, and says when something is wrong."""
