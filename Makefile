@@ -13,8 +13,8 @@ TOOLS := .tools/versitygw .tools/s3proxy .tools/prometheus .tools/yarn
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-aws test-spark35 test-keras bare faults fuzz mutants bench bench-backbones bench-s3 bench-aws bench-drift \
-	docs check format lock prices hooks clean
+TARGETS := $(shell grep -oE "^[a-z0-9-]+:" $(firstword $(MAKEFILE_LIST)) | tr -d :)
+.PHONY: $(TARGETS)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,10 @@ demo: .venv/$(if $(filter spark,$(ENGINE)),spark,demo)  ## Draw 300 photographs 
 	@echo "Open $(CURDIR)/demo/out/report.html in a browser."
 
 test: .venv/dev $(TOOLS)  ## Run every test
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/keras_networks
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/keras_networks --ignore tests/foreign_tools
 
 test-fast: .venv/dev $(TOOLS)  ## Run the tests that need no photographs from elsewhere
-	$(BIN)/python -m pytest -m "not real" $(PARALLEL) --ignore tests/keras_networks
+	$(BIN)/python -m pytest -m "not real" $(PARALLEL) --ignore tests/keras_networks --ignore tests/foreign_tools
 
 # In one process, which shares a YARN and an environment among them.
 test-aws: .venv/dev $(TOOLS)  ## Run the tests of `pomona aws`, a job on a real YARN among them
@@ -42,6 +42,9 @@ test-spark35: .venv-spark35/spark35 $(TOOLS)  ## Run the tests that use Spark wi
 # Its two files differ in length, and what its tests share is made in seconds.
 test-keras: .venv-keras/keras  ## Run the tests that convert networks of Keras, with TensorFlow
 	.venv-keras/bin/python -m pytest -n logical --dist worksteal tests/keras_networks
+
+test-tools: .venv-tools/tools  ## Run the tests on what torch, timm, transformers, datasets and webdataset write
+	.venv-tools/bin/python -m pytest $(PARALLEL) tests/foreign_tools
 
 # Daft imports TensorFlow where there is one: what needs Keras is measured in Keras's environment.
 bench: .venv-bench/bench .venv-keras/keras  ## Measure pomona beside its limits and others (an hour)
@@ -101,6 +104,7 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 	$(LOCK) $(UPGRADE) pyproject.toml --group build --group mutation --constraint requirements/dev.txt --output-file requirements/mutation.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --group build --group test-keras --group spark --extra keras --extra openvino --output-file requirements/keras.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --group test-tools --output-file requirements/tools.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --group build --group bench --extra openvino --output-file requirements/bench.txt
 
 .tools/versitygw:
@@ -129,9 +133,9 @@ hooks: .venv/dev  ## Let git run the checks before each commit
 	$(BIN)/pre-commit install
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv .venv-spark35 .venv-keras .venv-bench .tools demo site build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-spark35 .venv-keras .venv-tools .venv-bench .tools demo site build dist .pytest_cache .mypy_cache .ruff_cache
 
-.venv/bin/python .venv-spark35/bin/python .venv-keras/bin/python .venv-bench/bin/python:
+.venv/bin/python .venv-spark35/bin/python .venv-keras/bin/python .venv-tools/bin/python .venv-bench/bin/python:
 	$(PYTHON) -m venv $(@D)/..
 
 .venv/%: requirements/%.txt pyproject.toml | .venv/bin/python
@@ -142,6 +146,9 @@ clean:  ## Remove what the other targets made
 
 .venv-keras/%: requirements/%.txt pyproject.toml | .venv-keras/bin/python
 	$(call install,.venv-keras)
+
+.venv-tools/%: requirements/%.txt pyproject.toml | .venv-tools/bin/python
+	$(call install,.venv-tools)
 
 .venv-bench/%: requirements/%.txt pyproject.toml | .venv-bench/bin/python
 	$(call install,.venv-bench)
