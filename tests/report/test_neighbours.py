@@ -7,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pytest
-from sklearn.neighbors import NearestNeighbors
 
 from pomona.report.copies import find_copies, find_repeated
-from pomona.report.neighbours import NEAREST, compare, find_nearest
+from pomona.report.neighbours import NEAREST, compare
 from pomona.report.projected import Projected
 from pomona.store import schemas
 
@@ -33,22 +31,7 @@ def clusters(seed: int = 0) -> tuple[list[Any], npt.NDArray[np.float32]]:
     return rows, array.astype(np.float32)
 
 
-# 3,000 rows are more than one block.
-@pytest.mark.parametrize(("n", "count"), [(3_000, 5), (40, 5), (4, 5), (2, 1)])
-def test_the_nearest_are_those_of_scikit_learn(n: int, count: int) -> None:
-    array = np.random.default_rng(n).normal(size=(n, 7)).astype(np.float32)
-    found = find_nearest(array, count)
-    m = min(count, n - 1)
-    assert found.rows.shape == found.cosines.shape == (n, m)
-    distances, rows = NearestNeighbors(n_neighbors=m, metric="cosine").fit(array).kneighbors()
-    np.testing.assert_allclose(found.cosines, 1 - distances, atol=1e-5)
-    assert (found.rows == rows).mean() > 0.999  # but for ties in the last bit
-
-
-def test_a_single_row_has_no_neighbour_and_a_row_of_zeros_has_cosine_0() -> None:
-    assert find_nearest(np.ones((1, 3), np.float32)).rows.shape == (1, 0)
-    found = find_nearest(np.array([[0, 0], [1, 0], [1, 0]], np.float32), 1)
-    np.testing.assert_array_equal(found.cosines[:, 0], [0, 1, 1])
+def test_images_with_the_same_bytes_are_not_compared() -> None:
     rows = [("a.jpg", "a", None, "same"), ("b.jpg", "a", None, "same")]
     assert compare(Projected(images(rows), np.ones((2, 3), np.float32), 2)) is None
 

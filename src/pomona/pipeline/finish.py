@@ -19,7 +19,7 @@ from pomona import __version__, report
 from pomona.backbones.runtimes import registry as runtimes
 from pomona.memory import peak_memory_mb
 from pomona.pipeline.context import RunContext
-from pomona.pipeline.here import map_here
+from pomona.pipeline.here import map_here, threads_here
 from pomona.store.layout import MANIFEST, REPORT
 from pomona.store.plan import label_count
 from pomona.store.recipe import Recipe
@@ -134,7 +134,13 @@ def finish(
         with context.watch.timed("report"):
             pictures_s = max(PICTURES_S, PICTURES_SHARE * so_far_s)
             with map_here(context.engine) as run_here:
-                report.write(store, manifest, map_here=run_here, pictures_s=pictures_s)
+                report.write(
+                    store,
+                    manifest,
+                    map_here=run_here,
+                    threads=threads_here(context.engine),
+                    pictures_s=pictures_s,
+                )
         manifest["runs"][-1] = entry()
         store.write_json(MANIFEST, manifest)
     return _summary(context, manifest, extracted)

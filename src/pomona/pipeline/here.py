@@ -48,3 +48,11 @@ def map_here(engine: Engine | None = None) -> Iterator[MapHere]:
                     raise result.error
 
         yield run
+
+
+def threads_here(engine: Engine) -> int:
+    """How many threads of this process may compute: as many as workers, if these are here.
+
+    A driver of workers elsewhere may share its machine.
+    """
+    return 1 if engine.remote else engine.workers

@@ -18,7 +18,7 @@ from pomona.pipeline import preflight
 from pomona.pipeline.context import RunSettings, check_forgotten, open_run
 from pomona.pipeline.extract import are_extracted, extract_features
 from pomona.pipeline.finish import Summary, finish
-from pomona.pipeline.here import map_here
+from pomona.pipeline.here import map_here, threads_here
 from pomona.pipeline.prepare import prepare
 from pomona.pipeline.reduce import reduce_features
 from pomona.pipeline.settings import ExtractSettings, ReduceSettings
@@ -80,7 +80,8 @@ def rewrite_report(out: str | Path, settings: RunSettings) -> str:
             manifest["thumbnails"] = settings.thumbnails
             locked.write_json(MANIFEST, manifest)
         with map_here(settings.engine) as run_here:
-            report.write(locked, manifest, map_here=run_here)
+            threads = threads_here(settings.engine)
+            report.write(locked, manifest, map_here=run_here, threads=threads)
     return str(store.files.path(REPORT))
 
 

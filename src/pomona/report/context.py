@@ -54,6 +54,8 @@ class ReportContext:
         The fitted PCA.
     projected : Projected or None
         The images on the components, all or a sample. None where there is no projection.
+    threads : int
+        How many threads a section may compute on.
     """
 
     store: Store
@@ -65,6 +67,7 @@ class ReportContext:
     errors: pa.Table
     projection: Projection | None
     projected: Projected | None
+    threads: int
 
     @property
     def runs(self) -> Sequence[Mapping[str, Any]]:
@@ -77,7 +80,7 @@ class ReportContext:
         return [run for run in self.runs if run["images"]]
 
 
-def read_context(store: Store, manifest: Mapping[str, Any]) -> ReportContext:
+def read_context(store: Store, manifest: Mapping[str, Any], threads: int) -> ReportContext:
     """Reads what the sections are made from.
 
     Each table of all images is let go of before the next one is read.
@@ -88,6 +91,8 @@ def read_context(store: Store, manifest: Mapping[str, Any]) -> ReportContext:
         The store to read.
     manifest : mapping
         What its pomona.json says, or is about to say.
+    threads : int
+        How many threads a section may compute on.
 
     Raises
     ------
@@ -113,6 +118,7 @@ def read_context(store: Store, manifest: Mapping[str, Any]) -> ReportContext:
         errors,
         projection,
         projected.load(store, projection, images) if projection else None,
+        threads,
     )
 
 

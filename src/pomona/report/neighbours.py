@@ -16,32 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.pca.blas import one_thread
+from pomona.report.nearest import Nearest, find_nearest
 from pomona.report.projected import ImageRef, Projected
 
 NEAREST = 5
 # Photographs that were saved again as JPEG of quality 90 have a median of 0.97 (docs say how).
 NEAR_DUPLICATE = 0.98
-BLOCK_BYTES = 4 * 2**20
 PAIRS_SHOWN, PAIRS_PER_LABEL = 6, 2
 MISLABELS_SHOWN, MISLABELS_PER_LABEL = 12, 3
 OUTLIERS_SHOWN = 6
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """The nearest others of each row, the nearest first.
-
-    Attributes
-    ----------
-    rows : numpy.ndarray
-        int64[n, m]: their rows.
-    cosines : numpy.ndarray
-        float32[n, m]: how similar they are, −1 to 1.
-    """
-
-    rows: npt.NDArray[np.int64]
-    cosines: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -139,44 +122,15 @@ class Comparison:
     outliers: list[Outlier]
 
 
-def find_nearest(array: npt.NDArray[np.float32], count: int = NEAREST) -> Nearest:
-    """Compares each row with each other one, in blocks, on one thread.
-
-    Parameters
-    ----------
-    array : numpy.ndarray
-        float32[n, k].
-    count : int
-        How many others are wanted of each row. There are m = min(count, n − 1).
-    """
-    n, m = len(array), max(0, min(count, len(array) - 1))
-    lengths = np.linalg.norm(array, axis=1, keepdims=True)
-    unit = np.divide(array, lengths, out=np.zeros_like(array), where=lengths > 0)
-    rows, cosines = np.empty((n, m), np.int64), np.empty((n, m), np.float32)
-    size = max(1, BLOCK_BYTES // 4 // max(1, n))
-    room = np.empty((min(size, n), n), np.float32)
-    with one_thread():
-        for start in range(0, n, size):
-            some = unit[start : start + size]
-            block = np.matmul(some, unit.T, out=room[: len(some)])
-            own = np.arange(len(block))
-            block[own, own + start] = -np.inf
-            for place in range(m):
-                # Taking the largest a few times is faster than sorting.
-                best = block.argmax(axis=1)
-                rows[start : start + size, place] = best
-                cosines[start : start + size, place] = block[own, best]
-                block[own, best] = -np.inf
-    return Nearest(rows, np.clip(cosines, -1, 1))
-
-
-def compare(projected: Projected) -> Comparison | None:
+def compare(projected: Projected, threads: int = 1) -> Comparison | None:
     """Compares images on the components.
 
     Parameters
     ----------
     projected : Projected
         The images. Of those with the same bytes the first one is compared.
+    threads : int
+        How many threads compare.
 
     Returns
     -------
@@ -187,7 +141,7 @@ def compare(projected: Projected) -> Comparison | None:
     if len(distinct) < 2:
         return None
     own = Projected(projected.images.take(pa.array(distinct)), projected.array[distinct], 0)
-    nearest = find_nearest(own.array)
+    nearest = find_nearest(own.array, NEAREST, threads)
     labels, splits = (_codes(own.images[name]) for name in ("label", "split"))
     least_similar = np.argsort(nearest.cosines[:, 0], kind="stable")[:OUTLIERS_SHOWN]
     return Comparison(

@@ -84,7 +84,7 @@ class Pictures:
     side: int = SIDE
 
 
-def gather(store: Store, manifest: Mapping[str, Any]) -> Page:
+def gather(store: Store, manifest: Mapping[str, Any], threads: int = 1) -> Page:
     """Gathers the data of all sections.
 
     Parameters
@@ -93,13 +93,15 @@ def gather(store: Store, manifest: Mapping[str, Any]) -> Page:
         The store to read.
     manifest : mapping
         What its pomona.json says, or is about to say.
+    threads : int
+        How many threads may compute.
 
     Raises
     ------
     StoreError
         If a table cannot be read.
     """
-    context = read_context(store, manifest)
+    context = read_context(store, manifest, threads)
     sections = {section.name: section.gather(context) for section in registry.SECTIONS}
     return Page(
         name=PurePath(manifest["source"]).name or manifest["source"],

@@ -15,7 +15,8 @@ from pomona.store.schemas import IDENTITY
 from pomona.store.store import Store
 from pomona.store.tables import matrix
 
-# Every image is compared with every other: beyond these a sample stands for all.
+# Where images form no clusters, each is compared with every other: beyond these a sample stands
+# for all.
 MOST_IMAGES = 100_000
 MOST_NUMBERS = 50_000_000
 

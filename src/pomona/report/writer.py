@@ -32,7 +32,12 @@ def _prepare() -> None:
 
 
 def write(
-    store: Store, manifest: dict[str, Any], *, map_here: MapHere, pictures_s: float = PICTURES_S
+    store: Store,
+    manifest: dict[str, Any],
+    *,
+    map_here: MapHere,
+    threads: int = 1,
+    pictures_s: float = PICTURES_S,
 ) -> None:
     """Writes report.html of a store.
 
@@ -44,6 +49,8 @@ def write(
         What its pomona.json says, or is about to say.
     map_here : MapHere
         Runs a task in worker processes on this machine. Called only if pictures are missing.
+    threads : int
+        How many threads of this process may compute.
     pictures_s : float
         How many seconds it may take to make the pictures that the store does not have yet.
 
@@ -55,7 +62,7 @@ def write(
     from pomona.report import thumbnails
     from pomona.report.page import find_pictures, gather, render
 
-    page = gather(store, manifest)
+    page = gather(store, manifest, threads)
     images = None
     if manifest.get("thumbnails") is False:
         store.files.delete(THUMBNAILS)

@@ -31,7 +31,8 @@ class Quality:
 
 def gather(context: ReportContext) -> Quality:
     """Compares the images."""
-    return Quality(context.copies, compare(context.projected) if context.projected else None)
+    projected = context.projected
+    return Quality(context.copies, compare(projected, context.threads) if projected else None)
 
 
 def sentences(quality: Quality) -> Iterator[str]:
