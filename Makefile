@@ -17,7 +17,7 @@ TARGETS := $(shell grep -oE "^[a-z0-9-]+:" $(firstword $(MAKEFILE_LIST)) | tr -d
 .PHONY: $(TARGETS)
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/$(if $(filter spark,$(ENGINE)),spark,demo)  ## Draw 300 photographs of fruit, run pomona on them (ENGINE=spark: on Spark)
 	@rm -rf demo

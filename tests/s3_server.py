@@ -103,7 +103,7 @@ class Place:
 @contextmanager
 def serve(folder: Path) -> Iterator[Server]:
     """A server, which may keep its buckets in a folder."""
-    port = _free_port()
+    port = free_port()
     keeps_files = find_s3_server() == "versitygw"
     if keeps_files:
         own = [str(TOOLS / "versitygw"), "--access", ACCESS_KEY, "--secret", SECRET_KEY]
@@ -113,7 +113,7 @@ def serve(folder: Path) -> Iterator[Server]:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for(lambda: _answers(port))
+            wait_for(lambda: answers(port))
             yield Server(f"http://127.0.0.1:{port}", folder if keeps_files else None)
         finally:
             process.kill()
@@ -175,13 +175,13 @@ def proxy(server: Server) -> Iterator[Proxy]:
             process.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False

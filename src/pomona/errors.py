@@ -3,6 +3,7 @@
     PomonaError                 exit status 1
     ├── UsageError              settings that are invalid or contradict each other; exit status 2
     ├── SourceError             the images, or the file of their labels, cannot be found or read
+    │   └── NoImagesError       a source in which there are none
     ├── StoreError              the output folder is not a store, or not the right one
     │   ├── StoreDamagedError   one of its files is not what was written
     │   ├── StoreBusyError      another command is at work on it
@@ -31,6 +32,10 @@ class UsageError(PomonaError):
 
 class SourceError(PomonaError):
     """The source of images, or the file of their labels, is missing or unreadable."""
+
+
+class NoImagesError(SourceError):
+    """A source that holds no images."""
 
 
 class StoreError(PomonaError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 PLAIN_EVERY_S = 5.0
 # What a terminal would obey instead of showing: controls but for tab and newline, and marks that
@@ -47,6 +47,9 @@ class Progress:
 
     def warn(self, message: str) -> None:
         """Shows a message that the user should know."""
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Reports something that happened, for logs and metrics; `facts` are what JSON can hold."""
 
     def over(self, status: int, message: str | None = None) -> None:
         """Ends the command with an exit status; the caller prints the message."""

@@ -44,7 +44,7 @@ def run(
         from pomona.pipeline import run as pipeline
 
     access, reducing = buckets.access(), pca.settings()
-    extracting = _extract_settings(source, images, network, network_file)
+    extracting = extract_settings(source, images, network, network_file)
     with run_settings(output, access, engine, thumbnails) as settings:
         if dry_run:
             expected = planning.dry_run(out, extracting, settings)
@@ -70,13 +70,13 @@ def extract(
         from pomona.pipeline import run as pipeline
 
     access = buckets.access()
-    extracting = _extract_settings(source, images, network, network_file)
+    extracting = extract_settings(source, images, network, network_file)
     with run_settings(output, access, engine, thumbnails) as settings:
         summary = pipeline.extract(out, extracting, settings)
         finish(output, summary, images.max_error_rate)
 
 
-def _extract_settings(
+def extract_settings(
     source: str | Path,
     images: LabelledImageOptions,
     network: NetworkOptions,

@@ -86,6 +86,11 @@ class CommandProgress(Progress):
         self._shown.warn(message)
         self._write("warning", message=message)
 
+    def tell(self, event: str, **facts: Any) -> None:
+        self._shown.tell(event, **facts)
+        if event != "beat":
+            self._write(event, **facts)
+
     def over(self, status: int, message: str | None = None) -> None:
         self._shown.over(status, message)
         self._write("over", status=status, message=message)

@@ -71,6 +71,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("drift", LOOK, "pomona.commands.drift:drift", "pomona drift out --page drift.html"),
     Command("report", LOOK, "pomona.commands.look:report", "pomona report out --open"),
     Command("serve", LOOK, "pomona.commands.serve:serve", "pomona serve out --port 8000"),
+    Command("watch", KEEP, "pomona.commands.watch:watch", "pomona watch photos out --every 10m"),
     Command("verify", KEEP, "pomona.commands.keep:verify", "pomona verify out --source photos"),
     Command(
         "forget",

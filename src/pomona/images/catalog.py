@@ -8,11 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.errors import SourceError
+from pomona.errors import NoImagesError, SourceError
+from pomona.images.changes import Changes, rescan
 from pomona.images.folders import PARENT, FolderRules, label_by_folders
 from pomona.images.labels import apply_labels
+from pomona.images.scan import Scan
 from pomona.images.select import spread_sample
-from pomona.images.sources.base import Source
+from pomona.images.sources.base import Lookable, Source
 from pomona.progress import Progress, count
 
 
@@ -27,6 +29,7 @@ def find_images(
     limit: int | None = None,
     seed: int = 0,
     sync: bool = False,
+    changes: Changes | None = None,
 ) -> pa.Table:
     """Lists the images of a source, and reports the files that are left out.
 
@@ -40,6 +43,8 @@ def find_images(
         How folders become labels and splits. None: as they did for stores of pomona 0.1.0.
     include, exclude, labels, limit, seed, sync
         As in `ExtractSettings`.
+    changes : Changes, optional
+        What to look at alone, if the source can do that. None: at all.
 
     Returns
     -------
@@ -48,21 +53,17 @@ def find_images(
 
     Raises
     ------
+    NoImagesError
+        If there are no images.
     SourceError
-        If there are no images, the labels cannot be read, or `sync` is set and a folder cannot
-        be listed.
+        If the labels cannot be read, or `sync` is set and a folder cannot be listed.
     """
-    scan = source.scan(include, exclude)
+    if changes is not None and isinstance(source, Lookable):
+        scan = rescan(source, changes, include, exclude)
+    else:
+        scan = source.scan(include, exclude)
     catalog = scan.catalog
-    if not catalog.num_rows:
-        files = ", ".join(_in_words(scan.skipped))
-        where = f"{source} (skipped {files})" if files else source
-        raise SourceError(f"no images in {where}: check the path and `include`")
-    if sync and scan.unlisted:
-        raise SourceError(
-            f"cannot list {scan.unlisted[0]}: `sync` needs the whole source; "
-            "ask for permission to list it, or leave out `sync`"
-        )
+    _check(scan, source, sync=sync)
     for folder in scan.unlisted:
         progress.warn(f"cannot list {folder}: the images in it are not taken")
     if folders is not None and not (scan.has_labels and folders.is_default):
@@ -75,6 +76,19 @@ def find_images(
     for note in [*(f"skipped {files}" for files in _in_words(scan.skipped)), *notes]:
         progress.note(note)
     return catalog if limit is None else spread_sample(catalog, limit, seed)
+
+
+def _check(scan: Scan, source: Source, *, sync: bool) -> None:
+    """Raises SourceError for a source without images, or one that `sync` cannot be used on."""
+    if not scan.catalog.num_rows:
+        files = ", ".join(_in_words(scan.skipped))
+        skipped = f" (skipped {files})" if files else ""
+        raise NoImagesError(f"no images in {source}{skipped}: check the path and `include`")
+    if sync and scan.unlisted:
+        raise SourceError(
+            f"cannot list {scan.unlisted[0]}: `sync` needs the whole source; "
+            "ask for permission to list it, or leave out `sync`"
+        )
 
 
 def _label(

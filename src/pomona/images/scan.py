@@ -106,6 +106,50 @@ def to_catalog(rows: Iterable[Row]) -> pa.Table:
     return pa.concat_tables(chunks).sort_by("path").combine_chunks()
 
 
+def look(
+    source: Path, names: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> Scan:
+    """Finds the images among some names of a folder: of files, and of folders with all in them.
+
+    Parameters
+    ----------
+    source : Path
+        The folder.
+    names : iterable of str
+        Paths relative to it. Names of nothing are ignored.
+    include, exclude
+        As for `scan`.
+
+    Returns
+    -------
+    Scan
+        As of `scan`.
+
+    Raises
+    ------
+    SourceError
+        If the source is not a folder.
+    """
+    _check_folder(source)
+    result, wanted = Scan(), NameFilter(include, exclude)
+    result.catalog = to_catalog(
+        row for name in names for row in _walk_from(source, name, wanted, result)
+    )
+    return result
+
+
+def _walk_from(source: Path, name: str, wanted: NameFilter, result: Scan) -> Iterator[Row]:
+    """The row of a file, or those of a folder."""
+    path = source / name
+    if path.is_dir():
+        parents = [source, *(source / above for above in Path(name).parents)]
+        above = frozenset((one.st_dev, one.st_ino) for one in map(os.stat, parents))
+        yield from _walk(source, wanted, result, name, above)
+    elif wanted.why_not(name) is None and os.path.lexists(path):
+        labels = folder_label(name.rpartition("/")[0])
+        yield from _rows_of_file(str(path), name, labels, result)
+
+
 def _check_folder(source: Path) -> None:
     """Raises SourceError for a source that does not exist or is not a folder."""
     try:
@@ -127,13 +171,22 @@ def _table(rows: list[Row]) -> pa.Table:
     return pa.table(arrays, schema=schemas.CATALOG)
 
 
-def _walk(source: Path, wanted: NameFilter, result: Scan) -> Iterator[Row]:
-    """The rows of images, in the order of folders; counts all else in the result."""
+def _walk(
+    source: Path,
+    wanted: NameFilter,
+    result: Scan,
+    start: str = "",
+    above: frozenset[tuple[int, int]] = frozenset(),
+) -> Iterator[Row]:
+    """The rows of images, in the order of folders; counts all else in the result.
+
+    start: the folder to begin with, relative to the source; above: the identities of those above.
+    """
     # Folders to list: path, relative path, and the identities of those above, to detect loops.
-    todo: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(source), "", frozenset())]
+    todo: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(source / start), start, above)]
     while todo:
         folder, relative, above = todo.pop()
-        label, split = folder_label(relative)
+        labels = folder_label(relative)
         try:
             status = os.stat(folder)  # noqa: PTH116
             entries = list(os.scandir(folder))
@@ -156,16 +209,23 @@ def _walk(source: Path, wanted: NameFilter, result: Scan) -> Iterator[Row]:
                 else:
                     result.skipped[why_not] += 1
             else:
-                try:
-                    status = entry.stat()
-                except OSError:
-                    # A dangling link, or deleted meanwhile: the fetch turns it into an error row.
-                    yield encode_path(name), label, split, 0, "0-0"
-                    continue
-                if stat.S_ISREG(status.st_mode):
-                    yield encode_path(name), label, split, status.st_size, fingerprint(status)
-                else:
-                    result.skipped["of another kind (pipe, device or socket)"] += 1
+                yield from _rows_of_file(entry.path, name, labels, result)
+
+
+def _rows_of_file(
+    path: str, name: str, labels: tuple[str | None, str | None], result: Scan
+) -> Iterator[Row]:
+    """The row of a file with the name of an image; none for what is no file."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        # A dangling link, or deleted meanwhile: the fetch turns it into an error row.
+        yield encode_path(name), *labels, 0, "0-0"
+        return
+    if stat.S_ISREG(status.st_mode):
+        yield encode_path(name), *labels, status.st_size, fingerprint(status)
+    else:
+        result.skipped["of another kind (pipe, device or socket)"] += 1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool | None:

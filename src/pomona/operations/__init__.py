@@ -1,1 +1,1 @@
-"""What keeps a collection up to date, and says when something is wrong."""
+"""What keeps a store up to date, and says how it is."""

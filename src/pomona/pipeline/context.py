@@ -24,6 +24,19 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class Round:
+    """A look at a source, one of many.
+
+    Parameters
+    ----------
+    names : frozenset of str, optional
+        The names of the source that may have changed. None: look at all.
+    """
+
+    names: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """How a command runs.
 
@@ -41,6 +54,8 @@ class RunSettings:
         When the command began, by `time.perf_counter`, in seconds.
     access : Access
         How buckets are used.
+    round : Round, optional
+        Which of a watcher's rounds this is. None: a run of its own.
     """
 
     engine: Engine
@@ -49,6 +64,12 @@ class RunSettings:
     thumbnails: bool | None = None
     began: float = field(default_factory=time.perf_counter)
     access: Access = field(default_factory=Access)
+    round: Round | None = None
+
+    @property
+    def looks_at_all(self) -> bool:
+        """Whether all of the source is looked at."""
+        return self.round is None or self.round.names is None
 
 
 def run_tasks(

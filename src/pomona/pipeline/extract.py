@@ -57,7 +57,8 @@ def _update_plan(context: RunContext, job: Job) -> pa.Table:
     """Writes the next plan, and removes the rows and files that it has no use for."""
     store, progress, sync = context.store, context.progress, job.extracting.sync
     previous, plan, gone = next_plan(job)
-    if gone and job.extracting.takes_whole_source:
+    is_whole = job.extracting.takes_whole_source and context.settings.looks_at_all
+    if gone and (sync or is_whole):
         fate = "removed" if sync else "kept; `sync` removes them"
         progress.note(f"{count(gone, 'image')} of the store no longer in the source: {fate}")
     relabelled = _count_relabelled(plan, previous)

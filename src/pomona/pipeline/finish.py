@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pomona import __version__, report
 from pomona.backbones.runtimes import registry as runtimes
 from pomona.memory import peak_memory_mb
-from pomona.pipeline.context import RunContext
+from pomona.pipeline.context import RunContext, RunSettings
 from pomona.pipeline.here import map_here, threads_here
 from pomona.store.layout import MANIFEST, REPORT
 from pomona.store.plan import label_count
@@ -27,6 +27,8 @@ from pomona.store.recipe import Recipe
 STAGES = ("scan", "extract", "pca", "project", "predict", "report")
 # The time that the report's pictures may take: a share of the run's so far, or these seconds.
 PICTURES_SHARE, PICTURES_S = 0.03, 5.0
+# The key of the manifest that says so: a round of a watcher has left the report as it was.
+REPORT_IS_OLD = "report_is_old"
 
 
 @dataclass(frozen=True)
@@ -125,25 +127,52 @@ def finish(
     )
     if settings.thumbnails is not None:
         manifest["thumbnails"] = settings.thumbnails
+    if settings.looks_at_all:
+        # Where a round left the report as it was, this is a change.
+        manifest.pop(REPORT_IS_OLD, None)
     # A run that was stopped while it finished has done its work, but has not recorded it.
     context.has_changes |= manifest != before or not store.files.exists(REPORT)
     if context.has_changes:
         entry = partial(_entry, context, recipe, extracted, forgotten, pc.max(plan["part"]).as_py())
-        manifest["runs"] = [*manifest["runs"], entry()]
-        so_far_s = time.perf_counter() - settings.began
-        with context.watch.timed("report"):
-            pictures_s = max(PICTURES_S, PICTURES_SHARE * so_far_s)
-            with map_here(context.engine) as run_here:
-                report.write(
-                    store,
-                    manifest,
-                    map_here=run_here,
-                    threads=threads_here(context.engine),
-                    pictures_s=pictures_s,
-                )
-        manifest["runs"][-1] = entry()
+        earlier = manifest["runs"]
+        manifest["runs"] = _add_run(earlier, entry(), settings)
+        if settings.looks_at_all:
+            _write_report(context, manifest)
+        else:
+            manifest[REPORT_IS_OLD] = True
+        manifest["runs"] = _add_run(earlier, entry(), settings)
         store.write_json(MANIFEST, manifest)
     return _summary(context, manifest, extracted)
+
+
+def _write_report(context: RunContext, manifest: dict[str, Any]) -> None:
+    so_far_s = time.perf_counter() - context.settings.began
+    with context.watch.timed("report"):
+        pictures_s = max(PICTURES_S, PICTURES_SHARE * so_far_s)
+        with map_here(context.engine) as run_here:
+            report.write(
+                context.store,
+                manifest,
+                map_here=run_here,
+                threads=threads_here(context.engine),
+                pictures_s=pictures_s,
+            )
+
+
+def _add_run(
+    runs: Sequence[Mapping[str, Any]], entry: dict[str, Any], settings: RunSettings
+) -> list[Mapping[str, Any]]:
+    """The runs with one more; the rounds of a watcher are one, that the manifest may not grow."""
+    if settings.round is None:
+        return [*runs, entry]
+    entry["rounds"] = 1
+    if runs and "rounds" in runs[-1] and runs[-1]["command"] == entry["command"]:
+        last = runs[-1]
+        sums = {key: last.get(key, 0) + entry.get(key, 0) for key in ("rounds", "images")}
+        if damaged := last.get("damaged", 0) + entry.get("damaged", 0):
+            sums["damaged"] = damaged
+        return [*runs[:-1], {**entry, **sums, "began": last.get("began", last["started"])}]
+    return [*runs, entry]
 
 
 def _totals(context: RunContext, plan: pa.Table) -> dict[str, int]:

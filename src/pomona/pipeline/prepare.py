@@ -17,6 +17,7 @@ from pomona.engines.base import Engine
 from pomona.errors import EngineError, StoreError
 from pomona.extraction.recipe import make_recipe
 from pomona.images.catalog import find_images
+from pomona.images.changes import Changes
 from pomona.images.folders import FolderRules
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
@@ -89,6 +90,7 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
         limit=extracting.limit,
         seed=extracting.seed,
         sync=extracting.sync,
+        changes=None if is_new else _changes(store, settings),
     )
     seconds = time.perf_counter() - start
     network = dataclasses.replace(
@@ -102,6 +104,13 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
     if not is_new:
         check_fits(store, recipe, str(images), catalog)
     return Job(store, images, catalog, extracting, network, recipe, seconds)
+
+
+def _changes(store: Store, settings: RunSettings) -> Changes | None:
+    """What a round is to look at; None: at the whole source."""
+    if settings.round is None or settings.round.names is None:
+        return None
+    return Changes(store.plan().drop_columns(["part"]), settings.round.names)
 
 
 def _folder_rules(store: Store, extracting: ExtractSettings, *, is_new: bool) -> FolderRules | None:

@@ -24,6 +24,7 @@ TEST_PREDICTIONS = "classifier/predictions.parquet"
 SUSPECTS = "classifier/suspects.csv"
 FEEDBACK_FOLDER = "feedback"
 FEEDBACK_LOCK = "_pomona/feedback_lock"
+WATCH_LOCK = "_pomona/watch_lock"
 SEARCH_FOLDER = "search"
 SEARCH = "search/search.json"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pomona.images.prefetch import ImageRequest
 from pomona.images.scan import Scan
@@ -71,4 +71,36 @@ class Source(Protocol):
         ----------
         path, expected
             As for `fetch`.
+        """
+
+
+@runtime_checkable
+class Lookable(Protocol):
+    """A source that can look at some of its images alone."""
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether a name may be that of a folder, and stand for all in it."""
+
+    def look(
+        self, names: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> Scan:
+        """Finds the images among some names, with all that is in folders among them.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Relative to the source. Names of nothing are ignored.
+        include, exclude
+            As for `Source.scan`.
+
+        Returns
+        -------
+        Scan
+            As of `Source.scan`.
+
+        Raises
+        ------
+        SourceError, ObjectStoreError
+            If the source cannot be read.
         """

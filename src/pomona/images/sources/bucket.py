@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pomona.errors import ObjectStoreError
 from pomona.images.fetch import MAX_BYTES, object_errors
@@ -23,6 +25,8 @@ class BucketSource:
     address: Address
     ahead: int = 16
 
+    has_folders: ClassVar[bool] = False
+
     def __str__(self) -> str:
         return str(self.address)
 
@@ -36,20 +40,36 @@ class BucketSource:
         result.catalog = to_catalog(self._rows(NameFilter(include, exclude), result))
         return result
 
+    def look(
+        self, names: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> Scan:
+        """Finds the images among some names, by a request for each. Raises ObjectStoreError."""
+        wanted = NameFilter(include, exclude)
+        images = [name for name in names if not _is_folder(name) and wanted.why_not(name) is None]
+        with ThreadPoolExecutor(self.ahead) as threads:
+            rows = filter(None, threads.map(self._find_row, images))
+            return Scan(to_catalog(rows))
+
+    def _find_row(self, name: str) -> Row | None:
+        """The row of an image; None if there is no such object."""
+        try:
+            found = self.bucket.head(self.address.folder + name)
+        except FileNotFoundError:
+            return None
+        return _row(name, found.etag, found.size_bytes)
+
     def _rows(self, wanted: NameFilter, result: Scan) -> Iterator[Row]:
         """The rows of images; counts all other objects in the result."""
         start = len(self.address.folder)
         for listed in self.bucket.list_all(self.address.folder):
             name = listed.key[start:]
-            if not name or name.endswith("/"):  # some tools create these for folders
+            if _is_folder(name):
                 continue
             why_not = wanted.why_not(name)
             if why_not is not None:
                 result.skipped[why_not] += 1
                 continue
-            label, split = folder_label(name.rpartition("/")[0])
-            fingerprint = f"{listed.etag}-{listed.size_bytes:x}"
-            yield encode_path(name), label, split, listed.size_bytes, fingerprint
+            yield _row(name, listed.etag, listed.size_bytes)
 
     def expect(self, wanted: Iterable[ImageRequest]) -> None:
         """Does nothing: a `Prefetcher` sends the requests ahead."""
@@ -73,3 +93,13 @@ class BucketSource:
 
     def _key(self, path: str) -> str:
         return self.address.key(decode_path(path))
+
+
+def _row(name: str, etag: str, size_bytes: int) -> Row:
+    label, split = folder_label(name.rpartition("/")[0])
+    return encode_path(name), label, split, size_bytes, f"{etag}-{size_bytes:x}"
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name is the prefix itself, or of what some tools create for folders."""
+    return not name or name.endswith("/")

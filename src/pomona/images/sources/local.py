@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pomona.images.fetch import fetch, fingerprint
 from pomona.images.prefetch import ImageRequest
-from pomona.images.scan import Scan, scan
+from pomona.images.scan import Scan, look, scan
 from pomona.store.schemas import decode_path
 
 
@@ -19,6 +20,8 @@ class LocalSource:
 
     root: str
     ahead: int = 1
+
+    has_folders: ClassVar[bool] = True
 
     def __str__(self) -> str:
         return self.root
@@ -30,6 +33,12 @@ class LocalSource:
     def scan(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Scan:
         """Finds the images, as `images.scan.scan`."""
         return scan(Path(self.root), include, exclude)
+
+    def look(
+        self, names: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> Scan:
+        """Finds the images among some names, as `images.scan.look`."""
+        return look(Path(self.root), names, include, exclude)
 
     def expect(self, wanted: Iterable[ImageRequest]) -> None:
         """Does nothing: there is nothing to prepare."""
