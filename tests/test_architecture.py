@@ -36,6 +36,11 @@ def test_imports_are_light(statement: str) -> None:
     assert imported(statement) & set(HEAVY) == set()
 
 
+def test_workers_start_before_their_command_imports_what_takes_long() -> None:
+    heavy = {*HEAVY, "numpy", "pyarrow", "PIL", "jinja2"}
+    assert imported("import pomona.commands.main, pomona.commands.make") & heavy == set()
+
+
 def test_the_library_imports_no_other_framework() -> None:
     homes = ["maintenance.doctor", "maintenance.forget", "maintenance.import_features"]
     homes += ["maintenance.verify", "transfer.pack", "transfer.upload", "transfer.download"]

@@ -9,10 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from pomona.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARENT, TOP = "parent", "top"
 # Names that tools give to splits: train, Training, val2017, test_set, hold-out.
@@ -116,6 +118,8 @@ def label_by_folders(
     notes : list of str
         How a name that may be a class or a split was taken.
     """
+    import pyarrow as pa  # the command line needs this module before its workers are started
+
     paths: list[str] = catalog["path"].to_pylist()
     stands_for = _stand_for(containers)
     folder_of = [_folder(path, stands_for) for path in paths]
