@@ -155,7 +155,7 @@ def test_an_image_that_gives_no_features_is_a_problem_with_its_reason(
         ("GET", "/../../etc/passwd", 404),
         ("GET", "/v1/predict", 405),
         ("DELETE", "/v1/model", 405),
-        ("BREW", "/", 405),
+        ("BREW", "/", 400),
         ("POST", "/v1/predict", 400),
         ("POST", "/v1/search", 400),
         ("POST", "/v1/feedback", 400),

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
     from pomona.serving.run import Service
 
 # What `pomona[serve]` brings, as Python imports it.
-_LIBRARIES = ("starlette", "uvicorn", "h11", "python_multipart", "prometheus_client")
+_LIBRARIES = (
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "python_multipart",
+    "prometheus_client",
+)
 
 
 def serve(

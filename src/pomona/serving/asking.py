@@ -7,7 +7,7 @@ import hashlib
 import queue
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pomona.engines.base import Failure
@@ -16,6 +16,7 @@ from pomona.errors import PomonaError, UsageError
 from pomona.extraction.asked import error_facts
 from pomona.search.index import Neighbour
 from pomona.serving.answers import Answer, Label, to_error
+from pomona.serving.arrivals import Arrivals
 from pomona.serving.bodies import File
 from pomona.serving.interfaces import Feedback, Judgement
 from pomona.serving.metrics import Metrics
@@ -85,6 +86,7 @@ class Asking:
     metrics: Metrics
     photographs: Photographs | None = None
     recent: Recent = field(default_factory=Recent)
+    arrivals: Arrivals = field(default_factory=Arrivals)
     searching: Searching = field(default_factory=lambda: Searching(NEAREST))
 
     async def ask(self, files: Sequence[File], model: Model) -> list[Said]:
@@ -98,7 +100,7 @@ class Asking:
         futures: list[asyncio.Future[Any]] = []
         try:
             for file in files:
-                futures.append(asyncio.wrap_future(self.queue.submit(file.data, model.loaded)))
+                futures.append(self.arrivals.expect(self.queue.submit(file.data, model.loaded)))
             answers = [self._checked(each) for each in await asyncio.gather(*futures)]
         except queue.Full:
             raise overloaded("too many images wait: ask again later") from None
@@ -234,7 +236,7 @@ class Asking:
         None: it was not asked, since too many images wait, or the worker failed.
         """
         try:
-            future = asyncio.wrap_future(self.queue.submit(features, model.loaded))
+            future = self.arrivals.expect(self.queue.submit(features, model.loaded))
         except queue.Full:
             return None
         answer = await future
@@ -254,7 +256,7 @@ def prediction(said: Said, model: Model) -> dict[str, Any]:
     if said.error is not None:
         return {**content, "error": said.error}
     if said.answer.label is not None:
-        content |= asdict(said.answer.label)
+        content |= vars(said.answer.label)
     if said.nearest is not None:
         content["nearest"] = [each.to_dict() for each in said.nearest]
     return content

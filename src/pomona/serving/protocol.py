@@ -1,37 +1,46 @@
-"""Protocol: uvicorn's, with an end for connections that send no request."""
+"""Protocol: uvicorn's, with an end for connections that send no request, or a head without end."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import cache
+from http import HTTPStatus
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pomona.serving.problems import overloaded
+from pomona.serving.problems import RefusedError, overloaded
 
 # A refused client may be sending still: a close before it has read would take its answer away.
 LINGER_S = 1.0
+# The most bytes of a request beside its body: of its head, the framing of chunks, a trailer.
+MOST_BESIDE_BODY = 2**16
 
 
-@cache
-def _refusal() -> bytes:
-    """The whole response to a connection that is one too many."""
-    response = overloaded("the server has as many connections as it takes").response()
+def _whole(problem: RefusedError) -> bytes:
+    """The last response on a connection."""
+    response = problem.response()
     headers = [*response.raw_headers, (b"connection", b"close")]
     head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-    return b"HTTP/1.1 503 Service Unavailable\r\n" + head + b"\r\n" + bytes(response.body)
+    status = f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n"
+    return status.encode() + head + b"\r\n" + bytes(response.body)
 
 
-class LimitedProtocol(H11Protocol):
-    """A connection that is closed unless it asks for something soon."""
+TOO_MANY = _whole(overloaded("the server has as many connections as it takes"))
+UNREADABLE = _whole(RefusedError(400, "this is no request of HTTP/1.1, or has too long a head"))
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """A connection that is closed unless it asks for something soon, and in few words."""
 
     most_connections: int
     head_timeout_s: float
     # Those that were told that they are too many, and may not have read it yet.
-    refused: set[H11Protocol]
+    refused: set[HttpToolsProtocol]
     _deadline: asyncio.TimerHandle | None = None
+    # Of the request that arrives, less twice its body: small chunks have as much framing.
+    _beside_body = 0
+    # Requests whose head is here, and whose answer has not ended.
+    _answering = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -41,11 +50,32 @@ class LimitedProtocol(H11Protocol):
             self._watch()
 
     def data_received(self, data: bytes) -> None:
-        if self not in self.refused:
-            super().data_received(data)
-            self._watch()
+        if self in self.refused or self.transport.is_closing():
+            return
+        self._beside_body += len(data)
+        super().data_received(data)
+        if self._beside_body > MOST_BESIDE_BODY and not self.transport.is_closing():
+            self.send_400_response("too many bytes beside the body")
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(UNREADABLE)
+        self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._beside_body = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._beside_body -= 2 * len(body)
+        super().on_body(body)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._answering += 1
 
     def on_response_complete(self) -> None:
+        self._answering -= 1
         super().on_response_complete()
         self._watch()
 
@@ -57,7 +87,7 @@ class LimitedProtocol(H11Protocol):
     def _refuse(self) -> None:
         """Says so, and closes once the client has read it; soon where that takes too long."""
         self.connections.discard(self)
-        self.transport.write(_refusal())
+        self.transport.write(TOO_MANY)
         if len(self.refused) < self.most_connections:
             self.refused.add(self)
             self.transport.write_eof()
@@ -67,7 +97,7 @@ class LimitedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """Sets the deadline while a request's head is awaited, and not while it is answered."""
-        if self.conn.their_state is not h11.IDLE:
+        if self._answering:
             self._forget()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(self.head_timeout_s, self.transport.abort)
@@ -78,7 +108,7 @@ class LimitedProtocol(H11Protocol):
             self._deadline = None
 
 
-def limit_connections(most: int, head_s: float) -> type[H11Protocol]:
+def limit_connections(most: int, head_s: float) -> type[HttpToolsProtocol]:
     """Returns a protocol that bounds how many connections there are, and how long they idle.
 
     Parameters

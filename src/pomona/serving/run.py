@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from pomona.engines.base import usable_cores
 from pomona.engines.queue import BatchQueue
@@ -89,7 +90,8 @@ def serve(service: Service, progress: Progress, started: Callable[[str, Model], 
         If it cannot be started.
     """
     settings = service.settings
-    logging.getLogger("uvicorn.error").disabled = True  # the gate says what is to be said
+    for name in ("uvicorn.error", "python_multipart.multipart"):
+        logging.getLogger(name).disabled = True  # the gate says what is to be said
     if service.workers is not None and service.workers < 1:
         raise UsageError(f"`workers` {service.workers}: at least 1 is needed")
     tokens = Tokens(settings.token_file) if settings.token_file else None
@@ -122,7 +124,7 @@ def serve(service: Service, progress: Progress, started: Callable[[str, Model], 
                 )
             )
             address = _address(listening)
-            asyncio.run(_live(server, listening, service, asking, progress, address, started))
+            uvloop.run(_live(server, listening, service, asking, progress, address, started))
         finally:
             queue.close()
 
