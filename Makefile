@@ -65,6 +65,9 @@ fuzz: .venv/dev  ## Draw other examples, then decode damaged images for ten minu
 	$(BIN)/python -m pytest -m "not spark" --hypothesis-profile default $$(grep -rl --include 'test_*.py' @given tests)
 	PYTHONPATH=tests $(BIN)/python tests/corpus/fuzz.py --seconds $(or $(SECONDS),600)
 
+silence: .venv/dev  ## Count damaged files of all formats that give other features without a word
+	PYTHONPATH=tests $(BIN)/python tests/corpus/silence.py
+
 mutants: .venv/dev .venv/mutation  ## Plant faults into the modules that carry the promises; ONLY=plan: into one (an hour)
 	$(BIN)/python tests/mutation/run.py $(ONLY)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -18,6 +19,7 @@ from skimage import data as photographs
 from drawn import chunk, encode, noise, png
 from pomona.errors import ImageError
 from pomona.extraction.featurize import read_pixels
+from pomona.images import lzw
 from pomona.images.decode import decode
 from pomona.images.reader import CarefulReader, Reader
 from pomona.images.stripping.strip import strip_decodable
@@ -170,6 +172,68 @@ def test_a_webp_that_is_cut_off_is_an_error() -> None:
         data = encode(noise(60, 80), "WEBP", **options)
         for end in range(len(data) // 2, len(data) - 1, len(data) // 9):
             assert refusal(data[:end]).reason in ("truncated", "corrupt")
+
+
+def _written(name: str, **options: object) -> bytes:
+    image = Image.fromarray(photographs.astronaut()).resize((160, 120))  # type: ignore[no-untyped-call]
+    return encode(image.quantize() if name == "GIF" else image, name, **options)
+
+
+WITHOUT_CHECKSUMS: dict[str, Callable[[], bytes]] = {
+    "WebP": lambda: _written("WEBP", quality=85),
+    "animated WebP": lambda: _written(
+        "WEBP", save_all=True, append_images=[Image.new("RGB", (160, 120))]
+    ),
+    "GIF": lambda: _written("GIF"),
+    "LZW TIFF": lambda: _written("TIFF", compression="tiff_lzw"),
+    "AVIF": lambda: _written("AVIF", quality=80),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_CHECKSUMS)
+def test_pixels_that_end_elsewhere_than_their_data_are_damaged(name: str) -> None:
+    data = WITHOUT_CHECKSUMS[name]()
+    decode(data)
+    for at in range(len(data) // 3, len(data) // 2, len(data) // 30):
+        error = refusal(data[:at] + b"\xa7\x31" * 16 + data[at + 32 :])
+        assert error.reason in ("damaged", "corrupt", "truncated")
+
+
+def test_most_heifs_whose_pixels_end_elsewhere_are_damaged() -> None:
+    data = _written("HEIF", quality=80)
+    decode(data)
+    taken = 0
+    for at in range(len(data) // 3, len(data) // 3 + 100, 10):
+        with contextlib.suppress(ImageError):
+            decode(data[:at] + b"\xa7\x31" * 16 + data[at + 32 :])
+            taken += 1
+    assert taken < 5
+
+
+@pytest.mark.parametrize("name", ["WEBP", "AVIF", "HEIF", "GIF", "TIFF"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (65, 67), (300, 20)])
+@pytest.mark.parametrize("content", ["white", "noise"])
+def test_sound_files_of_any_size_are_not_damaged(
+    name: str, size: tuple[int, int], content: str
+) -> None:
+    width, height = size
+    image = Image.fromarray(noise(height, width))
+    image = image if content == "noise" else Image.new("RGB", size, content)
+    options: dict[str, dict[str, object]] = {
+        "TIFF": {"compression": "tiff_lzw"},
+        "WEBP": {"lossless": True},
+    }
+    decoded = decode(encode(image, name, **options.get(name, {})))
+    assert (decoded.width, decoded.height) == size
+
+
+def test_one_value_and_its_repetitions_make_few_codes() -> None:
+    # 1, then strings of two, three, ... ones: LZW's own table, by hand (GIF89a, appendix F).
+    stream = (4 | 1 << 3 | 6 << 6 | 7 << 9 | 5 << 12).to_bytes(2, "little")
+    assert not lzw.is_damaged(stream, 2, [1 + 2 + 3], is_tiff=False)
+    assert lzw.is_damaged(stream, 2, [1 + 2 + 2], is_tiff=False)
+    impossible = (4 | 1 << 3 | 7 << 6 | 5 << 9).to_bytes(2, "little")
+    assert lzw.is_damaged(impossible, 2, range(100), is_tiff=False)
 
 
 DAMAGED: dict[str, Callable[[], bytes]] = {

@@ -6,6 +6,7 @@ unless the caller allows damage.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 
 from PIL import Image, ImageFile
 
-from pomona.images import tiff
+from pomona.images import gif, lzw, tiff, unread
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # The chunks that pixels and their orientation need (W3C PNG, third edition, section 11).
@@ -26,6 +27,12 @@ _PASSES = (
     (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)
 )  # fmt: skip
 _INFLATE_BYTES = 2**20
+# To count the values of LZW takes 0.1 s for a million.
+_LZW_PIXELS = 16_000_000
+_ROWS = 64
+# Smaller ones of HEVC are enlarged, and what is added comes last.
+_LEAST_SIDE = 64
+_ASTRAY = "its pixels end elsewhere than their data"
 
 
 def find_damage(data: bytes, image: Image.Image) -> str | None:
@@ -128,7 +135,16 @@ def _inflated(pieces: list[memoryview], at_most: int) -> int:
 
 
 def _check_tiff(data: bytes, image: Image.Image) -> str | None:
-    """The checksums of deflated strips and tiles, before which libtiff stops reading."""
+    """The checksums of deflated strips and tiles, and how much those of LZW hold."""
+    lzw_pieces, sizes = tiff.lzw_pieces(image)
+    if image.width * image.height > _LZW_PIXELS:
+        lzw_pieces = []
+    for offset, size in lzw_pieces:
+        stream = data[offset : offset + size]
+        is_old = stream[:1] == b"\0" and stream[1:2] and stream[1] & 1  # of before TIFF 6.0
+        if not is_old and lzw.is_damaged(stream, 8, sizes, is_tiff=True):
+            return _ASTRAY
+    # libtiff stops reading before the checksum.
     pieces = tiff.deflated_pieces(image)
     # A strip may hold more than the image needs, but not without end.
     left = _INFLATE_BYTES + 16 * image.width * image.height
@@ -145,13 +161,59 @@ def _check_tiff(data: bytes, image: Image.Image) -> str | None:
     return None
 
 
+def _check_gif(data: bytes, image: Image.Image) -> str | None:
+    found = gif.first_frame(data)
+    if found is None or found[2] > _LZW_PIXELS:
+        return None
+    stream, bits, pixels = found
+    return _ASTRAY if lzw.is_damaged(stream, bits, [pixels], is_tiff=False) else None
+
+
 def _check_webp(data: bytes, image: Image.Image) -> str | None:
-    """RIFF's own size, which libwebp does not hold against the file's."""
+    """RIFF's own size, which libwebp does not hold against the file's, and what is left unread."""
     missing = 8 + int.from_bytes(data[4:8], "little") - len(data)
-    return f"its last {missing:,} bytes are missing" if missing > 0 else None
+    if missing > 0:
+        return f"its last {missing:,} bytes are missing"
+    return _check_unread(unread.shorten_webp(data), "WEBP")
+
+
+def _check_avif(data: bytes, image: Image.Image) -> str | None:
+    return _check_unread(unread.shorten_avif(data), "AVIF")
+
+
+def _check_unread(shortened: bytes | None, name: str) -> str | None:
+    """Whether a picture is decoded without the last bytes of its pixels, too."""
+    return _ASTRAY if shortened and _load(shortened, name) else None
+
+
+def _check_heif(data: bytes, image: Image.Image) -> str | None:
+    if min(image.size) < _LEAST_SIDE:
+        return None
+    shortened = unread.shorten_heif(data)
+    other = _load(shortened, "HEIF") if shortened else None
+    if other is None or (other.size, other.mode) != (image.size, image.mode):
+        return None
+    for top in range(0, image.height, _ROWS):
+        box = (0, top, image.width, min(top + _ROWS, image.height))
+        if image.crop(box).tobytes() != other.crop(box).tobytes():
+            return None
+    return _ASTRAY
+
+
+def _load(data: bytes, name: str) -> Image.Image | None:
+    """The pixels of a file, if its codec takes it."""
+    try:
+        with Image.open(io.BytesIO(data), formats=[name]) as image:
+            image.load()
+            return image
+    except (OSError, EOFError, RuntimeError, SyntaxError, ValueError):
+        return None
 
 
 _CHECKS: dict[str, Callable[[bytes, Image.Image], str | None]] = {
+    "AVIF": _check_avif,
+    "GIF": _check_gif,
+    "HEIF": _check_heif,
     "PNG": _check_png,
     "TIFF": _check_tiff,
     "WEBP": _check_webp,

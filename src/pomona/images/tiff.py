@@ -18,7 +18,8 @@ _PLANES = 284
 # Offsets and sizes of strips and of tiles.
 _PIECES = ((273, 279), (324, 325))
 _DEFLATED = ((8,), (32946,))
-_UNCOMPRESSED, _SEPARATE, _SIGNED = 1, 2, 2
+_UNCOMPRESSED, _LZW, _SEPARATE, _SIGNED = 1, 5, 2, 2
+_PHOTOMETRIC, _YCBCR, _FILL_ORDER = 262, 6, 266
 # As many samples as Pillow knows: four colours and two more.
 _MOST_SAMPLES = 6
 # Compressions that Pillow's libtiff lacks (TIFF 6.0 and its registry).
@@ -68,8 +69,41 @@ def is_unsigned(image: Image.Image) -> bool:
 def deflated_pieces(image: Image.Image) -> list[tuple[int, int]]:
     """Where the strips or tiles of a TIFF that are compressed by zlib start, and their sizes."""
     tags: Any = getattr(image, "tag_v2", {})
-    if _numbers(tags, _COMPRESSION) not in _DEFLATED:
-        return []
+    return _pieces(tags) if _numbers(tags, _COMPRESSION) in _DEFLATED else []
+
+
+def lzw_pieces(image: Image.Image) -> tuple[list[tuple[int, int]], set[int]]:
+    """The strips or tiles of a TIFF that are compressed by LZW.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        A TIFF, opened.
+
+    Returns
+    -------
+    pieces : list of (int, int)
+        Where each starts, and its size; none if the image has none, or its colours are subsampled.
+    sizes : set of int
+        How many bytes one may hold: the last may have fewer rows than the others.
+    """
+    tags: Any = getattr(image, "tag_v2", {})
+    is_lzw = _numbers(tags, _COMPRESSION) == (_LZW,) and _numbers(tags, _FILL_ORDER) in ((), (1,))
+    if not is_lzw or _numbers(tags, _PHOTOMETRIC) == (_YCBCR,):
+        return [], set()
+    bits = _numbers(tags, _BITS) or (1,)
+    samples = 1 if _numbers(tags, _PLANES) == (_SEPARATE,) else len(bits)
+    width, height = image.width, image.height
+    if tile := _numbers(tags, TiffImagePlugin.TILEWIDTH):
+        rows = {*_numbers(tags, TiffImagePlugin.TILELENGTH)}
+        width = tile[0]
+    else:
+        most = min(height, *(_numbers(tags, TiffImagePlugin.ROWSPERSTRIP) or (height,)))
+        rows = {most, height % most or most}
+    return _pieces(tags), {count * -(-width * samples * bits[0] // 8) for count in rows}
+
+
+def _pieces(tags: Any) -> list[tuple[int, int]]:
     for offsets, sizes in _PIECES:
         if found := _numbers(tags, offsets):
             return list(zip(found, _numbers(tags, sizes), strict=False))
