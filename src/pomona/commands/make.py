@@ -115,9 +115,9 @@ def import_features(
         typer.Argument(
             readable=False,
             metavar="FILE",
-            help="Parquet file, or folder of them, with a column named path and one list "
-            "column, of any name, that holds the features. Without columns label and split, these "
-            "are taken from the folders in path.",
+            help="Parquet file, or folder of them, with a column named path and one column, of "
+            "any name, that holds the features: lists of floats, Spark's vectors or Arrow's "
+            "tensors. Without columns label and split, these are taken from the folders in path.",
         ),
     ],
     out: Annotated[
@@ -131,10 +131,18 @@ def import_features(
     ],
     buckets: BucketOptions,
     output: OutputOptions,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The column that holds the features. (default: the only one that can, or the one "
+            "named features)",
+        ),
+    ] = None,
 ) -> None:
     """Make a store from features that were computed elsewhere; `pomona reduce` adds PCA."""
     from pomona.maintenance import import_features as importing
 
     engine = EngineOptions(workers=1).open()
     with run_settings(output, buckets.access(), engine) as settings:
-        finish(output, importing.import_features(file, out, settings))
+        finish(output, importing.import_features(file, out, settings, features))
