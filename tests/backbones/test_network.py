@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pomona.backbones import cache, registry
 from pomona.backbones.network import Network
+from pomona.backbones.precision import load
 from pomona.backbones.runtimes import openvino
 from pomona.backbones.runtimes import registry as runtimes
 from pomona.backbones.runtimes.registry import RUNTIMES
@@ -22,10 +23,10 @@ WAYS = [
 ]
 
 
-def needs(precision: str) -> None:
+def needs(runtime: str, precision: str) -> None:
     """Skips where the processor has no such numbers; another test shows what is said there."""
     try:
-        RUNTIMES["openvino"].check_machine(precision)
+        RUNTIMES[runtime].check_machine(precision)
     except BackboneError as exc:
         pytest.skip(str(exc))
 
@@ -40,8 +41,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 @pytest.fixture(scope="module", params=WAYS, ids=" ".join)
 def network(request: pytest.FixtureRequest, reference: Network) -> Network:
     runtime, precision = request.param
-    needs(precision)
-    return replace(reference, runtime=RUNTIMES[runtime], precision=precision)
+    needs(runtime, precision)
+    return load(registry.get(reference.backbone), runtime, precision)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,8 @@ def test_all_runtimes_and_precisions_agree(
     cosine = (alone * expected).sum(1) / (
         np.linalg.norm(alone, axis=1) * np.linalg.norm(expected, axis=1)
     )
-    assert cosine.min() > (0.998 if network.precision == "bfloat16" else 0.999999)
+    least = {"float32": 0.999999, "bfloat16": 0.998, "int8": 0.98}  # of noise
+    assert cosine.min() > least[network.precision]
     assert (alone.tobytes() == expected.tobytes()) == (network == reference)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from pomona.backbones.network import Network
+from pomona.backbones.runtimes.base import DEFAULT_PRECISION
 from pomona.backbones.spec import Backbone
 from pomona.backbones.timing import images_per_second
 from pomona.errors import BackboneError
@@ -184,7 +185,10 @@ def _entries(folder: Path, backbone: Backbone) -> list[Path]:
 
 
 def _stem(backbone: Backbone) -> str:
-    key = sha256(f"{backbone.weights_sha256} {backbone.revision}".encode())[:16]
+    text = f"{backbone.weights_sha256} {backbone.revision}"
+    if backbone.precision != DEFAULT_PRECISION:
+        text += f" {backbone.precision} {backbone.activations}"
+    key = sha256(text.encode())[:16]
     return f"{file_name(backbone.name)}-{backbone.input_size}-{key}"
 
 
@@ -202,6 +206,7 @@ def _network(backbone: Backbone, model: bytes) -> Network:
         digest=sha256(model),
         input_size=backbone.input_size,
         width=backbone.width,
+        precision=backbone.precision,
     )
 
 

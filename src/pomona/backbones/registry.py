@@ -111,6 +111,7 @@ BUNDLED = {
             top1=75.1,
             top1_source="https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
             revision=1,
+            activations="efficientnet_lite0_activations.json",
             remedy="reinstall the package it came with",
             find_weights=_find_efficientnet_lite0,
             build=_build_efficientnet_lite0,

@@ -45,6 +45,10 @@ class Backbone:
         Whether the cache keeps what `build` returns.
     note : str, optional
         What a user should know before it runs.
+    precision : str
+        The numbers that the graph computes in: float32, which runtimes may lower, or int8.
+    activations : str, optional
+        The file, in this package, of what was measured of its activations. None: nothing was.
     """
 
     name: str
@@ -63,10 +67,12 @@ class Backbone:
     build: Callable[[Path, int], bytes] = field(repr=False)
     cacheable: bool = True
     note: str | None = None
+    precision: str = "float32"
+    activations: str | None = field(default=None, repr=False)
 
     def facts(self) -> dict[str, Any]:
         """Returns what a table, JSON or an ONNX file's metadata say of it."""
-        own = ("find_weights", "build", "cacheable", "remedy", "note")
+        own = ("find_weights", "build", "cacheable", "remedy", "note", "activations")
         return {
             each.name: getattr(self, each.name) for each in fields(self) if each.name not in own
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pomona.backbones import cache, registry
+from pomona.backbones import cache, precision, registry
 from pomona.backbones.network import Network
 from pomona.backbones.overrides import ModelOverrides
 from pomona.backbones.runtimes import registry as runtimes
+from pomona.backbones.runtimes.base import DEFAULT_PRECISION
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError, ImageError, PomonaError, UsageError
 from pomona.extraction.batches import Batches
@@ -122,15 +122,15 @@ def load_network(recipe: Recipe) -> Network:
     BackboneError
         If it is not here.
     """
-    network = cache.load(find_backbone(recipe))
+    backbone = find_backbone(recipe)
+    runtime = recipe.runtime or runtimes.DEFAULT
+    network = precision.load(backbone, runtime, recipe.precision or DEFAULT_PRECISION)
     if recipe.model_sha256 != network.digest:
         raise BackboneError(
             f"the recipe's {recipe.backbone} is another network than this pomona has: "
             "use the version and the weights that made the store"
         )
-    precision = recipe.precision or network.precision
-    runtime = runtimes.get(recipe.runtime or network.runtime.name, precision)
-    return dataclasses.replace(network, runtime=runtime, precision=precision)
+    return network
 
 
 def _load_default() -> tuple[Network, Recipe]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import psutil
 
 from pomona import __version__
-from pomona.backbones import cache, registry
+from pomona.backbones import cache, precision, registry
 from pomona.backbones.network import Network
 from pomona.backbones.runtimes.registry import RUNTIMES
 from pomona.backbones.timing import images_per_second
@@ -83,17 +82,16 @@ def measure() -> Iterator[Check]:
     As many processes as there are cores to use, each for `SPEED_S` on images in memory: what
     `pomona run` can reach at most. Raises EngineError.
     """
-    network = cache.load(registry.get(registry.DEFAULT))
+    backbone = registry.get(registry.DEFAULT)
     for runtime in RUNTIMES.values():
-        for precision in runtime.batch_sizes:
-            what = f"speed, {runtime.name} {precision}"
+        for chosen in runtime.batch_sizes:
+            what = f"speed, {runtime.name} {chosen}"
             try:
-                runtime.check_machine(precision)
+                runtime.check_machine(chosen)
             except BackboneError as exc:
                 yield Check(what, None, str(exc))
                 continue
-            chosen = dataclasses.replace(network, runtime=runtime, precision=precision)
-            rate = sum(_rates(chosen))
+            rate = sum(_rates(precision.load(backbone, runtime.name, chosen)))
             told = f"{rate:,.0f} images/s with {count(usable_cores(), 'worker')}, "
             told += f"a million in {duration(1e6 / rate)}"
             yield Check(what, True, told, round(rate, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.backbones import cache, registry
+from pomona.backbones import precision, registry
 from pomona.backbones.network import Network
-from pomona.backbones.runtimes import registry as runtimes
+from pomona.backbones.runtimes.base import AUTO, DEFAULT_PRECISION
 from pomona.engines.base import Engine
 from pomona.errors import EngineError, StoreError
 from pomona.extraction.recipe import make_recipe
@@ -93,10 +92,8 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
         changes=None if is_new else _changes(store, settings),
     )
     seconds = time.perf_counter() - start
-    network = dataclasses.replace(
-        cache.load(backbone),
-        runtime=runtimes.get(extracting.runtime, extracting.precision),
-        precision=extracting.precision,
+    network = precision.load(
+        backbone, extracting.runtime, _precision(extracting, None if is_new else store.recipe)
     )
     _check_engine(settings.engine, network)
     recipe = make_recipe(backbone, network, extracting.fit)
@@ -111,6 +108,13 @@ def _changes(store: Store, settings: RunSettings) -> Changes | None:
     if settings.round is None or settings.round.names is None:
         return None
     return Changes(store.plan().drop_columns(["part"]), settings.round.names)
+
+
+def _precision(extracting: ExtractSettings, made: Recipe | None) -> str:
+    """What the user chose; with auto, a store stays with the precision that it was begun in."""
+    if extracting.precision == AUTO and made is not None:
+        return made.precision or DEFAULT_PRECISION
+    return extracting.precision
 
 
 def _folder_rules(store: Store, extracting: ExtractSettings, *, is_new: bool) -> FolderRules | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pomona.backbones.overrides import NO_OVERRIDES, ModelOverrides
 from pomona.backbones.runtimes import registry as runtimes
-from pomona.backbones.runtimes.base import DEFAULT_PRECISION
+from pomona.backbones.runtimes.base import AUTO, DEFAULT_PRECISION
 from pomona.backbones.spec import DEFAULT
 from pomona.errors import UsageError
 from pomona.images.folders import PARENT, FolderRules, check_labelling
@@ -62,7 +62,8 @@ class ExtractSettings:
     overrides : ModelOverrides
         How to read the network, beside its name.
     runtime, precision : str
-        What runs the network, and in which numbers.
+        What runs the network, and in which numbers. "auto": the fastest that this machine has
+        instructions for, and in a store that is there, its own.
 
     Raises
     ------
@@ -91,7 +92,7 @@ class ExtractSettings:
     precision: str = DEFAULT_PRECISION
 
     def __post_init__(self) -> None:
-        runtimes.get(self.runtime, self.precision)
+        runtimes.get(self.runtime, DEFAULT_PRECISION if self.precision == AUTO else self.precision)
         check_labelling(self.labels, self.label_from)
         _ = self.folders
         if self.limit is not None and self.limit < 1:

@@ -12,6 +12,7 @@ import onnx
 from pomona.backbones.cache import sha256
 from pomona.backbones.network import Network
 from pomona.backbones.overrides import LARGEST_SIDE
+from pomona.backbones.runtimes.base import DEFAULT_PRECISION
 from pomona.backbones.spec import Backbone
 from pomona.errors import BackboneError
 
@@ -40,6 +41,7 @@ class Spec:
     top1_source: str | None
     revision: int
     model_sha256: str
+    precision: str = DEFAULT_PRECISION  # of files that earlier versions wrote
 
 
 def write(backbone: Backbone, network: Network) -> bytes:
@@ -61,6 +63,7 @@ def _can_be(facts: dict[str, Any]) -> bool:
         and all(re.fullmatch("[0-9a-f]{64}", facts[key]) for key in digests)
         and all(type(facts[key]) is int and facts[key] > 0 for key in ("width", "revision"))
         and (type(facts["input_size"]) is int and 0 < facts["input_size"] <= LARGEST_SIDE)
+        and facts["precision"] in (DEFAULT_PRECISION, "int8")
         and (type(share) in (int, float) and 0 < share <= 1)
         and (top1 is None or (type(top1) in (int, float) and 0 <= top1 <= 100))
     )
@@ -79,6 +82,7 @@ def read(model: onnx.ModelProto) -> tuple[Spec, bytes] | None:
         return None
     try:
         facts: dict[str, Any] = json.loads(entries[0].value)
+        facts.setdefault("precision", DEFAULT_PRECISION)
         spec = Spec(**{each.name: facts[each.name] for each in fields(Spec)})
         if not _can_be(facts):
             raise ValueError("facts that cannot be")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Session: TypeAlias = "Callable[[NDArray[np.uint8]], NDArray[np.float32]]"
 
 DEFAULT_PRECISION = "float32"
+AUTO = "auto"  # the fastest precision of this machine
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Implementation(Protocol):
 
     def check_precision(self, precision: str, /) -> None:
         """Raises BackboneError if this processor lacks a precision. float32 is not asked for."""
+        ...
+
+    def is_fast(self, precision: str, /) -> bool:
+        """Returns whether this processor is faster in a precision than in float32."""
         ...
 
 

@@ -57,6 +57,12 @@ def check_precision(precision: str) -> None:
     _check_capabilities(precision, able)
 
 
+def is_fast(precision: str) -> bool:
+    """Returns whether this processor is faster in a precision than in float32."""
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return precision == "bfloat16" and "BF16" in able
+
+
 def _check_capabilities(precision: str, able: Collection[str]) -> None:
     if precision == "bfloat16" and "BF16" not in able:
         raise BackboneError(

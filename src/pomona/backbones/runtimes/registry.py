@@ -12,7 +12,7 @@ from pomona.errors import UsageError
 
 # Batches whose activations fit into a core's caches: the best of 1 to 32, or within 2 % of it, on
 # Zen 4 (1 MiB of L2 a core) and Sapphire Rapids (2 MiB). Larger ones run slower.
-_FLOAT32, _BFLOAT16 = {"float32": 2}, {"bfloat16": 4}
+_FLOAT32, _BFLOAT16, _INT8 = {"float32": 2}, {"bfloat16": 4}, {"int8": 4}
 
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
@@ -22,7 +22,7 @@ RUNTIMES: dict[str, Runtime] = {
             implementation="pomona.backbones.runtimes.onnxruntime",
             library="onnxruntime",
             package="onnxruntime",
-            batch_sizes=_FLOAT32,
+            batch_sizes=_FLOAT32 | _INT8,
         ),
         Runtime(
             name="openvino",

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from pomona.backbones.overrides import LAYOUTS, ModelOverrides
 from pomona.backbones.preprocessing import NAMED
-from pomona.backbones.runtimes.base import Runtime
+from pomona.backbones.runtimes.base import AUTO, Runtime
 from pomona.backbones.runtimes.registry import RUNTIMES, precisions
 from pomona.commands.completion import one_of
 from pomona.pipeline.settings import FITS, ExtractSettings
@@ -20,6 +20,10 @@ def _backbone_names() -> list[str]:
     from pomona.backbones import registry
 
     return registry.names()
+
+
+def _precisions() -> list[str]:
+    return [*precisions(), AUTO]
 
 
 def _in_words(runtime: Runtime) -> str:
@@ -123,10 +127,12 @@ class NetworkOptions:
         str,
         typer.Option(
             metavar="TYPE",
-            help="float32, or bfloat16: faster, with nearly the same features; needs --runtime "
-            "openvino and a processor with AVX512_BF16 or AMX (AMD Zen 4, Intel Sapphire Rapids, "
-            "or later).",
-            autocompletion=precisions,
+            help="float32; int8: about twice as fast on a processor with VNNI, for "
+            "efficientnet_lite0 and files that `pomona backbones quantize` wrote; bfloat16: also "
+            "faster, needs --runtime openvino and a processor with AVX512_BF16 or AMX (AMD Zen 4, "
+            "Intel Sapphire Rapids, or later); or auto: the fastest of these that the runtime has "
+            "on this machine. The features of each are nearly, but not exactly, the same.",
+            autocompletion=_precisions,
         ),
     ] = ExtractSettings.precision
 

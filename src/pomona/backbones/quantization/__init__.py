@@ -1,0 +1,1 @@
+"""Networks in whole numbers of 8 bits: ranges of activations, rounded weights, and the graph."""
