@@ -115,7 +115,8 @@ def export(
     }
     how: dict[str, Any] = {"dynamo": dynamo, "input_names": inputs, "output_names": outputs}
     if free and dynamo:
-        how["dynamic_shapes"] = ({0: torch.export.Dim.DYNAMIC},) * len(inputs)
+        batches = ({0: torch.export.Dim.DYNAMIC},) * len(inputs)
+        how["dynamic_shapes"] = (batches,) if isinstance(network, Outputs) else batches
     elif free:
         how["dynamic_axes"] = {name: {0: "batch"} for name in (*inputs, *outputs)}
     path.parent.mkdir()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -200,6 +202,27 @@ def test_a_full_disk_is_reported_and_loses_nothing(small_disk: Path) -> None:
     folder.delete("a/b")
     folder.write("a/c", b"2" * 40_000)
     assert folder.read("a/c") == b"2" * 40_000
+
+
+@pytest.mark.parametrize(
+    ("error", "is_written"),
+    [(errno.EINVAL, True), (errno.EOPNOTSUPP, True), (errno.ENOSYS, True), (errno.EIO, False)],
+)
+def test_a_disk_that_cannot_sync_folders_is_written(
+    error: int, is_written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by SMB and sshfs; a disk that fails is another thing."""
+    sync = os.fsync
+
+    def sync_files_alone(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(error, os.strerror(error))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync_files_alone)
+    with contextlib.nullcontext() if is_written else pytest.raises(StoreWriteError, match="disk"):
+        LocalFolder(tmp_path).write("name", b"data")
+        assert LocalFolder(tmp_path).read("name") == b"data"
 
 
 def test_a_read_only_disk_is_reported(small_disk: Path) -> None:

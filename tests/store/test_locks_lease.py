@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -131,6 +132,28 @@ def test_a_lock_that_another_process_is_about_to_take_over_is_left_to_it(
         with pytest.raises(StoreBusyError, match="node-8"), Store(tmp_path).lock("mine"):
             pass
     assert waits == lease.REFUSALS // 2
+
+
+def test_without_flocks_the_lease_alone_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some disks of SMB and sshfs."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / LOCK).parent.mkdir()
+    with Store(tmp_path).lock("one") as (locked, _):
+        locked.write_json("written", {})
+        with pytest.raises(StoreBusyError, match="last heard from"), Store(tmp_path).lock("two"):
+            pass
+        os.utime(tmp_path / LOCK, (1, 1))
+        taken_over = pytest.raises(StoreBusyError, match="was taken over by two")
+        with Store(tmp_path).lock("two"), taken_over:
+            locked.write_json("written", {})
+    with Store(tmp_path).lock("three"):
+        pass
 
 
 def test_a_lock_that_was_never_taken_has_no_holder(tmp_path: Path) -> None:

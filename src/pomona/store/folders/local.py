@@ -260,9 +260,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable, where its file system can (not by SMB or sshfs)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as exc:
+        if exc.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 
@@ -283,6 +287,7 @@ def _read_errors(path: Path) -> Iterator[None]:
         ) from exc
 
 
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
 _REMEDIES = {
     errno.ENOSPC: "free some space, then run the same command again: what is done is kept",
     errno.EDQUOT: "free some of your quota, then run the same command again: what is done is kept",

@@ -3,12 +3,14 @@
 A holder keeps the lock file flocked, which the kernel ends with its process. Other machines do not
 always see a flock, or see it for ever when its machine is gone. So the holder also renews the
 file's time: once that is `LEASE_S` old, the lock is free. A command takes it by putting another
-file in its place, and the former holder learns of that before its next write.
+file in its place, and the former holder learns of that before its next write. Where a file system
+knows no flock, as some of SMB and sshfs, the file's time alone decides.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -25,6 +27,8 @@ from typing import BinaryIO
 # A lock is free once its holder has given no sign of life for so long; it gives one each `BEAT_S`.
 LEASE_S = 120.0
 BEAT_S = 20.0
+# What a file system says that knows no flock.
+_NO_FLOCK = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK)
 # How often a command tries to take a lock that others take at the same time.
 REFUSALS = 20
 
@@ -196,12 +200,12 @@ def _take(path: Path, temporary: Path, me: Holder) -> tuple[BinaryIO, Holder | N
             mine.write(me.to_bytes())
             mine.flush()
             os.fsync(mine.fileno())
-            fcntl.flock(mine, fcntl.LOCK_EX)
+            _flock(mine, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(found.fileno()), path.stat()):
                 # Both times are by the disk's clock, which may differ from this machine's.
                 silent_s = os.fstat(mine.fileno()).st_mtime - os.fstat(found.fileno()).st_mtime
                 _check_free(is_free, holder, silent_s)
-                if is_free or refusals == REFUSALS:
+                if is_free is not False or refusals == REFUSALS:
                     temporary.replace(path)
                     undo.pop_all()
                     found.close()
@@ -211,9 +215,12 @@ def _take(path: Path, temporary: Path, me: Holder) -> tuple[BinaryIO, Holder | N
         time.sleep(0.05)
 
 
-def _check_free(is_free: bool, holder: Holder | None, silent_s: float) -> None:
-    """Raises HeldError unless the lock is free; is_free: as this machine's kernel says."""
-    if holder is None or holder.machine == this_machine():
+def _check_free(is_free: bool | None, holder: Holder | None, silent_s: float) -> None:
+    """Raises HeldError unless the lock is free; is_free: as the kernel says, None: it cannot."""
+    if is_free is None:
+        if holder is not None:
+            check_silence(holder, silent_s)
+    elif holder is None or holder.machine == this_machine():
         if not is_free:
             raise HeldError(str(holder or "another command"))
     else:
@@ -228,12 +235,16 @@ def _beat(file: BinaryIO, ended: threading.Event) -> None:
             os.utime(file.fileno())
 
 
-def _flock(file: BinaryIO, kind: int) -> bool:
-    """Returns whether the flock was taken: no other process holds it."""
+def _flock(file: BinaryIO, kind: int) -> bool | None:
+    """Returns whether the flock was taken: no other process holds it; None: there is none here."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as exc:
+        if exc.errno not in _NO_FLOCK:
+            raise
+        return None
     return True
 
 
