@@ -24,6 +24,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return chosen
 
 
+def test_the_folder_may_begin_with_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POMONA_CACHE", "~/somewhere")
+    assert cache.cache_folder() == Path.home() / "somewhere"
+
+
 @pytest.fixture
 def backbone(tmp_path: Path) -> Backbone:
     """One whose conversion is quick: its model is its weights and its input size."""

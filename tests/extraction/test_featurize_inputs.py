@@ -15,8 +15,10 @@ from pomona.errors import UsageError
 PIXELS = noise(12, 10)
 
 
-@pytest.mark.parametrize("images", [PIXELS, PIXELS[:, :, 0]], ids=["colour", "grey"])
-def test_one_array_is_not_a_list_of_its_rows(images: Any) -> None:
+@pytest.mark.parametrize(
+    "images", [PIXELS, PIXELS[:, :, 0], io.BytesIO(b"a\nb")], ids=["colour", "grey", "file"]
+)
+def test_one_array_or_file_is_not_a_list_of_its_rows(images: Any) -> None:
     with pytest.raises(UsageError, match="put the image in brackets"):
         pomona.featurize(images)
 
@@ -36,6 +38,25 @@ def test_what_is_no_list_is_refused_by_its_type(images: Any) -> None:
 )
 def test_what_is_no_image_is_refused_by_its_type(image: Any) -> None:
     with pytest.raises(UsageError, match=type(image).__name__):
+        pomona.featurize([image])
+
+
+class Tensor:
+    """What PyTorch and TensorFlow have in common."""
+
+    def numpy(self) -> Any:
+        return PIXELS
+
+
+@pytest.mark.parametrize(
+    ("image", "way_out"),
+    [
+        (io.BytesIO(b""), r"BytesIO: give what its read\(\)"),
+        (Tensor(), r"Tensor: give its numpy\("),
+    ],
+)
+def test_files_and_tensors_are_refused_with_the_way_out(image: Any, way_out: str) -> None:
+    with pytest.raises(UsageError, match=way_out):
         pomona.featurize([image])
 
 

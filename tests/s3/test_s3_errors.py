@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Pomona
-from pomona.errors import ObjectStoreError
+from pomona.errors import ImageError, ObjectStoreError
+from pomona.images.sources.bucket import BucketSource
 from pomona.s3.address import Address
 from pomona.s3.bucket import open_bucket
+from pomona.store.schemas import REASONS
 from s3_server import REGION, Place, bucket, fresh_connections, s3_server
 
 __all__ = ["bucket", "s3_server"]
@@ -121,6 +123,7 @@ def refusing() -> Iterator[str]:
         ("ExpiredToken", "have expired: renew them"),
         ("AccessDenied", "no access to s3://any: ask for permission"),
         ("RequestTimeTooSkewed", "clock is wrong"),
+        ("InvalidObjectState", "is archived: restore it"),
         ("AuthorizationHeaderMalformed", "another region"),
     ],
 )
@@ -132,6 +135,20 @@ def test_a_servers_refusal_is_reported_with_its_reason(
     assert ended.status == 1
     assert complaint in ended.complaint
     assert "AKIASECRET" not in ended.stderr
+
+
+def test_an_archived_image_has_a_reason_of_its_own(
+    bucket: Place, refusing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed as any other; a GET is refused with 403, as if there were no permission."""
+    monkeypatch.setattr(Refusing, "code", "InvalidObjectState")
+    with fresh_connections():
+        found = open_bucket(Address.parse(bucket.at("in")))
+        source = BucketSource(replace(found, endpoint=refusing), Address.parse(bucket.at("in")))
+        with pytest.raises(ImageError) as caught:
+            source.fetch("a.jpg")
+    assert caught.value.reason == "archived"
+    assert not REASONS["archived"].retryable
 
 
 def test_a_bucket_is_found_in_its_own_region(

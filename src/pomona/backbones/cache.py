@@ -34,7 +34,7 @@ MEASURED_S = 1.0
 def cache_folder() -> Path:
     """Returns the folder of converted backbones: $POMONA_CACHE, or the user's cache folder."""
     chosen = os.environ.get("POMONA_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("pomona")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("pomona")
 
 
 def load(backbone: Backbone) -> Network:

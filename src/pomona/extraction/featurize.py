@@ -81,7 +81,7 @@ def featurize(
 
 def _check_list(images: object) -> None:
     """Raises UsageError for what is not several images."""
-    is_one = isinstance(images, (str, bytes, os.PathLike, Image.Image))
+    is_one = isinstance(images, (str, bytes, os.PathLike, Image.Image)) or hasattr(images, "read")
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OUS":
         is_one = images.ndim < 4
     if is_one:
@@ -161,9 +161,14 @@ def read_pixels(image: AnyImage, side: int | None, *, allow_damaged: bool = Fals
     if isinstance(image, np.ndarray):
         return array_to_rgb(image)
     if not isinstance(image, (str, os.PathLike)):
+        hint = ""
+        if hasattr(image, "read"):
+            hint = ": give what its read() returns"
+        elif hasattr(image, "numpy"):
+            hint = ": give its numpy() as uint8[h, w, 3]"
         raise UsageError(
             f"an image is a path, the bytes of a file, a Pillow image or an array, not "
-            f"{type(image).__name__}"
+            f"{type(image).__name__}{hint}"
         )
     path = Path(image)
     data = fetch(str(path.parent), schemas.encode_path(path.name))

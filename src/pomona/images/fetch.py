@@ -13,6 +13,7 @@ from pomona.store.schemas import decode_path
 MAX_BYTES = 256 * 2**20
 # Reason of an ObjectStoreError → reason of one image's error. All others end a run.
 OBJECT_REASONS = {
+    "archived": "archived",
     "denied": "permission_denied",
     "too_large": "too_large",
     "unreachable": "unreachable",

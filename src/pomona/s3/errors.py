@@ -162,6 +162,8 @@ def from_response(
             "set AWS_REGION to the bucket's region",
             "region",
         )
+    if code == "InvalidObjectState":
+        return ObjectStoreError(f"{what} is archived: restore it, {_AGAIN}", "archived")
     if code == "RequestTimeTooSkewed":
         return ObjectStoreError("this machine's clock is wrong: set it, then try again", "clock")
     if code in DENIED_CODES or status in (401, 403):

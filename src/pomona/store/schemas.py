@@ -108,6 +108,10 @@ REASONS: Final = {
         "Let the user who runs pomona read it, then run again with --retry-errors.",
         retryable=True,
     ),
+    "archived": Reason(
+        "The object store keeps it in an archive (such as Glacier): restore it, then run again "
+        "with --retry-errors=all.",
+    ),
     "io_error": Reason(
         "The disk failed: check it, then run again with --retry-errors.",
         retryable=True,
