@@ -11,11 +11,12 @@ import pytest
 from PIL import Image, ImageOps
 
 import pomona as pomona_package
-from conftest import Here, contents, draw_photos
-from in_process import run_in_process
+from conftest import Here, Pomona, contents, draw_photos
 from means import teach
 from pomona.backbones.overrides import ModelOverrides
+from pomona.errors import PomonaError
 from pomona.feedback.journal import Entry, Journal
+from pomona.operations.drift import measure_drift
 from pomona.pipeline import run as pipeline
 from pomona.pipeline.context import RunSettings
 from pomona.pipeline.settings import ExtractSettings, ReduceSettings
@@ -27,10 +28,9 @@ def take_in(photos: Path, out: Path) -> None:
     pipeline.run(out, extracting, ReduceSettings(components=6, keep_projection=True), settings)
 
 
-def drift(*args: object) -> tuple[int, dict[str, Any]]:
-    ended = run_in_process("drift", *args, "--json")
-    assert ended.status in (0, 4), ended
-    return ended.status, json.loads(ended.stdout)
+def drift(out: Path, **given: Any) -> dict[str, Any]:
+    found, _ = measure_drift(out, **given)
+    return found.to_dict()
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +57,14 @@ def run_ids(out: Path) -> list[str]:
     return [run["id"] for run in runs]
 
 
-def test_the_last_run_brought_other_images(grown: Path, tmp_path: Path) -> None:
+def test_the_last_run_brought_other_images(pomona: Pomona, grown: Path, tmp_path: Path) -> None:
     out = grown / "out"
     before = contents(out)
     page = tmp_path / "drift.html"
-    status, found = drift(out, "--since", run_ids(out)[1], "--page", page)
-    assert (status, found["drift"], found["images"], found["known"]) == (4, True, 60, 180)
+    ended = pomona("drift", out, "--since", run_ids(out)[1], "--page", page, "--json")
+    found = json.loads(ended.stdout)
+    assert (ended.status, found["drift"]) == (4, True)
+    assert (found["images"], found["known"]) == (60, 180)
     assert found["p"] <= found["level"] == 0.01
     assert found["variance_explained"] < found["variance_before"]
     assert found["unlike"]["share"] > found["unlike"]["before"]
@@ -80,13 +82,11 @@ def test_the_last_run_brought_other_images(grown: Path, tmp_path: Path) -> None:
 def test_images_as_before_raise_no_alarm(grown: Path, tmp_path: Path) -> None:
     out, other = grown / "out", tmp_path / "other"
     take_in(draw_photos(tmp_path / "more", 60, seed=3), other)
-    status, found = drift(out, "--against", other)
-    assert (status, found["drift"], found["known_in_all"]) == (0, False, 240)
+    found = drift(out, against=other)
+    assert (found["drift"], found["known_in_all"]) == (False, 240)
     assert 0 < found["unlike"]["share"] <= found["max_unlike"] == 0.5
-    status, found = drift(out, "--against", other, "--max-unlike", 0)
-    assert (status, found["drift"]) == (4, True)
-    ended = run_in_process("drift", out, "--since", run_ids(out)[0])
-    assert "120 new images added since the run" in ended.stdout
+    assert drift(out, against=other, max_unlike=0.0)["drift"]
+    assert drift(out, since=run_ids(out)[0])["images"] == 120
 
 
 def test_feedback_tells_the_accuracy(grown: Path, tmp_path: Path) -> None:
@@ -99,27 +99,26 @@ def test_feedback_tells_the_accuracy(grown: Path, tmp_path: Path) -> None:
             str(number), image["sha256"], predicted, 0.9, "m", bool(number % 4), image["label"]
         )
         journal.append(entry)
-    _, found = drift(out, "--since", run_ids(out)[1])
+    found = drift(out, since=run_ids(out)[1])
     told = found["accuracy"]
     assert told["images"] == 40
     assert told["low"] <= told["right"] / 40 <= told["high"]
 
 
-def test_what_cannot_be_compared_is_refused_in_a_line(grown: Path, finished: Path) -> None:
+def test_what_cannot_be_compared_is_refused(grown: Path, finished: Path) -> None:
     out = grown / "out"
-    for args, status, problem in (
-        ((out, "--since", "2001"), 2, "no run of"),
-        ((out, "--since", ""), 2, "3 runs of"),
-        ((out, "--since", run_ids(out)[2]), 1, "there are no images added since the run"),
-        ((out, "--since", "2", "--against", out), 2, "give --since or --against, not both"),
-        ((out, "--against", finished), 1, "features of another recipe"),
-        ((out, "--level", "2"), 2, "--level 2: give a probability"),
-        ((out, "--level", "0.00001"), 2, "give at least 0.001"),
-        ((out, "--max-unlike", "7"), 2, "--max-unlike 7: give a share"),
-        ((out, "--open"), 2, "give --page too"),
-        ((out / "nowhere",), 1, "is not a pomona store"),
-    ):
-        ended = run_in_process("drift", *args)
-        assert ended.status == status, ended
-        assert problem in ended.stderr
-        assert len(ended.stderr.splitlines()) == 1
+    refusals: list[tuple[dict[str, Any], str]] = [
+        ({"since": "2001"}, "no run of"),
+        ({"since": ""}, "3 runs of"),
+        ({"since": run_ids(out)[2]}, "there are no images added since the run"),
+        ({"since": "2", "against": out}, "give `since` or `against`, not both"),
+        ({"against": finished}, "features of another recipe"),
+        ({"level": 2.0}, "`level` 2: give a probability"),
+        ({"level": 0.00001}, "give at least 0.001"),
+        ({"max_unlike": 7.0}, "`max_unlike` 7: give a share"),
+    ]
+    for given, problem in refusals:
+        with pytest.raises(PomonaError, match=problem):
+            measure_drift(out, **given)
+    with pytest.raises(PomonaError, match="is not a pomona store"):
+        measure_drift(out / "nowhere")

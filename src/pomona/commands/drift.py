@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -23,10 +25,11 @@ LABELS_SHOWN, FARTHEST_SHOWN = 5, 5
 FEW = 50
 
 
-def drift(
-    store: StoreFolder,
-    buckets: ReadBucketOptions,
-    output: OutputOptions,
+@dataclass(frozen=True)
+class DriftOptions:
+    """Which images are new, and what counts as a change."""
+
+    panel: ClassVar[str] = "Comparison"
     since: Annotated[
         str | None,
         typer.Option(
@@ -34,7 +37,7 @@ def drift(
             help="New are the images that came after this run: its id in pomona.json, or how the "
             "id begins, such as 20260501T. (default: those that came after the PCA was fitted)",
         ),
-    ] = None,
+    ] = None
     against: Annotated[
         Any,
         typer.Option(
@@ -42,7 +45,7 @@ def drift(
             metavar="OTHER",
             help="New are the images of this store, such as one that `pomona predict` made.",
         ),
-    ] = None,
+    ] = None
     level: Annotated[
         float,
         typer.Option(
@@ -50,7 +53,7 @@ def drift(
             help="The chance of a false alarm: the exit status is 4 if a difference as large as "
             "this one is no more probable than P where nothing has changed.",
         ),
-    ] = 0.01,
+    ] = 0.01
     max_unlike: Annotated[
         float,
         typer.Option(
@@ -58,7 +61,14 @@ def drift(
             help="The exit status is also 4 if a larger share of the new images than this is "
             "unlike any known image.",
         ),
-    ] = 0.5,
+    ] = 0.5
+
+
+def drift(
+    store: StoreFolder,
+    buckets: ReadBucketOptions,
+    output: OutputOptions,
+    compared: DriftOptions,
     page: Annotated[
         Path | None,
         typer.Option(
@@ -86,14 +96,7 @@ def drift(
     if open_page and page is None:
         raise UsageError("`open` opens the page that `page` writes: give `page` too")
     forgo_pandas()
-    found, new = measure_drift(
-        store,
-        since=since,
-        against=against,
-        level=level,
-        max_unlike=max_unlike,
-        access=buckets.access(),
-    )
+    found, new = measure_drift(store, **dataclasses.asdict(compared), access=buckets.access())
     if page is not None:
         from pomona.operations import drift_page
         from pomona.pipeline.here import map_here

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.errors import PomonaError, UsageError
+from pomona.errors import PomonaError, StoreError, UsageError
 from pomona.feedback.journal import Journal
 from pomona.learning.evaluation.intervals import wilson
 from pomona.learning.held_out import read_held_out
@@ -216,6 +216,20 @@ def measure_drift(
     PomonaError
         If scikit-learn and SciPy are not installed.
     """
+    _check(level, max_unlike)
+    store = Store(out, access)
+    _ = store.manifest
+    _ = store.projection
+    try:
+        known, new, what = read_sides(store, since, against, access)
+    except FileNotFoundError as exc:
+        raise StoreError(f"{store.files} changed while it was read: try again") from exc
+    drift = _compare(store, known, new, what, (level, max_unlike))
+    return drift, new
+
+
+def _check(level: float, max_unlike: float) -> None:
+    """Raises UsageError for a threshold that cannot be, PomonaError where SciPy is missing."""
     if not 0 < level < 1:
         raise UsageError(f"`level` {level:g}: give a probability between 0 and 1")
     if not 0 <= max_unlike <= 1:
@@ -224,16 +238,19 @@ def measure_drift(
         raise UsageError(f"`level` {level:g}: give at least {LEAST_LEVEL:g}")
     if importlib.util.find_spec("scipy") is None:
         raise PomonaError('SciPy is not installed: pip install "pomona[learn]"')
-    store = Store(out, access)
-    _ = store.manifest
+
+
+def _compare(
+    store: Store, known: Side, new: Side, what: str, thresholds: tuple[float, float]
+) -> Drift:
+    """Compares the two sides."""
     projection = store.projection
-    known, new, what = read_sides(store, since, against, access)
     rows, rows_known = projection.apply(new.features), projection.apply(known.features)
     test = compare(rows_known, rows, [*known.digests, *new.digests])
     apart = _distances(rows_known, known, rows)
     predictor = None if read_facts(store.files) is None else Predictor.read(store)
     answers = None if predictor is None else predictor.answer(new.features)
-    drift = Drift(
+    return Drift(
         store=str(store.files),
         what=what,
         images=len(new),
@@ -244,15 +261,14 @@ def measure_drift(
         variance_before=projection.variance_explained,
         p=None if test is None else test.p,
         independent=0 if test is None else test.new,
-        level=level,
-        max_unlike=max_unlike,
+        level=thresholds[0],
+        max_unlike=thresholds[1],
         unlike=Share(int((apart > 1).sum()), len(new), USUALLY_UNLIKE),
         unsure=None if predictor is None else _unsure(store, predictor, answers),
         labels={} if predictor is None else _labels(answers, predictor.answer(known.features)),
         accuracy=None if predictor is None else _accuracy(store, predictor, new, answers),
         farthest=_farthest(new, apart, answers),
     )
-    return drift, new
 
 
 def _distances(

@@ -88,13 +88,7 @@ def read_sides(
         raise UsageError("give `since` or `against`, not both")
     parts = store.part_numbers("features")
     if against is not None:
-        other = Store(against, access)
-        if other.recipe.digest != store.recipe.digest:
-            differences = "; ".join(store.recipe.differences(other.recipe))
-            raise StoreError(
-                f"{other.files} has features of another recipe than {store.files} ({differences}): "
-                "make them alike, as `pomona predict` does"
-            )
+        other = _open_other(store, against, access)
         new = _read(other, other.part_numbers("features"))
         what, way_out = f"of {other.files}", "give a store with images"
         known = _read(store, parts)
@@ -114,6 +108,18 @@ def read_sides(
     if len(known) < 2:
         raise StoreError(f"{store.files} has fewer than two images from before: give another run")
     return known, new, what
+
+
+def _open_other(store: Store, against: str | Path, access: Access | None) -> Store:
+    """Opens another store, whose features must be made as those of `store` are."""
+    other = Store(against, access)
+    if other.recipe.digest != store.recipe.digest:
+        differences = "; ".join(store.recipe.differences(other.recipe))
+        raise StoreError(
+            f"{other.files} has features of another recipe than {store.files} ({differences}): "
+            "make them alike, as `pomona predict` does"
+        )
+    return other
 
 
 def _last_part(store: Store, since: str) -> int:
@@ -143,8 +149,11 @@ def _last_part(store: Store, since: str) -> int:
 
 def _read(store: Store, parts: Sequence[int]) -> Side:
     """Images of some parts, or a sample of them. The same store gives the same sample."""
-    footers = {part: store.footer(part_name("features", part)) for part in parts}
-    rows = {part: int(footer["rows"]) if footer else 0 for part, footer in footers.items()}
+    footers = store.map_concurrent(lambda part: store.footer(part_name("features", part)), parts)
+    rows = {
+        part: int(footer["rows"]) if footer else 0
+        for part, footer in zip(parts, footers, strict=True)
+    }
     filled = [part for part in parts if rows[part]]
     total = sum(rows.values())
     read = sorted(
