@@ -83,6 +83,9 @@ bench-drift: .venv/dev  ## Measure false alarms and power of the drift test (an 
 bench-aws: .venv/dev $(TOOLS)  ## Hold the estimate of `pomona aws plan` against the bill of a run on a real YARN
 	PYTHONPATH=tests:tests/aws $(BIN)/python benchmarks/aws_bill.py
 
+bench-corrections: .venv/dev  ## Measure what users' corrections, honest and malicious, do to a classifier
+	$(BIN)/python -m benchmarks.corrections
+
 docs: .venv/docs  ## Build the documentation into site/; broken links and unknown commands fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "Open $(CURDIR)/site/index.html in a browser."

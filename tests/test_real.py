@@ -239,7 +239,8 @@ def test_swapped_labels_are_the_first_suspects(taught: Path, tmp_path: Path) -> 
         tmp_path / "labels.csv", index=False
     )
     store = Path(shutil.copytree(taught, tmp_path / "store"))
-    pomona_json("train", store, "--labels", tmp_path / "labels.csv", "--model", "lda")
+    relabelled = ("--labels", tmp_path / "labels.csv", "--model", "lda")
+    pomona_json("train", store, *relabelled, "--promote", "always")
     suspects = pd.read_csv(store / "classifier" / "suspects.csv").path
     assert suspects[: len(wrong)].isin(wrong.keys()).mean() >= 0.8
     clean = pd.read_csv(taught / "classifier" / "suspects.csv")

@@ -229,6 +229,7 @@ def train(
     labels: str | os.PathLike[str] | None = None,
     groups: str | os.PathLike[str] = TrainSettings.groups,
     seed: int = TrainSettings.seed,
+    promote: str = TrainSettings.promote,
     progress: bool = True,
     allow_region: Sequence[str] = (),
 ) -> StoreClassifier:
@@ -238,7 +239,7 @@ def train(
     ----------
     store : str or os.PathLike
         The store's folder, or its s3:// address.
-    model, on, labels, groups, seed, allow_region
+    model, on, labels, groups, seed, promote, allow_region
         As the options of these names.
     progress : bool
         Whether a line every few seconds goes to stderr.
@@ -246,7 +247,8 @@ def train(
     Returns
     -------
     StoreClassifier
-        The classifier; its page is classifier/evaluation.html.
+        The classifier in use: the new one, unless another was in use and `promote` keeps it. Its
+        page is classifier/evaluation.html.
 
     Raises
     ------
@@ -263,6 +265,7 @@ def train(
         if isinstance(groups, str) and groups in (NEAR_DUPLICATES, NO_GROUPS)
         else Path(groups).expanduser(),
         seed=seed,
+        promote=promote,
     )
     run_settings = RunSettings(
         open_engine("local", 1),

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pomona.commands.options.buckets import ReadBucketOptions
+from pomona.commands.options.buckets import BucketOptions
+from pomona.commands.options.engine import ClusterOptions
 from pomona.commands.options.places import StoreFolder
 from pomona.commands.output import OutputOptions
+from pomona.commands.running import run_settings
 from pomona.progress import count
 
 if TYPE_CHECKING:
@@ -19,11 +21,20 @@ if TYPE_CHECKING:
 
 ENTRIES_SHOWN = 20
 PAIRS_SHOWN = 10
+Forget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="Forget what was said of this prediction (its id, see --json), and remove the "
+        "classifiers that learned from it. If one of them is in use, the one before takes its "
+        "place.",
+    ),
+]
 
 
 def feedback(
     store: StoreFolder,
-    buckets: ReadBucketOptions,
+    buckets: BucketOptions,
     output: OutputOptions,
     label: Annotated[
         str | None,
@@ -49,6 +60,7 @@ def feedback(
             "feedback on images of the store.",
         ),
     ] = None,
+    forget: Forget = None,
 ) -> None:
     """Show the feedback on predictions of `pomona serve`, and how often these were right.
 
@@ -62,6 +74,9 @@ def feedback(
     from pomona.memory import forgo_pandas
     from pomona.store.store import Store
 
+    if forget is not None:
+        _forget(store, forget, buckets, output)
+        return
     forgo_pandas()
     earliest = None if since is None else tallying.parse_since(since)
     journal = Journal(Store(store, buckets.access()))
@@ -76,6 +91,24 @@ def feedback(
         "feedback": [{**row, "time": row["time"].isoformat()} for row in rows],
     }
     output.result(content, "\n".join([*_shown(rows), *_counted(counted), *_written(written)]))
+
+
+def _forget(
+    store: StoreFolder, statement: str, buckets: BucketOptions, output: OutputOptions
+) -> None:
+    """Forgets what was said of a prediction, and says what went with it."""
+    from pomona.feedback.retraction import retract
+
+    with run_settings(output, buckets.access(), ClusterOptions().open()) as settings:
+        found = retract(store, statement, settings)
+        lines = [f"Forgot {count(found.entries, 'entry', 'entries')} of {statement}"]
+        if found.models:
+            lines.append(f"  removed, since it was learned: {', '.join(found.models)}")
+            in_use = found.in_use or f"none; train one with `pomona train {store}`"
+            lines.append(f"  classifier in use: {in_use}")
+        if found.photographs:
+            lines.append("  its photograph was kept outside the store: delete it there too")
+        output.result(dataclasses.asdict(found), "\n".join(lines))
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pomona.commands.completion import one_of
+from pomona.commands.models import in_versus
 from pomona.commands.options.buckets import BucketOptions, ReadBucketOptions
 from pomona.commands.options.engine import ClusterOptions, EngineOptions
 from pomona.commands.options.images import ImageOptions
@@ -24,13 +26,17 @@ from pomona.commands.running import (
 from pomona.errors import UsageError
 from pomona.progress import count
 from pomona.store.folders.registry import place
+from pomona.store.kept import file_name
 from pomona.store.layout import EVALUATION_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pyarrow as pa
+
     from pomona.learning.ask import Prediction
     from pomona.learning.predict import Tally
+    from pomona.pipeline.context import RunSettings
 
 OpenPage = Annotated[
     bool, typer.Option("--open", help="Open classifier/evaluation.html in the browser.")
@@ -43,6 +49,25 @@ def train(
     where: ClusterOptions,
     buckets: BucketOptions,
     output: OutputOptions,
+    feedback: Annotated[
+        bool,
+        typer.Option(
+            "--feedback",
+            help="Also learn the labels that users of `pomona serve` confirmed or corrected, but "
+            "not those of the test images. Corrections that contradict each other, or most of the "
+            "similar images, are shown and not learned.",
+        ),
+    ] = False,
+    promote: Annotated[
+        str,
+        typer.Option(
+            metavar="WHEN",
+            help="When the new classifier takes the place of the one in use: never, auto (if it is "
+            "not worse on the same test images) or always. What is not in use is kept: see "
+            "`pomona models`.",
+            autocompletion=one_of(("never", "auto", "always")),
+        ),
+    ] = "never",
     open_page: OpenPage = False,
 ) -> None:
     r"""Train a classifier on a store's labelled images, and evaluate it on those of the test split.
@@ -50,16 +75,31 @@ def train(
     All other splits, validation included, are used for training. If there is no test split (test,
     testing, hold-out or evaluation), about a fifth of the images is chosen at random for the test.
     Writes the classifier, evaluation.html and suspects.csv (images that are probably mislabelled)
-    to classifier/. Needs scikit-learn; in a clone: pip install ".\[learn]". The model xgboost needs
-    ".\[xgboost]".
+    to classifier/. If the store has a classifier that can be used, the new one is a candidate, kept
+    in models/: --promote says when it takes the other's place. Needs scikit-learn; in a clone:
+    pip install ".\[learn]". The model xgboost needs ".\[xgboost]".
     """
     from pomona.learning import train as training
 
     with run_settings(output, buckets.access(), where.open()) as settings:
-        facts = training.train(store, learning.settings(), settings)
+        learned = dataclasses.replace(
+            learning.settings(),
+            corrections=_read_feedback(store, settings) if feedback else None,
+            promote=promote,
+        )
+        facts = training.train(store, learned, settings)
         _show(store, facts, output)
         if open_page:
-            open_in_browser(_page(store), settings.progress)
+            open_in_browser(_page(store, facts), settings.progress)
+
+
+def _read_feedback(store: str | Path, settings: RunSettings) -> pa.Table:
+    """What users last said of each prediction, where they gave a label."""
+    from pomona.feedback.journal import Journal
+    from pomona.feedback.labels import read_statements
+    from pomona.store.store import Store
+
+    return read_statements(Journal(Store(store, settings.access)))
 
 
 def evaluate(
@@ -80,7 +120,7 @@ def evaluate(
         facts = evaluating.evaluate(store, labels, settings)
         _show(store, facts, output)
         if open_page:
-            open_in_browser(_page(store), settings.progress)
+            open_in_browser(_page(store, facts), settings.progress)
 
 
 def predict(
@@ -209,8 +249,10 @@ def export(
     )
 
 
-def _page(store: str | Path) -> str:
-    return f"{store}/{EVALUATION_PAGE}"
+def _page(store: str | Path, facts: Mapping[str, Any]) -> str:
+    """Where the page of a classifier lies: that of a candidate is kept beside it."""
+    is_kept = not facts.get("promotion", {"promoted": True})["promoted"]
+    return f"{store}/{file_name(facts['id'], EVALUATION_PAGE) if is_kept else EVALUATION_PAGE}"
 
 
 def _show(store: str | Path, facts: Mapping[str, Any], output: OutputOptions) -> None:
@@ -232,8 +274,22 @@ def _show(store: str | Path, facts: Mapping[str, Any], output: OutputOptions) ->
             f"label; with them the accuracy is {figures['accuracy_with_copies']:.2%}"
         )
     lines.append(f"  suspects  {count(figures['suspects'], 'label')} more likely wrong than right")
-    lines.append(f"  page      {_page(store)}")
+    lines.append(f"  page      {_page(store, facts)}")
+    lines += _promoted(store, facts)
     output.result(dict(facts), "\n".join(lines))
+
+
+def _promoted(store: str | Path, facts: Mapping[str, Any]) -> list[str]:
+    """What has become of a candidate."""
+    promotion = facts.get("promotion")
+    if promotion is None:
+        return []
+    in_use, model = promotion["in_use"], facts["id"]
+    told = f"{model} beside {in_use}, which was in use: {in_versus(promotion)}"
+    if promotion["promoted"]:
+        return [told, f"{model} is in use now; {in_use} is kept: `pomona models {store}`"]
+    way_out = f"`pomona models {store} --promote {model}` puts it in use"
+    return [told, f"{model} is a candidate, {in_use} stays in use; {way_out}"]
 
 
 def _interval(figure: Mapping[str, Any]) -> str:

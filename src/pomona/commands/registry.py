@@ -61,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("evaluate", LEARN, "pomona.commands.learn:evaluate", "pomona evaluate out --open"),
     Command("predict", LEARN, "pomona.commands.learn:predict", "pomona predict out new done"),
     Command("export", LEARN, "pomona.commands.learn:export", "pomona export out fruit.onnx"),
+    Command("models", LEARN, "pomona.commands.models:models", "pomona models out --roll-back"),
     Command(
         "feedback",
         LEARN,

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.errors import UsageError
+from pomona.feedback.journal import Journal
 from pomona.store.store import Store
 from pomona.store.tables import encode_csv
 
@@ -39,6 +40,15 @@ class LabelsFile:
     conflicts: int
     without_label: int
     not_in_store: int
+
+
+def read_statements(journal: Journal) -> pa.Table:
+    """Returns what users say is right, in the order of their time: id, sha256 and label.
+
+    Of several entries on one prediction, the last one counts. One without a label is none.
+    """
+    entries = journal.read()
+    return entries.filter(pc.is_valid(entries["label"])).select(["id", "sha256", "label"])
 
 
 def write_labels(store: Store, entries: pa.Table, file: Path) -> LabelsFile:

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from pomona import __version__, report
 from pomona.errors import StoreError
 from pomona.learning.classifier import Classifier
+from pomona.learning.corrections import read_corrections
 from pomona.learning.evaluation import base, figures, learning_curve, page
 from pomona.learning.evaluation.suspects import suspects
 from pomona.learning.fitting import Fit, fit_here
@@ -30,6 +31,7 @@ from pomona.store.folders.base import encode_text
 from pomona.store.layout import (
     CLASSIFIER_MODEL,
     CLASSIFIER_SEEN,
+    CORRECTIONS,
     EVALUATION,
     EVALUATION_PAGE,
     EVALUATION_THUMBNAILS,
@@ -112,6 +114,7 @@ def evaluate(out: str | Path, labels: Path | None, settings: RunSettings) -> dic
             labels=labels or (Path(facts["labels_from"]) if facts["labels_from"] else None),
             groups=facts["groups"],
             seed=facts["seed"],
+            corrections=read_corrections(store.files, facts),
         )
         lesson = prepare(store, training, settings.progress)
         if lesson.training.names != classifier.labels:
@@ -124,7 +127,7 @@ def evaluate(out: str | Path, labels: Path | None, settings: RunSettings) -> dic
         comparison = [base.Candidate(**each) for each in facts["comparison"]]
         fit = fit_here(lesson, model, facts["settings"])
         trial = Trial(model, facts["settings"], logits, mixed, comparison, fit)
-        return write(store, classifier, lesson, trial, settings)
+        return write(store, *measure(store, classifier, lesson, trial, settings), settings)
 
 
 def cross_validate(
@@ -156,15 +159,15 @@ def _out_of_fold(lesson: Lesson, model: Model, settings: Settings, folds: Codes)
     return logits
 
 
-def write(
+def measure(
     store: Store,
     classifier: Classifier,
     lesson: Lesson,
     trial: Trial,
     settings: RunSettings,
     earlier: Classifier | None = None,
-) -> dict[str, Any]:
-    """Measures a classifier, and writes all its files.
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Measures a classifier, and makes all its files.
 
     Parameters
     ----------
@@ -181,8 +184,10 @@ def write(
 
     Returns
     -------
-    dict
-        What classifier/classifier.json says.
+    facts : dict
+        What classifier.json is to say.
+    contents : dict
+        The other files.
     """
     inputs = _inputs(store, classifier, lesson, trial, earlier)
     evaluation = figures.evaluate(inputs)
@@ -209,10 +214,34 @@ def write(
             EVALUATION: encode_json(evaluation),
             EVALUATION_PAGE: encode_text(page.render(evaluation, pictures)),
         }
-        facts = {**classifier.facts, **_facts(evaluation)}
-        facts = files.write(store.files, facts, contents)
-        report.write(store, manifest, map_here=run_here)
-    return facts
+    if lesson.corrections is not None:
+        contents[CORRECTIONS] = bytes(encode_csv(lesson.corrections))
+    return {**classifier.facts, **_facts(evaluation)}, contents
+
+
+def write(
+    store: Store, facts: dict[str, Any], contents: dict[str, bytes], settings: RunSettings
+) -> dict[str, Any]:
+    """Puts a classifier in use, and writes the report that names it.
+
+    Parameters
+    ----------
+    store : Store
+        The store, open for writing.
+    facts, contents
+        As `measure` returns them.
+    settings : RunSettings
+        How the command runs.
+
+    Returns
+    -------
+    dict
+        What classifier/classifier.json says.
+    """
+    told = files.write(store.files, facts, contents)
+    with map_here(settings.engine) as run_here:
+        report.write(store, store.manifest, map_here=run_here)
+    return told
 
 
 def _inputs(

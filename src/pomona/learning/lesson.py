@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.errors import StoreError
+from pomona.learning.corrections import correct, outcomes
 from pomona.learning.folds import loosen, make_folds
 from pomona.learning.groups import find_near_duplicates, read_groups
 from pomona.learning.models.base import Codes
@@ -45,6 +47,8 @@ class Lesson:
         Folds that keep nothing together but files with the same bytes.
     facts : dict
         What classifier.json says of it.
+    corrections : pyarrow.Table or None
+        What users said, and what became of it: see `corrections.correct`. None: nobody was asked.
     """
 
     training: LabelledRows
@@ -56,6 +60,7 @@ class Lesson:
     folds: Codes
     random_folds: Codes
     facts: dict[str, Any]
+    corrections: pa.Table | None = None
 
     @property
     def has_groups(self) -> bool:
@@ -96,6 +101,7 @@ def prepare(store: Store, training: TrainSettings, progress: Progress) -> Lesson
     groups = _find_groups(rows, training)
     sides = find_sides(rows, groups, training.seed)
     _tell(sides, progress)
+    rows, corrected = correct(rows, sides.train, training.corrections, progress)
     named = np.unique(rows.y[sides.train])
     rows = _rename(rows, named)
     learned, groups_learned = rows.take(sides.train), groups[sides.train]
@@ -128,6 +134,7 @@ def prepare(store: Store, training: TrainSettings, progress: Progress) -> Lesson
             "copied": len(sides.copied),
             "unlearned": len(sides.unlearned),
         },
+        **outcomes(corrected),
     }
     return Lesson(
         training=learned,
@@ -139,6 +146,7 @@ def prepare(store: Store, training: TrainSettings, progress: Progress) -> Lesson
         folds=make_folds(y, kept, digests),
         random_folds=make_folds(y, digests, digests),
         facts=facts,
+        corrections=corrected,
     )
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 NEAR_DUPLICATES, NO_GROUPS = "near-duplicates", "none"
+# Whether a candidate is put in use: never, if it is not worse, or in any case.
+NEVER, AUTO, ALWAYS = "never", "auto", "always"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,12 @@ class TrainSettings:
     seed : int
         Decides which images are the test's where the store has no splits, and what is random in
         a model.
+    corrections : pyarrow.Table, optional
+        What users say of the store's images: id, sha256 and label, one row for each image and user
+        statement, in the order of their time.
+    promote : str
+        "never", "auto" or "always": whether what was trained takes the place of a classifier that
+        is in use. A store without one takes it in any case.
     """
 
     model: str = "auto"
@@ -33,3 +43,5 @@ class TrainSettings:
     labels: Path | None = None
     groups: str | Path = NEAR_DUPLICATES
     seed: int = 0
+    corrections: pa.Table | None = None
+    promote: str = NEVER

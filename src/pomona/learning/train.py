@@ -3,6 +3,7 @@
 store ──lesson──▶ training rows in folds, test rows
 folds ──compare──▶ candidates ──one standard error──▶ model, settings, temperature
 training rows ──fit, here or on Spark──▶ model.onnx ◀──evaluate── test rows
+model.onnx ──settle──▶ classifier/, or models/ where it is a candidate
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from pomona.engines.base import Engine
-from pomona.errors import PomonaError, StoreError
+from pomona.errors import PomonaError, StoreError, UsageError
+from pomona.learning.candidates import settle
 from pomona.learning.choose import (
     Candidate,
     choose,
@@ -24,13 +26,13 @@ from pomona.learning.choose import (
     within_bounds,
 )
 from pomona.learning.classifier import Classifier
-from pomona.learning.evaluate import Trial, mix, write
+from pomona.learning.evaluate import Trial, measure, mix
 from pomona.learning.evaluation import base
 from pomona.learning.fitting import choices, find_fit, libraries
 from pomona.learning.graphs import classifier_graph
 from pomona.learning.lesson import Lesson, prepare, versions
 from pomona.learning.models.base import Fitted, Logits, Model
-from pomona.learning.settings import TrainSettings
+from pomona.learning.settings import ALWAYS, AUTO, NEVER, TrainSettings
 from pomona.learning.temperature import fit_temperature, softmax
 from pomona.pipeline.context import RunSettings, open_run
 from pomona.progress import Progress
@@ -55,7 +57,8 @@ def train(out: str | Path, training: TrainSettings, settings: RunSettings) -> di
     Returns
     -------
     dict
-        What classifier/classifier.json says.
+        What classifier.json says of it. Where a classifier is in use, `promotion` is added: what
+        `candidates.settle` found.
 
     Raises
     ------
@@ -66,6 +69,8 @@ def train(out: str | Path, training: TrainSettings, settings: RunSettings) -> di
     EngineError
         If Spark, where it is the engine, gives up.
     """
+    if training.promote not in (NEVER, AUTO, ALWAYS):
+        raise UsageError(f"`promote` {training.promote}: choose {NEVER}, {AUTO} or {ALWAYS}")
     models = choices(training.model, settings.engine)
     store = Store(out, settings.access)
     _ = store.manifest
@@ -83,7 +88,9 @@ def train(out: str | Path, training: TrainSettings, settings: RunSettings) -> di
         mixed = mix(lesson, chosen.model, chosen.settings)
         comparison = _described(candidates, at, lesson, mixed)
         trial = Trial(chosen.model, chosen.settings, logits, mixed, comparison, fit)
-        return write(store, classifier, lesson, trial, settings, _earlier(store, classifier))
+        earlier = _earlier(store, classifier)
+        facts, contents = measure(store, classifier, lesson, trial, settings, earlier)
+        return settle(store, facts, contents, training.promote, settings)
 
 
 def _compare(

@@ -34,6 +34,7 @@ from pomona.store.layout import (
     EVALUATION_THUMBNAILS,
     FORGETTING,
     MANIFEST,
+    MODELS_FOLDER,
     PLAN,
     PROJECTION,
     SEARCH_FOLDER,
@@ -116,7 +117,7 @@ def _finish(
             "The classifier has learned from images of this store, forgotten ones perhaps among "
             f"them: it is removed; train another with `pomona train {store.files}`."
         )
-    store.files.delete(CLASSIFIER_FOLDER)
+    store.files.delete(CLASSIFIER_FOLDER, MODELS_FOLDER)
     manifest = store.manifest
     for entry in manifest["runs"]:
         entry["command"] = _without(entry["command"], wanted)

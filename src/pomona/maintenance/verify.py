@@ -19,7 +19,7 @@ import pyarrow.csv
 from pomona.errors import StoreDamagedError, StoreError
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
-from pomona.maintenance.verify_beside import check_feedback, check_search
+from pomona.maintenance.verify_beside import check_feedback, check_models, check_search
 from pomona.maintenance.verify_part import REDO, RUN, Finding, VerifyTask, check_part
 from pomona.pca.projection import Projection
 from pomona.pipeline.context import RunSettings, run_tasks
@@ -113,6 +113,7 @@ def verify(out: str | Path, settings: RunSettings, source: str | Path | None = N
         projection, is_damaged = _read_projection(store, findings)
         findings += _check_projection(store, manifest, projection, is_damaged)
         findings += _check_classifier(store, projection)
+        findings += check_models(store)
         findings += check_search(store)
         findings += check_feedback(store)
         findings += _check_names(store, plan, manifest["csv"], projection is not None or is_damaged)

@@ -1,4 +1,4 @@
-"""The check of what lies beside the parts of a store: feedback/ and search/."""
+"""The check of what lies beside the parts of a store: feedback/, search/ and models/."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from pomona.errors import StoreDamagedError, StoreError
 from pomona.maintenance.verify_part import Finding
 from pomona.progress import count
-from pomona.store import feedback, search
-from pomona.store.layout import FEEDBACK_FOLDER, SEARCH, SEARCH_FOLDER
+from pomona.store import feedback, kept, search
+from pomona.store.layout import FEEDBACK_FOLDER, MODELS_FOLDER, SEARCH, SEARCH_FOLDER
 from pomona.store.store import Store
 
 RESTORE = "restore it from a copy, or delete it"
@@ -63,3 +63,31 @@ def check_search(store: Store) -> Iterator[Finding]:
     for name in told:
         if not search.is_whole(store, name, told[name]):
             yield Finding(name, "is missing or damaged", SEARCH_ANEW)
+
+
+def check_models(store: Store) -> Iterator[Finding]:
+    """Holds the files of the classifiers that are kept against their digests."""
+    names = set(store.files.names(MODELS_FOLDER))
+    for model in kept.ids(store.files):
+        remedy = f"`pomona models` with --remove {model}"
+        own = kept.facts_name(model)
+        names.discard(own)
+        try:
+            facts = kept.read_facts(store.files, model)
+        except StoreError as exc:
+            prefix = kept.file_name(model, "")
+            names = {name for name in names if not name.startswith(prefix)}
+            if isinstance(exc, StoreDamagedError):
+                yield Finding(own, "is damaged", remedy)
+            else:
+                yield Finding(own, "is of a later version of pomona", "upgrade pomona")
+            continue
+        for name in facts["files"]:
+            place = kept.file_name(model, name)
+            names.discard(place)
+            try:
+                kept.read_file(store.files, facts, name)
+            except StoreDamagedError:
+                yield Finding(place, "is missing or damaged", remedy)
+    for name in sorted(names):
+        yield Finding(name, "is left of a command that was stopped", "delete it")

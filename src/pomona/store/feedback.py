@@ -185,15 +185,17 @@ def _read_intact(store: Store, name: str) -> pa.Table | None:
         return None
 
 
-def erase(store: Store, digests: Collection[str]) -> list[str | None]:
-    """Removes all rows of images.
+def erase(store: Store, values: Collection[str], column: str = "sha256") -> list[str | None]:
+    """Removes all rows of images, or of predictions.
 
     Parameters
     ----------
     store : Store
         The store.
-    digests : collection of str
-        The SHA-256 of the images' files.
+    values : collection of str
+        The SHA-256 of the images' files, or the ids of the predictions.
+    column : str
+        "sha256" or "id".
 
     Returns
     -------
@@ -210,11 +212,11 @@ def erase(store: Store, digests: Collection[str]) -> list[str | None]:
     photographs: list[str | None] = []
     if not file_names(store):
         return photographs
-    wanted = pa.array(sorted(digests), pa.string())
+    wanted = pa.array(sorted(values), pa.string())
     with _lock(store, "forget feedback") as locked:
         for name in file_names(locked):
             table = read_file(locked, name)
-            concerned = pc.is_in(table["sha256"], wanted)
+            concerned = pc.is_in(table[column], wanted)
             kept = table.filter(pc.invert(concerned))
             photographs += table.filter(concerned)["photograph"].to_pylist()
             if not kept.num_rows:
