@@ -15,7 +15,7 @@ from pomona.commands.options.engine import ClusterOptions, EngineOptions
 from pomona.commands.options.images import ImageOptions
 from pomona.commands.options.learning import LabelsAgain, LearningOptions, Top, Unsure
 from pomona.commands.options.places import StoreFolder
-from pomona.commands.output import OutputOptions
+from pomona.commands.output import MeasuredOutputOptions, OutputOptions
 from pomona.commands.running import (
     TASK_MODULES,
     finish,
@@ -48,7 +48,7 @@ def train(
     learning: LearningOptions,
     where: ClusterOptions,
     buckets: BucketOptions,
-    output: OutputOptions,
+    output: MeasuredOutputOptions,
     feedback: Annotated[
         bool,
         typer.Option(
@@ -81,7 +81,7 @@ def train(
     """
     from pomona.learning import train as training
 
-    with run_settings(output, buckets.access(), where.open()) as settings:
+    with run_settings(output, buckets.access(), where.open(), store=store) as settings:
         learned = dataclasses.replace(
             learning.settings(),
             corrections=_read_feedback(store, settings) if feedback else None,
@@ -137,7 +137,7 @@ def predict(
     taken: ImageOptions,
     where: EngineOptions,
     buckets: BucketOptions,
-    output: OutputOptions,
+    output: MeasuredOutputOptions,
     top: Top = 5,
     unsure: Unsure = 0.9,
 ) -> None:
@@ -155,9 +155,9 @@ def predict(
     places = [place(each) for each in images]
     out = _find_out(places)
     extracting = taken.settings(places[0])
-    with run_settings(output, buckets.access(), engine) as settings:
+    with run_settings(output, buckets.access(), engine, store=out) as settings:
         if out is None:
-            _refuse_options_of_stores(taken)
+            _refuse_options_of_stores(taken, output)
             answers = ask.predict_images(
                 store,
                 places,
@@ -185,11 +185,13 @@ def predict(
         )
 
 
-def _refuse_options_of_stores(taken: ImageOptions) -> None:
+def _refuse_options_of_stores(taken: ImageOptions, output: MeasuredOutputOptions) -> None:
     """Raises UsageError for an option that says something of a store only."""
     for name in ("limit", "retry_errors", "sync", "yes", "max_error_rate"):
         if getattr(taken, name) != getattr(ImageOptions, name):
             raise UsageError(f"`{name}` is for predictions that are kept: give OUT after IMAGES")
+    if output.metrics_file is not None:
+        raise UsageError("`metrics_file` is for predictions that are kept: give OUT after IMAGES")
 
 
 def _find_out(places: list[str | Path]) -> str | Path | None:

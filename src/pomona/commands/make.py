@@ -14,7 +14,7 @@ from pomona.commands.options.images import LabelledImageOptions
 from pomona.commands.options.network import NetworkFileOptions, NetworkOptions
 from pomona.commands.options.pca import PcaOptions
 from pomona.commands.options.places import Out, Source, StoreFolder
-from pomona.commands.output import DryRun, OutputOptions, Thumbnails
+from pomona.commands.output import DryRun, MeasuredOutputOptions, OutputOptions, Thumbnails
 from pomona.commands.running import TASK_MODULES, finish, run_settings, start_engine
 from pomona.store.folders.registry import place
 
@@ -31,7 +31,7 @@ def run(
     pca: PcaOptions,
     where: EngineOptions,
     buckets: BucketOptions,
-    output: OutputOptions,
+    output: MeasuredOutputOptions,
     thumbnails: Thumbnails = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -45,7 +45,7 @@ def run(
 
     access, reducing = buckets.access(), pca.settings()
     extracting = extract_settings(source, images, network, network_file)
-    with run_settings(output, access, engine, thumbnails) as settings:
+    with run_settings(output, access, engine, thumbnails, store=out) as settings:
         if dry_run:
             expected = planning.dry_run(out, extracting, settings)
             output.result(dataclasses.asdict(expected), expected.in_words())
@@ -62,7 +62,7 @@ def extract(
     network_file: NetworkFileOptions,
     where: EngineOptions,
     buckets: BucketOptions,
-    output: OutputOptions,
+    output: MeasuredOutputOptions,
     thumbnails: Thumbnails = None,
 ) -> None:
     """Compute features (embeddings) of images and write a report; `pomona reduce` adds PCA."""
@@ -71,7 +71,7 @@ def extract(
 
     access = buckets.access()
     extracting = extract_settings(source, images, network, network_file)
-    with run_settings(output, access, engine, thumbnails) as settings:
+    with run_settings(output, access, engine, thumbnails, store=out) as settings:
         summary = pipeline.extract(out, extracting, settings)
         finish(output, summary, images.max_error_rate)
 
@@ -97,7 +97,7 @@ def reduce(
     pca: PcaOptions,
     where: EngineOptions,
     buckets: BucketOptions,
-    output: OutputOptions,
+    output: MeasuredOutputOptions,
     thumbnails: Thumbnails = None,
 ) -> None:
     """Reduce the features in a store by PCA and rewrite the report; images are not read again."""
@@ -105,7 +105,7 @@ def reduce(
         from pomona.pipeline import run as pipeline
 
     access, reducing = buckets.access(), pca.settings()
-    with run_settings(output, access, engine, thumbnails) as settings:
+    with run_settings(output, access, engine, thumbnails, store=store) as settings:
         finish(output, pipeline.reduce(store, reducing, settings))
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pomona.commands.flags import with_flags
 from pomona.progress import printable
+from pomona.store.folders.registry import is_address
 
 if TYPE_CHECKING:
     from pomona.commands.progress import CommandProgress
@@ -45,8 +46,13 @@ class OutputOptions:
         ),
     ] = None
 
-    def progress(self) -> CommandProgress:
+    def progress(self, store: str | Path | None = None) -> CommandProgress:
         """Opens the display of progress; it is on stderr, so that stdout holds the result alone.
+
+        Parameters
+        ----------
+        store : str or Path, optional
+            The store that the command works on.
 
         Raises
         ------
@@ -72,6 +78,31 @@ class OutputOptions:
         elif not self.quiet:
             shown = printable(with_flags(text))
             Console(soft_wrap=True, highlight=False).print(shown, markup=False)
+
+
+@dataclass(frozen=True)
+class MeasuredOutputOptions(OutputOptions):
+    """How much a command prints, and where it logs and measures."""
+
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep figures of the run in FILE, as Prometheus's text: name it *.prom in the "
+            "folder of the node exporter's textfile collector.",
+        ),
+    ] = None
+
+    def progress(self, store: str | Path | None = None) -> CommandProgress:
+        if self.metrics_file is None or store is None:
+            return super().progress(store)
+        from pomona.commands import progress
+        from pomona.operations.metrics import MetricsFile
+
+        command = next(arg for arg in sys.argv[1:] if not arg.startswith("-"))
+        where = str(store if is_address(store) else Path(store).absolute())
+        measured = MetricsFile(self.metrics_file, command, where)
+        return progress.open_progress(quiet=self.quiet, log_file=self.log_file, measured=measured)
 
 
 def complain(message: str) -> None:

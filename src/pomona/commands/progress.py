@@ -17,7 +17,9 @@ from pomona.errors import PomonaError
 from pomona.progress import PlainProgress, Progress, count, printable
 
 
-def open_progress(*, quiet: bool, log_file: Path | None) -> CommandProgress:
+def open_progress(
+    *, quiet: bool, log_file: Path | None, measured: Progress | None = None
+) -> CommandProgress:
     """Opens what a command tells its progress to.
 
     Parameters
@@ -26,6 +28,8 @@ def open_progress(*, quiet: bool, log_file: Path | None) -> CommandProgress:
         Whether to show nothing.
     log_file : Path, optional
         The file to append to.
+    measured : Progress, optional
+        Who keeps figures.
 
     Raises
     ------
@@ -41,7 +45,7 @@ def open_progress(*, quiet: bool, log_file: Path | None) -> CommandProgress:
         log = log_file.open("a", encoding="utf-8", errors="backslashreplace") if log_file else None
     except OSError as exc:
         raise PomonaError(f"--log-file {log_file}: {exc.strerror}; choose another file") from exc
-    return CommandProgress(shown, log)
+    return CommandProgress(shown, log, measured)
 
 
 class CommandProgress(Progress):
@@ -53,15 +57,21 @@ class CommandProgress(Progress):
         What the user sees.
     log : file, optional
         What is appended to.
+    measured : Progress, optional
+        Who keeps figures.
     """
 
-    def __init__(self, shown: Progress, log: TextIO | None) -> None:
+    def __init__(
+        self, shown: Progress, log: TextIO | None, measured: Progress | None = None
+    ) -> None:
         super().__init__()
         self._shown, self._log = shown, log
+        self._measured = measured or Progress()
 
     def begin(self, stage: str, total: int) -> None:
         super().begin(stage, total)
         self._shown.begin(stage, total)
+        self._measured.begin(stage, total)
         self._write("begin", stage=stage, total=total)
 
     def advance(self, done: int, errors: int = 0) -> None:
@@ -74,6 +84,7 @@ class CommandProgress(Progress):
 
     def end(self) -> None:
         self._shown.end()
+        self._measured.end()
         self._write("end", stage=self.stage, done=self.done, total=self.total, errors=self.errors)
 
     def note(self, message: str) -> None:
@@ -87,12 +98,13 @@ class CommandProgress(Progress):
         self._write("warning", message=message)
 
     def tell(self, event: str, **facts: Any) -> None:
-        self._shown.tell(event, **facts)
+        self._measured.tell(event, **facts)
         if event != "beat":
             self._write(event, **facts)
 
     def over(self, status: int, message: str | None = None) -> None:
         self._shown.over(status, message)
+        self._measured.over(status, message)
         self._write("over", status=status, message=message)
         if self._log:
             self._log.close()

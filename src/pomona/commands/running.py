@@ -62,7 +62,12 @@ def start_engine(where: EngineOptions, modules: Sequence[str] = TASK_MODULES) ->
 
 @contextmanager
 def run_settings(
-    output: OutputOptions, access: Access, engine: Engine, thumbnails: bool | None = None
+    output: OutputOptions,
+    access: Access,
+    engine: Engine,
+    thumbnails: bool | None = None,
+    *,
+    store: str | Path | None = None,
 ) -> Iterator[RunSettings]:
     """Gives the settings of a run; says how to continue after a stop, and logs how it ended.
 
@@ -78,12 +83,14 @@ def run_settings(
         Where tasks run.
     thumbnails : bool, optional
         Whether the report shows thumbnails. None: as before.
+    store : str or Path, optional
+        The store that the command works on, for figures of it.
     """
     from pomona.pipeline.context import RunSettings
 
     forgo_pandas()
     command = _command_line()
-    progress = output.progress()
+    progress = output.progress(store)
     try:
         yield RunSettings(engine, progress, command, thumbnails, access=access)
     except KeyboardInterrupt as exc:

@@ -19,7 +19,7 @@ from pomona.commands.options.images import LabelledImageOptions
 from pomona.commands.options.network import NetworkFileOptions, NetworkOptions
 from pomona.commands.options.pca import PcaOptions
 from pomona.commands.options.places import Out, Source
-from pomona.commands.output import OutputOptions, Thumbnails
+from pomona.commands.output import MeasuredOutputOptions, Thumbnails
 from pomona.commands.running import TASK_MODULES, finish, run_settings
 from pomona.errors import UsageError
 from pomona.pipeline.settings import RETRIES, ExtractSettings, ReduceSettings
@@ -102,7 +102,7 @@ def watch(
     pca: PcaOptions,
     where: EngineOptions,
     buckets: BucketOptions,
-    output: OutputOptions,
+    output: MeasuredOutputOptions,
     every: Every = "10m",
     queue: Queue = None,
     predict: Predict = None,
@@ -128,7 +128,7 @@ def watch(
         _refuse_options_of_runs(network, network_file, pca)
     modules = (*TASK_MODULES, *network.worker_modules())
     rounds = _Rounds(out, extracting, pca.settings(), predict, where, modules)
-    with run_settings(output, buckets.access(), where.open(), thumbnails) as running:
+    with run_settings(output, buckets.access(), where.open(), thumbnails, store=out) as running:
         store = Store(out, running.access)
         with watching.hold_watch(store, running.command):
             images_at = open_source(source, running.access)

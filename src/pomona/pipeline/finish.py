@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import time
@@ -142,7 +143,9 @@ def finish(
             manifest[REPORT_IS_OLD] = True
         manifest["runs"] = _add_run(earlier, entry(), settings)
         store.write_json(MANIFEST, manifest)
-    return _summary(context, manifest, extracted)
+    summary = _summary(context, manifest, extracted)
+    context.progress.tell("result", **dataclasses.asdict(summary))
+    return summary
 
 
 def _write_report(context: RunContext, manifest: dict[str, Any]) -> None:
