@@ -61,6 +61,9 @@ faults: .venv/dev $(TOOLS)  ## Kill pomona at every operation on a store and at 
 	POMONA_FAULTS=long $(BIN)/python -m pytest -s tests/faults
 	$(MAKE) fuzz
 
+day: .venv/dev $(TOOLS)  ## Watch a folder and a bucket through kills, outages and corrupt images, 200 in each (minutes)
+	POMONA_FAULTS=long $(BIN)/python -m pytest tests/operations/test_day.py
+
 fuzz: .venv/dev  ## Draw other examples, then decode damaged images for ten minutes (SECONDS=600); what breaks is kept
 	$(BIN)/python -m pytest -m "not spark" --hypothesis-profile default $$(grep -rl --include 'test_*.py' @given tests)
 	PYTHONPATH=tests $(BIN)/python tests/corpus/fuzz.py --seconds $(or $(SECONDS),600)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import time
@@ -144,7 +143,7 @@ def finish(
         manifest["runs"] = _add_run(earlier, entry(), settings)
         store.write_json(MANIFEST, manifest)
     summary = _summary(context, manifest, extracted)
-    context.progress.tell("result", **dataclasses.asdict(summary))
+    context.progress.tell("result", **vars(summary))
     return summary
 
 
