@@ -35,7 +35,7 @@ class Sizes:
     limit: of the bare limit; plain: of Daft with its defaults; batched, single: of the original
     way; worker: of each worker's tasks; started: of Spark's start, 0 to leave it out; rows, width:
     of the features for PCA; planned: catalog rows; searched: rows to search; learned: rows to
-    train on and to test with.
+    train on and to test with; compared: rows that the report compares.
     """
 
     pairs: int = 5
@@ -54,10 +54,14 @@ class Sizes:
     planned: int = 10_000_000
     searched: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     learned: int = 1_000_000
+    compared: tuple[int, ...] = (50_000, 100_000)
 
 
 # Only to see that all of it works.
-QUICK = Sizes(1, 96, 32, 96, 96, 8, 4, 32, 12, 0, (96, 128), 600, 64, 20_000, (3_000,), 3_000)
+QUICK = Sizes(
+    *(1, 96, 32, 96, 96, 8, 4, 32, 12, 0, (96, 128), 600, 64, 20_000, (3_000,), 3_000),
+    compared=(3_000, 6_000),
+)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ CASES = {
     "predict": "Predictions, kept in a store",
     "pca": "PCA, 50 components",
     "planning": "Planning",
+    "comparison": "The report's comparison of images, rows of 100 components",
     "classifier": "A classifier of 100 labels, of a million rows of 100 components",
     "search": "Search, clustered rows of 100 components, 10 nearest of one query",
 }
