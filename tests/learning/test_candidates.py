@@ -267,11 +267,13 @@ def test_a_candidate_is_worse_by_its_whole_or_by_a_label() -> None:
     one_fewer = answers(["b", *right[1:]], right)
     [objection] = measure(one_fewer, flawless, ["a", "b"], ["a", "b"]).objections
     assert objection.startswith("it has 1 fewer of 100 held-out images right")
-    by_a = answers(["b", "b", *right[2:]], right)
+    by_a = answers(["b", "b", "b", *right[3:]], right)
     by_b = answers([*right[:20], *["a"] * 5, *right[25:]], right)
     versus = measure(by_a, by_b, ["a", "b"], ["a", "b"])
-    assert (versus.only_candidate, versus.only_in_use) == (5, 2)
+    assert (versus.only_candidate, versus.only_in_use) == (5, 3)
     assert versus.objections == ["it is worse at 'a'"]
+    two_of_a = answers(["b", "b", *right[2:]], right)
+    assert measure(two_of_a, by_b, ["a", "b"], ["a", "b"]).objections == []
     assert measure(flawless, flawless, ["a"], ["a", "b"]).objections == ["it lacks the labels 'b'"]
     assert measure(flawless, None, ["a"], ["a"]).objections
     assert TEST_PREDICTIONS.startswith("classifier/")

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from pomona.learning.evaluation.base import Other
 from pomona.learning.evaluation.comparison import compare
 
-# A label is worse that loses more than this share of its held-out images, and more than one.
-WORSE = 0.05
+# A label is worse that loses more than this share of its held-out images, and more than so many: of
+# dozens of labels, one or another loses a few by chance.
+WORSE, BY_CHANCE = 0.05, 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Versus:
     p : float, optional
         McNemar's: how probable such a difference is between equally good classifiers.
     worse : list of str
-        Labels that lose more than `WORSE` of their images, and more than one.
+        Labels that lose more than `WORSE` of their images, and more than `BY_CHANCE`.
     lost : list of str
         Labels that the candidate does not have.
     """
@@ -125,6 +126,6 @@ def _worse(
     for name in np.unique(names):
         own = names == name
         fewer = int(was_right[own].sum()) - int(is_right[own].sum())
-        if fewer > 1 and fewer > WORSE * own.sum():
+        if fewer > BY_CHANCE and fewer > WORSE * own.sum():
             found.append(str(name))
     return found
