@@ -51,7 +51,7 @@ class Kept:
 
 
 def day(kept: Kept, pictures: list[bytes], away: Callable[[Watching], None]) -> None:
-    """Images come in bursts, some corrupt and some replaced later; watcher and worker are killed."""
+    """Images come in bursts, some corrupt, some replaced; watchers and a worker are killed."""
     size = len(pictures) // BURSTS
     for burst in range(BURSTS):
         with kept.watch(burst) as it:
@@ -74,8 +74,7 @@ def day(kept: Kept, pictures: list[bytes], away: Callable[[Watching], None]) -> 
             for number in range(0, size, 10):
                 kept.put(f"Training/Pear/{number:03d}.jpg", pictures[-1 - number])
             if burst == BURSTS - 1:
-                rounds = len(it.told("round", kind="listing"))
-                it.wait_for(lambda: len(it.told("round", kind="listing")) > rounds + 1)
+                it.wait_for_listings(2)
                 assert it.stop().status == 143
             else:
                 it.stop(signal.SIGKILL)

@@ -41,6 +41,11 @@ class Watching:
         if self.process.poll() is not None:
             raise AssertionError(self.pomona.end(self.process))
 
+    def wait_for_listings(self, more: int) -> None:
+        """Waits until so many have ended that had not begun before."""
+        enough = len(self.told("round", kind="listing")) + more
+        self.wait_for(lambda: len(self.told("round", kind="listing")) >= enough)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> Ended:
         os.killpg(self.process.pid, number)
         return self.pomona.end(self.process)

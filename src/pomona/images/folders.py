@@ -118,34 +118,37 @@ def label_by_folders(
     notes : list of str
         How a name that may be a class or a split was taken.
     """
-    import pyarrow as pa  # the command line needs this module before its workers are started
+    # The command line needs this module before its workers are started.
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    paths: list[str] = catalog["path"].to_pylist()
+    # Each folder is read once, however many images it has.
+    own = pc.replace_substring_regex(catalog["path"], "/?[^/]*$", "").combine_chunks()
+    encoded = own.dictionary_encode()
     stands_for = _stand_for(containers)
-    folder_of = [_folder(path, stands_for) for path in paths]
-    folders = set(folder_of)
-    found, notes = find_splits(folders, rules.splits)
-    known = {folder: _read(folder, found, rules.label_from) for folder in folders}
-    pairs = [known[folder] for folder in folder_of]
+    folder_of = [_folder(folder, stands_for) for folder in encoded.dictionary.to_pylist()]
+    found, notes = find_splits(set(folder_of), rules.splits)
+    pairs = [_read(folder, found, rules.label_from) for folder in folder_of]
+    rows = encoded.indices
     if rules.pattern is not None:
-        pairs = [
-            _by_pattern(rules.pattern, path, pair) for path, pair in zip(paths, pairs, strict=True)
-        ]
+        paths = zip(catalog["path"].to_pylist(), rows.to_pylist(), strict=True)
+        pairs = [_by_pattern(rules.pattern, path, pairs[row]) for path, row in paths]
+        rows = pa.array(range(len(pairs)))
     for name, values in zip(("label", "split"), zip(*pairs, strict=True), strict=True):
         index = catalog.schema.get_field_index(name)
-        column = pa.array(values, pa.string())
+        column = pa.array(values, pa.string()).take(rows)
         catalog = catalog.set_column(index, catalog.schema.field(index), column)
     return catalog, notes
 
 
-def _folder(path: str, stands_for: Mapping[str, str]) -> str:
-    """The folder of a path, with the folders that its container stands for."""
-    components = path.split("/")[:-1]
+def _folder(folder: str, stands_for: Mapping[str, str]) -> str:
+    """What a folder stands for; data/train-0001.tar/apple is train/apple."""
+    components = folder.split("/")
     for depth in range(1, len(components) + 1) if stands_for else ():
         found = stands_for.get("/".join(components[:depth]))
         if found is not None:
             return "/".join(filter(None, [found, *components[depth:]]))
-    return "/".join(components)
+    return folder
 
 
 def _stand_for(containers: Iterable[str]) -> dict[str, str]:
