@@ -75,7 +75,7 @@ mutants: .venv/dev .venv/mutation  ## Plant faults into the modules that carry t
 	$(BIN)/python tests/mutation/run.py $(ONLY)
 
 test-avx2: .venv/dev  ## Compare the bytes of int8 on a processor without AVX-512, emulated (needs qemu-x86_64)
-	POMONA_AVX2=1 $(BIN)/python -m pytest tests/backbones/test_int8.py -k avx2
+	POMONA_AVX2=1 $(BIN)/python -m pytest tests/backbones/test_int8.py -k avx2_alone
 
 bench-s3: .venv/dev $(TOOLS)  ## Measure a bucket on loopback, and one 30 ms away, beside the disk
 	PYTHONPATH=tests $(BIN)/python benchmarks/s3.py

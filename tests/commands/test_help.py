@@ -32,6 +32,7 @@ SUBCOMMANDS = (
     "aws up",
     "backbones add",
     "backbones export",
+    "backbones quantize",
 )
 EVERY_HELP = ("", *GROUP.commands, *SUBCOMMANDS)
 
@@ -124,7 +125,7 @@ def test_wrong_usage_is_one_line(args: str, complaint: str) -> None:
         ("pomona extract --engine ", ["local", "spark"]),
         ("pomona upload --sse a", ["aws:kms"]),
         ("pomona report --format ", ["png", "svg"]),
-        ("pomona backbones ", ["add", "export"]),
+        ("pomona backbones ", ["add", "export", "quantize"]),
         ("pomona backbones export --layout ", ["nchw", "nhwc"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""`pomona backbones`: list, add and export networks."""
+"""`pomona backbones`: list, add, export and quantize networks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from rich.table import Column, Table
 
 from pomona.commands import exit_status
 from pomona.commands.grouping import grouped
+from pomona.commands.options.buckets import ReadBucketOptions
 from pomona.commands.options.network import NetworkFileOptions
 from pomona.commands.output import AsJson, AsJsonArray, complain
 from pomona.commands.parser import PomonaCommand, PomonaGroup
 from pomona.errors import BackboneError, UsageError
+from pomona.store.folders.registry import place
 
 if TYPE_CHECKING:
     from pomona.backbones.spec import Backbone
 
 app = typer.Typer(
     cls=PomonaGroup,
-    help="List the pretrained networks (backbones) or, with a COMMAND, add or export one.\n\n"
+    help="List the pretrained networks (backbones) or, with a COMMAND, add, export or "
+    "quantize one.\n\n"
     "The columns: name; width (features per image); input (side of the square in pixels); top-1 "
     "(accuracy on ImageNet); images/s per core (as last measured with --measure on this machine); "
     "weights (installed: they came with pomona; cached: ready in the cache; added: converted "
@@ -201,17 +204,11 @@ def export(
     from pomona.backbones import cache, registry
     from pomona.backbones.onnx import exported
 
-    if file.suffix != ".onnx":
-        raise UsageError(f"{file} must end in .onnx, by which --backbone recognizes it")
+    _check_suffix(file)
     backbone = registry.get(name, network_file.overrides())
     network = cache.load(backbone)
     content = exported.write(backbone, network)
-    try:
-        if file.exists() and file.read_bytes() != content:
-            raise UsageError(f"{file} exists and is another file: choose another name")
-        cache.put(file, content)
-    except OSError as exc:
-        raise BackboneError(f"cannot write {file}: {exc.strerror}; choose another folder") from exc
+    _write(file, content)
     result = {
         "file": str(file),
         "name": backbone.name,
@@ -223,3 +220,90 @@ def export(
     else:
         print(f"{file}: {backbone.name}, {network.width:,} features per image")
         print(f"  SHA-256  {result['sha256']}")
+
+
+@app.command(
+    cls=PomonaCommand,
+    epilog="Example: pomona backbones quantize resnet50 photos out.onnx",
+)
+@grouped
+def quantize(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A network that `pomona backbones` lists, or a FILE.onnx."
+        ),
+    ],
+    photographs: Annotated[
+        Any,
+        typer.Argument(
+            parser=place,
+            metavar="PHOTOS",
+            help="Images like those that the network is for, as `pomona run` takes them.",
+        ),
+    ],
+    file: Annotated[
+        Path, typer.Argument(readable=False, metavar="OUT.onnx", help="The file to write.")
+    ],
+    network_file: NetworkFileOptions,
+    buckets: ReadBucketOptions,
+    limit: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="The most images to take of PHOTOS, drawn evenly from its labels."
+        ),
+    ] = 256,
+    as_json: AsJson = False,
+) -> None:
+    """Write a network in int8 into one ONNX file, and say what that costs.
+
+    Every second image shows the ranges of the network's activations; the others show how near the
+    features of int8 are to those of float32. `pomona run --backbone OUT.onnx` then computes in
+    int8, with ONNX Runtime.
+    """
+    from pomona.backbones import cache, registry
+    from pomona.backbones.onnx import exported
+    from pomona.extraction.quantize import quantize_backbone
+
+    _check_suffix(file)
+    backbone = registry.get(name, network_file.overrides())
+    done = quantize_backbone(backbone, photographs, file.name, limit, buckets.access())
+    content = exported.write(done.backbone, done.network)
+    _write(file, content)
+    result = {
+        "file": str(file),
+        "name": backbone.name,
+        "sha256": cache.sha256(content),
+        "model_sha256": done.network.digest,
+        "measured": done.measured,
+        "compared": done.compared,
+        "cosine": done.cosine,
+        "least_cosine": done.least_cosine,
+        "speed": done.speed,
+    }
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    print(f"{file}: {backbone.name} in int8, by {done.measured} images")
+    print(
+        f"  cosine   to float32, of {done.compared} other images: {done.cosine:.4f} in the mean, "
+        f"{done.least_cosine:.4f} at least"
+    )
+    print(f"  speed    {done.speed:.2f} of float32's, on one core of this machine")
+    print(f"  SHA-256  {result['sha256']}")
+
+
+def _check_suffix(file: Path) -> None:
+    if file.suffix != ".onnx":
+        raise UsageError(f"{file} must end in .onnx, by which --backbone recognizes it")
+
+
+def _write(file: Path, content: bytes) -> None:
+    from pomona.backbones import cache
+
+    try:
+        if file.exists() and file.read_bytes() != content:
+            raise UsageError(f"{file} exists and is another file: choose another name")
+        cache.put(file, content)
+    except OSError as exc:
+        raise BackboneError(f"cannot write {file}: {exc.strerror}; choose another folder") from exc

@@ -21,6 +21,7 @@ from pomona.backbones.quantization.rounding import round_weights
 from pomona.errors import BackboneError
 
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators, of which QLinearAdd is one
+OLDEST_OPSET = 12  # from which on MaxPool takes uint8
 LARGEST_BIAS = 2.0**30  # leaves as much again of an int32 for the products
 
 
@@ -52,18 +53,29 @@ def quantize(content: bytes, activations: Mapping[str, Activation]) -> bytes:
     Raises
     ------
     BackboneError
-        If the network has no convolution that can be, or a measurement is missing.
+        If the network has no convolution that can be, is too old, or a measurement is missing.
     """
     model = onnx.load_model_from_string(content)
+    check(model)
     graph = Reader(model)
-    if not any(map(graph.is_convolution, graph.nodes)):
-        raise BackboneError("the network has no convolutions with weights of their own to quantize")
     writer = _Writer(graph, activations)
     for node in graph.nodes:
         writer.add(node)
     writer.finish(model)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Raises BackboneError for a network that cannot be quantized."""
+    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    if opset < OLDEST_OPSET:
+        raise BackboneError(
+            f"the network is of opset {opset}: export it with {OLDEST_OPSET} or later for int8"
+        )
+    graph = Reader(model)
+    if not any(map(graph.is_convolution, graph.nodes)):
+        raise BackboneError("the network has no convolutions with weights of their own to quantize")
 
 
 class _Writer:
