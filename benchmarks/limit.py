@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.measuring import WORKERS, Setting, children
 from pomona.backbones import cache, registry
+from pomona.backbones.precision import quantized
 from pomona.backbones.runtimes.registry import RUNTIMES
 from pomona.images.decode import decode
 from pomona.images.resize import resize
@@ -19,11 +20,12 @@ BATCHES = (1, 2, 4, 8, 16)
 
 
 class Limit:
-    """The bare limit of the default backbone, run by onnxruntime, or by openvino in bfloat16."""
+    """The bare limit of the default backbone, in bfloat16 by openvino, else by onnxruntime."""
 
-    def __init__(self, setting: Setting, runtime: str = "onnxruntime") -> None:
+    def __init__(self, setting: Setting, precision: str = "float32") -> None:
+        runtime = "openvino" if precision == "bfloat16" else "onnxruntime"
         self._setting, self._runtime = setting, runtime
-        precision = "bfloat16" if runtime == "openvino" else "float32"
+        self._model = network_file(setting, precision)
         self.batch = RUNTIMES[runtime].batch_sizes[precision]
         self._squares = squares_file(setting)
 
@@ -42,8 +44,7 @@ class Limit:
     def speeds(self, batches: Sequence[int]) -> list[float]:
         """As `speed`, in batches of each of these sizes."""
         edges = np.linspace(0, self._setting.sizes.limit, WORKERS + 1).astype(int)
-        model = network_file(self._setting)
-        each = [(self._squares, *edge, model, self._runtime) for edge in pairwise(edges)]
+        each = [(self._squares, *edge, self._model, self._runtime) for edge in pairwise(edges)]
         folder, told = self._setting.folder, []
         with children("bare", each, folder=folder, one_thread=True) as processes:
             for batch in batches:
@@ -54,11 +55,14 @@ class Limit:
         return told
 
 
-def network_file(setting: Setting) -> Path:
-    """The graph that pomona's workers run, as a file."""
-    file = setting.folder / "network.onnx"
+def network_file(setting: Setting, precision: str = "float32") -> Path:
+    """The graph that pomona's workers run, as a file; in bfloat16 it is float32's."""
+    backbone = registry.get(registry.DEFAULT)
+    if precision == "int8":
+        backbone = quantized(backbone)
+    file = setting.folder / f"network-{backbone.precision}.onnx"
     if not file.exists():
-        file.write_bytes(cache.load(registry.get(registry.DEFAULT)).model)
+        file.write_bytes(cache.load(backbone).model)
     return file
 
 

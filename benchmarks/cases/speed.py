@@ -25,6 +25,7 @@ from pomona.backbones.runtimes.registry import RUNTIMES
 from pomona.errors import BackboneError
 
 BFLOAT16 = ("--runtime", "openvino", "--precision", "bfloat16")
+INT8 = ("--precision", "int8")
 STAGES = ("fetch", "decode", "network", "write")
 
 
@@ -43,8 +44,10 @@ def measure(setting: Setting) -> list[Measure]:
     float32 = Limit(setting)
     limits = {"bare limit": float32}
     ways: dict[str, Callable[[], Found]] = {"local": lambda: _pomona(setting, float32)}
+    limits["int8's bare limit"] = int8 = Limit(setting, "int8")
+    ways["int8"] = lambda: _pomona(setting, int8, *INT8)
     if offers_bfloat16():
-        limits["bfloat16's bare limit"] = bfloat16 = Limit(setting, "openvino")
+        limits["bfloat16's bare limit"] = bfloat16 = Limit(setting, "bfloat16")
         ways["bfloat16"] = lambda: _pomona(setting, bfloat16, *BFLOAT16)
     if available("pyspark"):
         flags = ("--engine", "spark", "--limit", sizes.spark)
@@ -130,7 +133,13 @@ def _tell(found: dict[str, list[Found]], of_batches: list[Measure], cosine: floa
         steady = [each.steady for each in local]
         told.append(_share("`spark`, steady / bare limit", found["spark"], "steady"))
         told.append(ratio("`spark`, steady / `local`, steady", spark, steady))
+    whole = found["int8"]
+    told += [
+        _share("int8, steady / its bare limit", whole, "steady", "≥ 0.95"),
+        _speed_ratio("int8 / float32, steady", whole, local, "≥ 2.0"),
+    ]
     if "bfloat16" in found:
+        told.append(_speed_ratio("int8 / bfloat16, steady", whole, found["bfloat16"], "≥ 1.15"))
         there = found["bfloat16"]
         told += [
             _share("bfloat16, steady / its bare limit", there, "steady", "≥ 0.95"),
@@ -162,6 +171,10 @@ def _tell(found: dict[str, list[Found]], of_batches: list[Measure], cosine: floa
             told.append(figure(f"{name}, while busy", busy, "images/s"))
         told.append(figure(f"{name}, bare limit then", [one.limit for one in each], "images/s"))
     return told
+
+
+def _speed_ratio(name: str, above: list[Found], below: list[Found], goal: str) -> Measure:
+    return ratio(name, [each.steady for each in above], [each.steady for each in below], goal)
 
 
 def _share(name: str, found: list[Found], speed: str, goal: str = "") -> Measure:

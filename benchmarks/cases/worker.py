@@ -12,7 +12,7 @@ from benchmarks.measuring import WORKERS, Measure, Setting, children
 
 
 def measure(setting: Setting) -> list[Measure]:
-    ways = {"float32": "onnxruntime"}
+    ways = {"float32": "onnxruntime", "int8": "onnxruntime"}
     if offers_bfloat16():
         ways["bfloat16"] = "openvino"
     found: dict[str, list[float]] = {precision: [] for precision in ways}
@@ -28,7 +28,7 @@ def measure(setting: Setting) -> list[Measure]:
 def _share(setting: Setting, runtime: str, precision: str) -> float:
     """All workers' tasks, in units of the bare network's speed."""
     photos, sizes = setting.copies(setting.sizes.images), setting.sizes
-    files = squares_file(setting), network_file(setting)
+    files = squares_file(setting), network_file(setting, precision)
     with setting.emptied("stores") as folder:
         each = [
             (photos, folder / str(which), which, *files, runtime, precision, sizes.worker)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from benchmarks.measuring import WORKERS
 from benchmarks.ways import serve
 from benchmarks.ways.bare import OPEN, Run
-from pomona.backbones import cache, registry
-from pomona.backbones.runtimes import registry as runtimes
+from pomona.backbones import registry
+from pomona.backbones.precision import load
 from pomona.extraction import task as features
 from pomona.extraction.recipe import make_recipe
 from pomona.images.sources.local import LocalSource
@@ -34,9 +34,7 @@ def prepare() -> Callable[[], dict[str, Any]]:
     forgo_pandas()
     source, files = LocalSource(photos), LocalFolder(out)
     backbone = registry.get(registry.DEFAULT)
-    network = dataclasses.replace(
-        cache.load(backbone), runtime=runtimes.get(runtime, precision), precision=precision
-    )
+    network = load(backbone, runtime, precision)
     recipe = make_recipe(backbone, network, "stretch")
     work = features.ExtractTask(source, files, recipe, network)
     mine = bundles(source, int(which), int(images))

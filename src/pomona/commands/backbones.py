@@ -22,6 +22,7 @@ from pomona.store.folders.registry import place
 
 if TYPE_CHECKING:
     from pomona.backbones.spec import Backbone
+    from pomona.extraction.quantize import Quantized
 
 app = typer.Typer(
     cls=PomonaGroup,
@@ -270,10 +271,14 @@ def quantize(
     done = quantize_backbone(backbone, photographs, file.name, limit, buckets.access())
     content = exported.write(done.backbone, done.network)
     _write(file, content)
+    _tell(done, backbone.name, file, cache.sha256(content), as_json=as_json)
+
+
+def _tell(done: Quantized, name: str, file: Path, digest: str, *, as_json: bool) -> None:
     result = {
         "file": str(file),
-        "name": backbone.name,
-        "sha256": cache.sha256(content),
+        "name": name,
+        "sha256": digest,
         "model_sha256": done.network.digest,
         "measured": done.measured,
         "compared": done.compared,
@@ -284,13 +289,13 @@ def quantize(
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
         return
-    print(f"{file}: {backbone.name} in int8, by {done.measured} images")
+    print(f"{file}: {name} in int8, by {done.measured} images")
     print(
         f"  cosine   to float32, of {done.compared} other images: {done.cosine:.4f} in the mean, "
         f"{done.least_cosine:.4f} at least"
     )
     print(f"  speed    {done.speed:.2f} of float32's, on one core of this machine")
-    print(f"  SHA-256  {result['sha256']}")
+    print(f"  SHA-256  {digest}")
 
 
 def _check_suffix(file: Path) -> None:
