@@ -227,6 +227,15 @@ def test_sound_files_of_any_size_are_not_damaged(
     assert (decoded.width, decoded.height) == size
 
 
+@pytest.mark.parametrize("name", ["WEBP", "AVIF", "HEIF", "TIFF"])
+def test_sound_files_that_lie_on_their_side_are_not_damaged(name: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    options = {"compression": "tiff_lzw"} if name == "TIFF" else {}
+    written = encode(noise(70, 110), name, exif=exif.tobytes(), **options)
+    assert (decode(written).width, decode(written).height) == (70, 110)
+
+
 def test_one_value_and_its_repetitions_make_few_codes() -> None:
     # 1, then strings of two, three, ... ones: LZW's own table, by hand (GIF89a, appendix F).
     stream = (4 | 1 << 3 | 6 << 6 | 7 << 9 | 5 << 12).to_bytes(2, "little")

@@ -93,7 +93,9 @@ def lzw_pieces(image: Image.Image) -> tuple[list[tuple[int, int]], set[int]]:
         return [], set()
     bits = _numbers(tags, _BITS) or (1,)
     samples = 1 if _numbers(tags, _PLANES) == (_SEPARATE,) else len(bits)
-    width, height = image.width, image.height
+    # Of the file: Pillow has turned the image.
+    sides = (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH)
+    [width], [height] = (_numbers(tags, side) for side in sides)
     if tile := _numbers(tags, TiffImagePlugin.TILEWIDTH):
         rows = {*_numbers(tags, TiffImagePlugin.TILELENGTH)}
         width = tile[0]
