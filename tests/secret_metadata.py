@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import pillow_heif
+import pydicom
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from pydicom.data import get_testdata_file
 
 from drawn import encode, noise, segment
 
@@ -29,6 +33,20 @@ def exif() -> Image.Exif:
     thumbnail = tags.get_ifd(ExifTags.IFD.IFD1)
     thumbnail[ExifTags.Base.ImageDescription] = SECRET
     return tags
+
+
+def dicom() -> bytes:
+    """A CT whose patient, physicians, places, comments and private tags are the secret."""
+    path = get_testdata_file("MR_small.dcm", download=False)
+    dataset = pydicom.dcmread(str(path))
+    for tag in ("PatientName", "PatientID", "PatientAddress", "PatientComments", "AccessionNumber",
+                "InstitutionName", "ReferringPhysicianName", "OperatorsName", "StudyDescription",
+                "ImageComments", "StudyID"):  # fmt: skip
+        setattr(dataset, tag, SECRET[:16])
+    dataset.private_block(0x11, SECRET, create=True).add_new(1, "LO", SECRET)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
 
 
 def secret_files() -> dict[str, bytes]:
@@ -57,5 +75,6 @@ def secret_files() -> dict[str, bytes]:
         "tif": encode(image, "TIFF", tiffinfo=tags, compression="tiff_lzw", icc_profile=secret * 4),
         "gif": gif[:-1] + extension + gif[-1:],
         "avif": encode(image, "AVIF", exif=exif().tobytes(), xmp=xmp, icc_profile=secret * 4),
+        "dcm": dicom(),
         "heic": encode(image, "HEIF", exif=exif().tobytes(), xmp=xmp, icc_profile=secret * 4),
     }

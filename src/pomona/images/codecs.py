@@ -35,3 +35,19 @@ def set_up_heif() -> str | None:
         decode_threads=1, thumbnails=False, depth_images=False, aux_images=False
     )
     return None
+
+
+def set_up_dicom() -> str | None:
+    """Makes Pillow decode DICOM, by pydicom and GDCM.
+
+    Returns
+    -------
+    str or None
+        What is missing, and the way out.
+    """
+    try:
+        from pomona.images.dicom import register
+    except ImportError:
+        return 'DICOM: pip install "pomona[dicom]", on executors as well'
+    register()
+    return None

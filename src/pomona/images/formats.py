@@ -111,6 +111,13 @@ FORMATS = [
         zero_size=rb"GIF8[79]a(\0\0|..\0\0)",
         stripper="pomona.images.stripping.gif:strip_gif",
     ),
+    # Before TIFF: what precedes its mark may be the header of one.
+    Format(
+        "DICOM",
+        (".dcm", ".dicom"),
+        rb".{128}DICM",
+        setup="pomona.images.codecs:set_up_dicom",
+    ),
     Format(
         "TIFF",
         (".tif", ".tiff"),

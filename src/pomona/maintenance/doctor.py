@@ -25,6 +25,7 @@ from pomona.progress import count, duration
 SPEED_S = 2.0
 PACKAGES = ("numpy", "pyarrow", "pillow", "opencv-python-headless", "simplejpeg", "onnx")
 EXTRAS = {
+    "dicom": ("pydicom", "to read DICOM images"),
     "figures": ("matplotlib", "to draw the report's figures (`pomona report --figures`)"),
     "heif": ("pillow-heif", "to read HEIC and HEIF images"),
     "keras": ("keras", "to convert Keras networks (`pomona backbones add`)"),
