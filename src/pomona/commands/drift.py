@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LABELS_SHOWN, FARTHEST_SHOWN = 5, 5
 # A batch of fewer independent images shows great changes only (docs/drift.md).
-FEW = 50
+FEW = 100
 
 
 @dataclass(frozen=True)
