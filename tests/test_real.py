@@ -240,7 +240,7 @@ def test_swapped_labels_are_the_first_suspects(taught: Path, tmp_path: Path) -> 
     )
     store = Path(shutil.copytree(taught, tmp_path / "store"))
     relabelled = ("--labels", tmp_path / "labels.csv", "--model", "lda")
-    pomona_json("train", store, *relabelled, "--promote", "always")
+    pomona_json("train", store, *relabelled)
     suspects = pd.read_csv(store / "classifier" / "suspects.csv").path
     assert suspects[: len(wrong)].isin(wrong.keys()).mean() >= 0.8
     clean = pd.read_csv(taught / "classifier" / "suspects.csv")

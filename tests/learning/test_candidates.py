@@ -41,7 +41,11 @@ def settings() -> RunSettings:
 
 
 def learn(store: Path, **given: Any) -> dict[str, Any]:
-    return train(store, TrainSettings(**{"model": "lda", "groups": "none", **given}), settings())
+    return train(
+        store,
+        TrainSettings(**{"model": "lda", "groups": "none", "promote": "never", **given}),
+        settings(),
+    )
 
 
 def in_use(store: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from pomona.commands.running import (
     start_engine,
 )
 from pomona.errors import UsageError
+from pomona.learning.settings import ALWAYS, AUTO, NEVER, TrainSettings
 from pomona.progress import count
 from pomona.store.folders.registry import place
 from pomona.store.kept import file_name
@@ -65,9 +66,9 @@ def train(
             help="When the new classifier takes the place of the one in use: never, auto (if it is "
             "not worse on the same test images) or always. What is not in use is kept: see "
             "`pomona models`.",
-            autocompletion=one_of(("never", "auto", "always")),
+            autocompletion=one_of((NEVER, AUTO, ALWAYS)),
         ),
-    ] = "never",
+    ] = TrainSettings.promote,
     open_page: OpenPage = False,
 ) -> None:
     r"""Train a classifier on a store's labelled images, and evaluate it on those of the test split.
@@ -75,9 +76,9 @@ def train(
     All other splits, validation included, are used for training. If there is no test split (test,
     testing, hold-out or evaluation), about a fifth of the images is chosen at random for the test.
     Writes the classifier, evaluation.html and suspects.csv (images that are probably mislabelled)
-    to classifier/. If the store has a classifier that can be used, the new one is a candidate, kept
-    in models/: --promote says when it takes the other's place. Needs scikit-learn; in a clone:
-    pip install ".\[learn]". The model xgboost needs ".\[xgboost]".
+    to classifier/. A classifier that was in use before is kept in models/; with --promote auto or
+    never, the new one may be kept there instead. Needs scikit-learn; in a clone: pip install
+    ".\[learn]". The model xgboost needs ".\[xgboost]".
     """
     from pomona.learning import train as training
 

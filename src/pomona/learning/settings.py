@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 NEAR_DUPLICATES, NO_GROUPS = "near-duplicates", "none"
-# Whether a candidate is put in use: never, if it is not worse, or in any case.
+# When a new classifier is put in use: not by itself, if it is not worse, or in any case.
 NEVER, AUTO, ALWAYS = "never", "auto", "always"
 
 
@@ -44,4 +44,4 @@ class TrainSettings:
     groups: str | Path = NEAR_DUPLICATES
     seed: int = 0
     corrections: pa.Table | None = None
-    promote: str = NEVER
+    promote: str = ALWAYS
