@@ -51,6 +51,11 @@ bench: .venv-bench/bench .venv-keras/keras  ## Measure pomona beside its limits 
 	.venv-keras/bin/python -m benchmarks --only original
 	.venv-bench/bin/python -m benchmarks
 
+load: .venv/dev .venv-bench/bench  ## Put a server under the load of wrk, damaged images and schemathesis (an hour)
+	POMONA_FAULTS=long $(BIN)/python -m pytest -s tests/serving/test_serve_load.py
+	.venv-bench/bin/python -m benchmarks.load
+	.venv-bench/bin/python -m benchmarks.load --input-size 64 --flat 60 --explore 0
+
 bench-backbones: .venv-keras/keras  ## Measure networks beside Keras's predict and at other input sizes
 	.venv-keras/bin/python -m benchmarks.backbones
 
@@ -117,7 +122,7 @@ lock: .venv/dev  ## Resolve the dependencies anew (make lock UPGRADE=--upgrade: 
 	$(LOCK) $(UPGRADE) pyproject.toml --group build --group test-spark --group spark35 --output-file requirements/spark35.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --group build --group test-keras --group spark --extra keras --extra openvino --output-file requirements/keras.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --group build --group test-tools --output-file requirements/tools.txt
-	$(LOCK) $(UPGRADE) pyproject.toml --group build --group bench --extra openvino --output-file requirements/bench.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group build --group bench --extra openvino --extra serve --output-file requirements/bench.txt
 
 .tools/versitygw:
 	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/.tools go install $(VERSITYGW); \
