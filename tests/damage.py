@@ -10,10 +10,12 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from random import Random
 
 import pillow_heif
 from PIL import ExifTags, Image
+from pydicom.data import get_testdata_file
 
 from drawn import bmp, chunk, encode, gif, noise, png, segment, tiff
 
@@ -78,9 +80,18 @@ def seeds() -> dict[str, bytes]:
         "tif planar, big": tiff(planar, noise(HEIGHT, WIDTH).tobytes(), big=True),
         "avif": encode(rgb, "AVIF", exif=exif),
         "avif animated": encode(rgba, "AVIF", save_all=True, append_images=[rgba.rotate(180)]),
+        "dcm": _sample("MR_small.dcm"),
+        "dcm run-length": _sample("SC_rgb_rle_2frame.dcm"),
+        "dcm JPEG": _sample("SC_rgb_jpeg_dcmtk.dcm"),
+        "dcm JPEG 2000": _sample("MR_small_jp2klossless.dcm"),
         "heic": encode(rgb, "HEIF", exif=exif),
         "heic several": encode(rgba, "HEIF", save_all=True, append_images=others),
     }  # fmt: skip
+
+
+def _sample(name: str) -> bytes:
+    """One of pydicom's own."""
+    return Path(str(get_testdata_file(name, download=False))).read_bytes()
 
 
 def _tiled() -> bytes:

@@ -35,11 +35,11 @@ def test_what_is_labelled_is_kept_without_metadata_and_named_by_feedback(
         status, log = server.stop()
     assert status == 0
     told = [line for line in log.splitlines() if "is not kept" in line]
-    assert len(told) == 2, told  # AVIF and HEIC, once each
+    assert len(told) == 3, told  # AVIF, DICOM and HEIC, once each
     wanted = {
         f"{hashlib.sha256(data).hexdigest()}.{kind}": data
         for kind, data in secret.items()
-        if kind not in ("avif", "heic")
+        if kind not in ("avif", "dcm", "heic")
     }
     assert {path.name for path in folder.iterdir()} == wanted.keys()
     for name, sent in wanted.items():

@@ -38,7 +38,7 @@ def set_up_heif() -> str | None:
 
 
 def set_up_dicom() -> str | None:
-    """Makes Pillow decode DICOM, by pydicom and GDCM.
+    """Makes Pillow decode DICOM, by pydicom.
 
     Returns
     -------

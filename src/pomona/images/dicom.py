@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from PIL import Image, ImageFile
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
 
@@ -79,6 +80,9 @@ def _silence() -> Iterator[None]:
 
 def _show(dataset: Any, kind: str) -> npt.NDArray[np.uint8]:
     """The first frame as uint8[h, w] or uint8[h, w, 3]."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not get_decoder(syntax).is_available:
+        raise NotImplementedError(syntax)
     stored = pixel_array(dataset, index=0)
     if kind == _PALETTE:
         stored = apply_color_lut(stored, dataset)
