@@ -6,6 +6,7 @@ MODEL: the file of `pomona export`. uvicorn runs it.
 from __future__ import annotations
 
 import io
+import json
 import os
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from fastapi import FastAPI, File
 from PIL import Image
 
 session = onnxruntime.InferenceSession(os.environ["MODEL"])
-labels = session.get_modelmeta().custom_metadata_map["labels"].splitlines()
+labels = json.loads(session.get_modelmeta().custom_metadata_map["labels"])
 side = session.get_inputs()[0].shape[1]
 app = FastAPI()
 
