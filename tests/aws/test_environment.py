@@ -189,7 +189,7 @@ def test_it_is_uploaded_once_and_never_damaged(
     with pytest.raises(CloudError, match="has changed"):
         environment.upload(Environment(path, "0" * 64, HERE), results)
     with pytest.raises(CloudError, match="Python"):
-        environment.upload(Environment(path, "1" * 64, Target(HERE.architecture)), results)
+        environment.upload(Environment(path, "1" * 64, Target(HERE.architecture, "2.7")), results)
     assert bucket.contents("environments") == held
 
 

@@ -12,9 +12,14 @@ The graph contains the rows.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
@@ -28,6 +33,17 @@ SETTINGS: Sequence[Settings] = tuple({"k": k} for k in (15, 5, 1))
 # The least weight: of neighbours that are all at one distance, each has it.
 LEAST = 1e-9
 TINY = float(np.finfo(np.float64).tiny)
+
+
+@functools.cache
+def _count_cores() -> None:
+    """Lets joblib count the cores for scikit-learn, once.
+
+    Where it cannot, as in a container without lscpu, it warns and prints a traceback.
+    """
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        joblib.cpu_count(only_physical_cores=True)
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,7 @@ class Neighbours:
 
     def find(self, x: Rows) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Returns the distances and the places of the nearest rows, both [n, found]."""
+        _count_cores()
         finder = NearestNeighbors(n_neighbors=self.found, algorithm="brute")
         distances, places = finder.fit(self.rows.astype(np.float64)).kneighbors(
             x.astype(np.float64)
