@@ -28,7 +28,7 @@ _PASSES = (
 )  # fmt: skip
 _INFLATE_BYTES = 2**20
 # To count the values of LZW takes 0.1 s for a million.
-_LZW_PIXELS = 16_000_000
+_LZW_PIXELS = 4_000_000
 _ROWS = 64
 # Smaller ones of HEVC are enlarged, and what is added comes last.
 _LEAST_SIDE = 64
