@@ -8,6 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pomona.serving.gate import HEADERS
 from pomona.serving.problems import RefusedError, overloaded
 
 # A refused client may be sending still: a close before it has read would take its answer away.
@@ -19,7 +20,7 @@ MOST_BESIDE_BODY = 2**16
 def _whole(problem: RefusedError) -> bytes:
     """The last response on a connection."""
     response = problem.response()
-    headers = [*response.raw_headers, (b"connection", b"close")]
+    headers = [*response.raw_headers, *HEADERS, (b"connection", b"close")]
     head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
     status = f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n"
     return status.encode() + head + b"\r\n" + bytes(response.body)
