@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from log_events import log_events
 
 import pomona as api
 from conftest import Ended, Pomona
+from log_events import log_events
 
 
 @pytest.mark.parametrize("command", ["--help", "--version", "backbones --json", "doctor"])

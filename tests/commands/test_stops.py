@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from log_events import log_events
 
 from conftest import Ended, Pomona, draw_photos, tables, wait_for
+from log_events import log_events
 from pomona.commands.progress import open_progress
 
 
