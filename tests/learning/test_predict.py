@@ -312,7 +312,8 @@ def test_images_are_taken_by_the_options_of_run(
     assert set(Store(out).plan(["path"])["path"].to_pylist()) == found
     predicted = set(Store(out).predictions()["path"].to_pylist())
     assert len(found - predicted) <= 2  # those that are bad
-    told = pomona.done("predict", taught, images, "--include", "*.png", "--json")
+    names = ("--include", "*.png", "--include", "*.jpg", "--exclude", "*.jpg")
+    told = pomona.done("predict", taught, images, *names, "--json")
     paths = [each["path"] for each in json.loads(told.stdout)["predictions"]]
     assert sorted(paths) == sorted(
         path.relative_to(images).as_posix() for path in images.rglob("*.png")
@@ -331,6 +332,10 @@ def test_bounds_hold_for_each_image(taught: Path, new: Path, tmp_path: Path) -> 
     told = predict_images(taught, images, here(), max_pixels=2_000)
     reasons = {each.error["reason"] for each in told if each.error}
     assert reasons == {"too_large", "not_an_image", "truncated"}
+    half = tmp_path / "half.jpg"
+    half.write_bytes(images[0].read_bytes()[:-200])
+    assert predict_images(taught, [half], here())[0].error
+    assert not predict_images(taught, [half], here(), allow_damaged=True)[0].error
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(SourceError, match="no images in"):

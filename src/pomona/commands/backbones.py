@@ -31,7 +31,7 @@ app = typer.Typer(
     "The columns: name; width (features per image); input (side of the square in pixels); top-1 "
     "(accuracy on ImageNet); images/s per core (as last measured with --measure on this machine); "
     "weights (installed: they came with pomona; cached: ready in the cache; added: converted "
-    "before, but no longer in the cache; to be added: never converted; for both, run "
+    "earlier, but no longer in the cache; to be added: never converted; in the last two cases, run "
     "`pomona backbones add`).\n\n"
     "Converted networks are kept in the cache: the folder $POMONA_CACHE, or else pomona/ in your "
     "own cache folder (~/.cache on Linux, ~/Library/Caches on macOS).",
@@ -240,7 +240,7 @@ def quantize(
         typer.Argument(
             parser=place,
             metavar="PHOTOS",
-            help="Images like those that the network is for, as `pomona run` takes them.",
+            help="Images like those that you will run the network on; given as to `pomona run`.",
         ),
     ],
     file: Annotated[
@@ -251,16 +251,17 @@ def quantize(
     limit: Annotated[
         int,
         typer.Option(
-            metavar="N", help="The most images to take of PHOTOS, drawn evenly from its labels."
+            metavar="N",
+            help="Take at most N images of PHOTOS, the same number from each label if possible.",
         ),
     ] = 256,
     as_json: AsJson = False,
 ) -> None:
-    """Write a network in int8 into one ONNX file, and say what that costs.
+    """Write a network in int8 into one ONNX file; print its similarity to float32, and its speed.
 
-    Every second image shows the ranges of the network's activations; the others show how near the
-    features of int8 are to those of float32. `pomona run --backbone OUT.onnx` then computes in
-    int8, with ONNX Runtime.
+    Every second image calibrates the ranges of the activations; on the others, the features in int8
+    are compared with those in float32. `pomona run --backbone OUT.onnx` then computes in int8, with
+    ONNX Runtime.
     """
     from pomona.backbones import cache, registry
     from pomona.backbones.onnx import exported

@@ -34,8 +34,8 @@ class DriftOptions:
         str | None,
         typer.Option(
             metavar="RUN",
-            help="New are the images that came after this run: its id in pomona.json, or how the "
-            "id begins, such as 20260501T. (default: those that came after the PCA was fitted)",
+            help="Images added after this run are new, earlier ones known: its id in pomona.json, "
+            "or how the id begins, such as 20260501T. (default: after the PCA was fitted)",
         ),
     ] = None
     against: Annotated[
@@ -43,23 +43,24 @@ class DriftOptions:
         typer.Option(
             parser=place,
             metavar="OTHER",
-            help="New are the images of this store, such as one that `pomona predict` made.",
+            help="The images of this store, such as one that `pomona predict` made, are new; those "
+            "of STORE are known.",
         ),
     ] = None
     level: Annotated[
         float,
         typer.Option(
             metavar="P",
-            help="The chance of a false alarm: the exit status is 4 if a difference as large as "
-            "this one is no more probable than P where nothing has changed.",
+            help="Significance level, the chance of a false alarm: the exit status is 4 if the "
+            "p-value of the difference is at most P.",
         ),
     ] = 0.01
     max_unlike: Annotated[
         float,
         typer.Option(
             metavar="SHARE",
-            help="The exit status is also 4 if a larger share of the new images than this is "
-            "unlike any known image.",
+            help="The exit status is also 4 if more than this share of the new images is unlike "
+            "any known image.",
         ),
     ] = 0.5
 
@@ -86,8 +87,8 @@ def drift(
 
     Reads the store and writes nothing to it. Compares the components of new and known images,
     counts the new images that are unlike any known one, and compares the predictions of the store's
-    classifier. The exit status is 4 if the images have changed. Needs SciPy; in a clone:
-    pip install ".\[learn]".
+    classifier. The exit status is 4 if there is drift (see --level and --max-unlike). Needs SciPy;
+    in a clone: pip install ".\[learn]".
     """
     from pomona.errors import UsageError
     from pomona.memory import forgo_pandas

@@ -25,7 +25,7 @@ Forget = Annotated[
     str | None,
     typer.Option(
         metavar="ID",
-        help="Forget what was said of this prediction (its id, see --json), and remove the "
+        help="Forget the feedback on this prediction (its id is in --json), and remove the "
         "classifiers that learned from it. If one of them is in use, the one before takes its "
         "place.",
     ),

@@ -72,10 +72,11 @@ def forget(
     ] = False,
     workers: Workers = None,
 ) -> None:
-    """Remove every trace of the given images from a store: tables, CSV files, PCA and report.
+    """Remove every trace of the given images from a store, its PCA, report and feedback included.
 
-    A classifier that was trained on the store is deleted as well: run `pomona train` again. Images
-    that are still in the source are added again by the next `pomona run`.
+    All classifiers of the store, kept ones included, and its search index are deleted as well: run
+    `pomona train` again. Images that are still in the source are added again by the next `pomona
+    run`.
     """
     from pomona.maintenance import forget as forgetting
 

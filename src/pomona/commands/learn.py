@@ -55,8 +55,8 @@ def train(
         typer.Option(
             "--feedback",
             help="Also learn the labels that users of `pomona serve` confirmed or corrected, but "
-            "not those of the test images. Corrections that contradict each other, or most of the "
-            "similar images, are shown and not learned.",
+            "not those of the test images. Corrections that contradict each other, or the labels "
+            "of most similar images, are reported but not learned.",
         ),
     ] = False,
     promote: Annotated[
@@ -147,7 +147,7 @@ def predict(
     Prints the labels of the images. If IMAGES is one folder, pack or s3:// address, followed by
     OUT, it writes them to the table predictions/ of the store OUT instead, one row per image. Run
     the same command again to continue after a stop, or to label new images. --limit,
-    --retry-errors, --sync, --max-error-rate and --yes need OUT.
+    --retry-errors, --sync, --max-error-rate, --yes and --metrics-file need OUT.
     """
     with start_engine(where, (*TASK_MODULES, "pomona.learning.predictions")) as engine:
         from pomona.learning import ask
@@ -160,14 +160,14 @@ def predict(
         if out is None:
             _refuse_options_of_stores(taken, output)
             answers = ask.predict_images(
-                store,
-                places,
-                settings,
+                *(store, places, settings),
                 top=top,
                 unsure=unsure,
                 include=extracting.include,
+                exclude=extracting.exclude,
                 image_timeout=extracting.image_timeout,
                 max_pixels=extracting.max_pixels,
+                allow_damaged=extracting.allow_damaged,
             )
             content = {"predictions": [each.to_dict() for each in answers]}
             output.result(content, "\n".join(map(_in_words, answers)))
@@ -238,9 +238,9 @@ def export(
     r"""Write network, PCA and classifier into one ONNX file: pixels in, labels out.
 
     It takes RGB images as uint8\[n, side, side, 3] and returns, for each, the index of the
-    predicted label and the probability of every label; the file's metadata has the labels and how
-    to make the squares. It runs wherever ONNX Runtime runs, without pomona: on servers, on phones
-    and in browsers. Train the classifier first, with `pomona train`.
+    predicted label and the probability of every label; the file's metadata lists the labels and
+    says how to make an image square. It runs wherever ONNX Runtime runs, without pomona: on
+    servers, on phones and in browsers. Train the classifier first, with `pomona train`.
     """
     from pomona.learning import export as exporting
 

@@ -135,8 +135,8 @@ def import_features(
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="The column that holds the features. (default: the only one that can, or the one "
-            "named features)",
+            help="The column that holds the features. (default: the one named features, or the "
+            "only suitable one)",
         ),
     ] = None,
 ) -> None:

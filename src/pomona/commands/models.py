@@ -31,18 +31,19 @@ def models(
         bool,
         typer.Option(
             "--roll-back",
-            help="Put the classifier in use again that the present one replaced, and keep the "
-            "latter.",
+            help="Put the classifier that the present one replaced back in use, and keep the "
+            "present one.",
         ),
     ] = False,
     remove: Annotated[
-        str | None, typer.Option(metavar="ID", help="Remove this classifier, which is not in use.")
+        str | None, typer.Option(metavar="ID", help="Remove this classifier; not the one in use.")
     ] = None,
 ) -> None:
     r"""List a store's classifiers: the one in use, candidates, and those that were in use.
 
-    Compares each with the one in use, on images that neither has learned from. `pomona serve
-    --watch` takes up what is put in use. Needs scikit-learn; in a clone: pip install ".\[learn]".
+    Compares each with the one in use, on images that neither has learned from. A running `pomona
+    serve --watch` loads the classifier that you put in use. Needs scikit-learn; in a clone: pip
+    install ".\[learn]".
     """
     from pomona.learning import candidates
 

@@ -88,8 +88,8 @@ class MeasuredOutputOptions(OutputOptions):
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Keep figures of the run in FILE, as Prometheus's text: name it *.prom in the "
-            "folder of the node exporter's textfile collector.",
+            help="Keep metrics of the run in FILE, in Prometheus's text format: name it *.prom in "
+            "the folder of the node exporter's textfile collector.",
         ),
     ] = None
 

@@ -62,8 +62,8 @@ Every = Annotated[
         parser=parse_duration,
         metavar="TIME",
         show_default=False,
-        help="How often to list the whole source, which finds what no event told of, and retries "
-        "images whose error may be temporary; 90s, 10m, 6h or 1d. (default: 10m)",
+        help="How often to list the whole source, to find changes that no event reported and to "
+        "retry images whose error may be temporary; 90s, 10m, 6h or 1d. (default: 10m)",
     ),
 ]
 Queue = Annotated[
@@ -87,8 +87,8 @@ Once = Annotated[
     bool,
     typer.Option(
         "--once",
-        help="Do one round and exit: look at the whole source, or with --queue, at what the queue "
-        "tells of.",
+        help="Do one round and exit: list the whole source or, with --queue and an existing OUT, "
+        "read the queue.",
     ),
 ]
 
@@ -111,10 +111,10 @@ def watch(
 ) -> None:
     r"""Keep a store up to date: take in new and changed images as they come, until stopped.
 
-    Each round does what `pomona run SOURCE OUT` does, for the images that have changed. The report
-    is rewritten when the whole source is listed. Folders are watched by file-system events if the
-    extra watch is installed; in a clone: pip install ".\[watch]". SIGTERM stops the command with
-    exit status 143.
+    Each round does what `pomona run SOURCE OUT` does, without --limit, for images that have
+    changed. The whole source is listed every 10 minutes (see --every), and the report rewritten
+    then. In between, file-system events tell of changes in a folder if the extra watch is
+    installed; in a clone: pip install ".\[watch]". SIGTERM stops the command with exit status 143.
     """
     from pomona.images.sources.registry import open_source
     from pomona.operations import watch as watching
@@ -134,7 +134,9 @@ def watch(
             images_at = open_source(source, running.access)
             watcher = watching.Watcher(
                 lambda one: rounds.take(one, running),
-                lambda: watching.open_events(images_at, store, settings, running.progress),
+                lambda: watching.open_events(
+                    images_at, store, settings, running.progress, extracting.include
+                ),
                 settings,
                 running.progress,
             )

@@ -47,6 +47,7 @@ class Featurizing:
     recipe: Recipe
     image_timeout_s: float = IMAGE_TIMEOUT_S
     max_pixels: int = MAX_PIXELS
+    allow_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ class Featurized:
 
 
 def find_asked(
-    places: Sequence[str | Path], access: Access, progress: Progress, include: Sequence[str] = ()
+    places: Sequence[str | Path],
+    access: Access,
+    progress: Progress,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> Iterator[Asked]:
     """Yields the images of some places.
 
@@ -83,7 +88,7 @@ def find_asked(
         How buckets are used.
     progress : Progress
         Who is told of files that are skipped.
-    include : sequence of str
+    include, exclude : sequence of str
         As in `ExtractSettings`.
 
     Raises
@@ -98,7 +103,7 @@ def find_asked(
             yield Asked(LocalSource(str(path.parent)), encode_path(str(place)), image)
             continue
         source = open_source(place, access)
-        for row in find_images(source, progress, include=include).to_pylist():
+        for row in find_images(source, progress, include=include, exclude=exclude).to_pylist():
             # Of a single place it need not be said which one it is.
             prefix = "" if len(places) == 1 else f"{encode_path(str(place))}/"
             image = ImageRequest(row["path"], row["fingerprint"], row["size_bytes"] or 0)
@@ -131,7 +136,13 @@ def featurize_asked(asked: Sequence[Asked], how: Featurizing, *, careful: bool) 
 def _featurize_source(
     source: Source, asked: list[Asked], how: Featurizing, *, careful: bool
 ) -> Featurized:
-    reader = Reader(source, how.image_timeout_s, how.max_pixels, how.recipe.side)
+    reader = Reader(
+        source,
+        how.image_timeout_s,
+        how.max_pixels,
+        how.recipe.side,
+        allow_damaged=how.allow_damaged,
+    )
     with CarefulReader(reader) if careful else reader as images:
         images.expect(one.image for one in asked)
 

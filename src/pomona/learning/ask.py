@@ -80,8 +80,10 @@ def predict_images(
     top: int = TOP,
     unsure: float = UNSURE,
     include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     image_timeout: float = IMAGE_TIMEOUT_S,
     max_pixels: int = MAX_PIXELS,
+    allow_damaged: bool = False,
 ) -> list[Prediction]:
     """Answers images at once, and keeps nothing.
 
@@ -95,8 +97,8 @@ def predict_images(
         How the command runs.
     top, unsure
         As `Predictor` takes them.
-    include, image_timeout, max_pixels
-        As in `ExtractSettings`; a file that is named is taken, whatever `include` says.
+    include, exclude, image_timeout, max_pixels, allow_damaged
+        As in `ExtractSettings`; a file that is named is taken, whatever the first two say.
 
     Returns
     -------
@@ -117,9 +119,9 @@ def predict_images(
     network = load_network(recipe)
     with settings.engine:
         network = dataclasses.replace(network, threads=settings.engine.threads)
-        asked = list(find_asked(images, settings.access, settings.progress, include))
+        asked = list(find_asked(images, settings.access, settings.progress, include, exclude))
         items = [(at, asked[at : at + TASK_IMAGES]) for at in range(0, len(asked), TASK_IMAGES)]
-        featurizing = Featurizing(network, recipe, image_timeout, max_pixels)
+        featurizing = Featurizing(network, recipe, image_timeout, max_pixels, allow_damaged)
         payload = Answering(predictor, featurizing)
         done = run_tasks(
             settings, "predict", answer_some, items, payload, images=lambda item: len(item[1])

@@ -66,10 +66,10 @@ def up(
     """Create or update everything that pomona needs in your AWS account.
 
     Creates one CloudFormation stack: a key, buckets (for images, results, logs and audit; it prints
-    their names), roles, an EMR Serverless application, an audit trail and a budget. Lists all
-    changes and asks for confirmation before it applies them. While no job runs, the stack costs
-    about 1 USD a month plus storage. Run the same command again to continue after a stop, or with
-    other options to change these settings.
+    their names), roles, an EMR Serverless application, a security configuration for EMR clusters of
+    your own, an audit trail and a budget. Lists all changes and asks for confirmation before it
+    applies them. While no job runs, the stack costs about 1 USD a month plus storage. Run the same
+    command again to continue after a stop, or with other options to change these settings.
     """
     from pomona.aws import perimeter
     from pomona.aws import stack as stacks
@@ -218,9 +218,9 @@ def down(
 ) -> None:
     """Remove the compute resources but keep the data and the key, or remove everything.
 
-    First stops running jobs, and EMR clusters that use the stack's security configuration; finally
-    checks that everything that should be gone is gone. `pomona aws up` creates the compute
-    resources again. Run the same command again to continue after a stop.
+    First stops running jobs, and EMR clusters of your own that use the stack's security
+    configuration; finally checks that everything that should be gone is gone. `pomona aws up`
+    creates the compute resources again. Run the same command again to continue after a stop.
     """
     from pomona.aws import removal as removing
     from pomona.aws.account import Account

@@ -190,16 +190,16 @@ def plan(
         typer.Argument(
             parser=place,
             metavar="OUT",
-            help="Not used: accepted so that the arguments of `pomona aws run` fit here. A run "
-            "that resumes a store would cost less.",
+            help="Not used: accepted so that you can paste the arguments of `pomona aws run`. The "
+            "estimate does not deduct images that OUT already holds.",
         ),
     ] = None,
 ) -> None:
     """Estimate how long a run on AWS would take and what it would cost; starts nothing.
 
-    Unless --budget or --deadline is given, chooses the fastest of the plans that cost little more
-    than the cheapest. Prices are in US dollars, the currency in which AWS bills. No AWS account is
-    needed, except for --live-prices or to read images from a bucket.
+    Unless --budget or --deadline is given, chooses the fastest of the plans that cost at most 10 %
+    or 0.01 USD more than the cheapest. Prices are in US dollars, the currency in which AWS bills.
+    No AWS account is needed, except for --live-prices or to read images from a bucket.
     """
     from pomona.aws import plan as planning
     from pomona.aws import plan_text

@@ -59,9 +59,8 @@ class JobOptions:
         float | None,
         typer.Option(
             metavar="USD",
-            help="Maximum cost of the workers in US dollars, including earlier attempts since "
-            "the store was last finished. Required, unless the environment variable "
-            "POMONA_AWS_BUDGET sets it.",
+            help="Maximum cost of the workers in US dollars, for all jobs on OUT since the last "
+            "that succeeded. Required, unless the environment variable POMONA_AWS_BUDGET sets it.",
         ),
     ] = None
     vcpus: Annotated[

@@ -77,8 +77,8 @@ class NetworkFileOptions:
         typer.Option(
             "--backbone-sha256",
             metavar="DIGEST",
-            help="For FILE.onnx: refuse a file with a different SHA-256 (joined with the weights "
-            "beside it, if there are any).",
+            help="For FILE.onnx: refuse any other SHA-256 (with weights in a separate file: that "
+            "of `cat FILE.onnx WEIGHTS`).",
         ),
     ] = ModelOverrides.sha256
 
@@ -128,10 +128,11 @@ class NetworkOptions:
         typer.Option(
             metavar="TYPE",
             help="float32; int8: about twice as fast on a processor with VNNI, for "
-            "efficientnet_lite0 and files that `pomona backbones quantize` wrote; bfloat16: also "
-            "faster, needs --runtime openvino and a processor with AVX512_BF16 or AMX (AMD Zen 4, "
-            "Intel Sapphire Rapids, or later); or auto: the fastest of these that the runtime has "
-            "on this machine. The features of each are nearly, but not exactly, the same.",
+            "efficientnet_lite0 (files that `pomona backbones quantize` wrote are always int8); "
+            "bfloat16: also faster, needs --runtime openvino and a processor with AVX512_BF16 or "
+            "AMX (AMD Zen 4, Intel Sapphire Rapids, or later); or auto: the fastest of these that "
+            "the runtime has on this machine. The features of each are nearly, but not exactly, "
+            "the same.",
             autocompletion=_precisions,
         ),
     ] = ExtractSettings.precision
