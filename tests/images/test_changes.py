@@ -11,9 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pomona.images.changes import Changes, rescan
+from pomona.images.catalog import find_images
+from pomona.images.changes import Changes, relabels, rescan
+from pomona.images.folders import FolderRules
 from pomona.images.sources.base import Lookable
 from pomona.images.sources.local import LocalSource
+from pomona.progress import Progress
 from s3_server import Place, bucket, s3_server
 
 __all__ = ["bucket", "s3_server"]
@@ -74,6 +77,24 @@ def test_names_that_are_not_utf_8_are_known(tmp_path: Path) -> None:
     source = LocalSource(str(tmp_path))
     everything = source.scan().catalog
     assert look_again(source, everything, {os.fsdecode(b"\xff.jpg")}).equals(everything)
+
+
+def test_images_that_are_gone_but_kept_may_relabel_others(tmp_path: Path) -> None:
+    for name in ("test/apple/1.jpg", "test/pear/1.jpg", "inbox/x/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"1")
+    source, rules = LocalSource(str(tmp_path)), FolderRules()
+    before = find_images(source, Progress(), folders=rules)
+    shutil.rmtree(tmp_path / "inbox")
+    after = find_images(source, Progress(), folders=rules)
+    assert before["split"].null_count
+    assert not after["split"].null_count
+    kept = pa.concat_tables([before.slice(0, 1), after])
+    (tmp_path / "test/pear/2.jpg").write_bytes(b"2")
+    changes = Changes(kept, {"test/pear/2.jpg"})
+    assert relabels(find_images(source, Progress(), folders=rules, changes=changes), after)
+    changes = Changes(after, changes.names)
+    assert not relabels(find_images(source, Progress(), folders=rules, changes=changes), after)
 
 
 @pytest.mark.needs("s3 server")

@@ -16,7 +16,7 @@ from decoding import refusal
 from PIL import ExifTags, Image
 from skimage import data as photographs
 
-from drawn import chunk, encode, noise, png
+from drawn import chunk, encode, noise, png, tiff
 from pomona.errors import ImageError
 from pomona.extraction.featurize import read_pixels
 from pomona.images import lzw
@@ -234,6 +234,16 @@ def test_sound_files_that_lie_on_their_side_are_not_damaged(name: str) -> None:
     options = {"compression": "tiff_lzw"} if name == "TIFF" else {}
     written = encode(noise(70, 110), name, exif=exif.tobytes(), **options)
     assert (decode(written).width, decode(written).height) == (70, 110)
+
+
+def test_a_tiff_may_say_once_how_many_bits_all_samples_have() -> None:
+    data = encode(noise(20, 30), "TIFF", compression="tiff_lzw")
+    own = Image.open(io.BytesIO(data)).tag_v2  # type: ignore[attr-defined]
+    [offset], [size] = own[273], own[279]
+    tags: dict[int, tuple[int, ...]] = {256: (30,), 257: (20,), 258: (8,), 259: (5,), 262: (2,)}
+    tags |= {273: (0,), 277: (3,), 278: (20,), 279: (size,)}
+    found = decode(tiff(tags, data[offset : offset + size]))
+    assert (found.width, found.height) == (30, 20)
 
 
 def test_one_value_and_its_repetitions_make_few_codes() -> None:

@@ -153,6 +153,13 @@ def test_too_large_is_said_before_pixels_are_read() -> None:
     assert refusal(data).reason == "too_large"
 
 
+def test_a_deflated_file_is_inflated_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = sample("image_dfl.dcm")
+    assert decode(data).width == 512
+    monkeypatch.setattr("pomona.images.dicom._MOST_INFLATED", 1000)
+    assert refusal(data).detail == "its DICOM tags cannot be read"
+
+
 def test_pydicom_says_nothing_of_what_is_in_a_file(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -180,6 +180,18 @@ def test_what_is_not_kept_is_refused(taught: Path) -> None:
     assert contents(taught / "classifier") == before
 
 
+@pytest.mark.parametrize("name", ["/tmp/x", "classifier/../../x", "classifier/"])  # noqa: S108
+def test_a_kept_classifier_names_no_files_elsewhere(store: Path, name: str) -> None:
+    candidate = learn(store, model="logistic")["id"]
+    place = store / "models" / f"{candidate}.json"
+    facts = json.loads(place.read_bytes())
+    place.write_text(json.dumps({**facts, "files": {**facts["files"], name: "0" * 64}}))
+    before = contents(store)
+    with pytest.raises(StoreDamagedError):
+        candidates.promote(store, candidate, settings())
+    assert contents(store) == before
+
+
 def test_corrections_make_it_better_round_by_round(
     store: Path, truth: list[str], corrupted: list[str]
 ) -> None:

@@ -166,7 +166,7 @@ def test_a_queue_that_is_not_there(
     assert f"--queue tells of a bucket, and {photos} is none" in ended.complaint
 
 
-@pytest.mark.parametrize("key", [None, 3, "", ["photos/1.jpg"], {"key": "photos/1.jpg"}])
+@pytest.mark.parametrize("key", [None, 3, "", ["a"], {"key": "a"}, "a\ud800", "a" * 1025])
 def test_a_key_that_is_none(key: object) -> None:
     message = {
         "source": "aws.s3",

@@ -84,6 +84,20 @@ def test_an_endless_body_is_refused_once_it_is_too_long(server: Running) -> None
     wait_for(lambda: b'status="413"' in server.get("/metrics").body)
 
 
+def test_an_upgrade_with_a_body_is_refused_and_its_body_is_no_request(server: Running) -> None:
+    body = b"DELETE /v1/model HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = (
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    )
+    with server.open_socket() as connection:
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body))
+        with suppress(ConnectionError):
+            connection.sendall(body)
+        said = answer_of(connection)
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"HTTP/1.1 ") == 1
+
+
 def png_of(width: int, height: int, data: bytes) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         check = zlib.crc32(kind + content)

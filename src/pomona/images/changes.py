@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pomona.images.scan import Scan
 from pomona.images.sources.base import Lookable
@@ -28,6 +29,22 @@ class Changes:
 
     known: pa.Table
     names: Collection[str]
+
+
+def relabels(catalog: pa.Table, known: pa.Table) -> bool:
+    """Returns whether an image of a catalog has another label or split than it was known with.
+
+    Images that have left the source may be known, too, and make splits of other folders: then the
+    whole source must be looked at.
+
+    Parameters
+    ----------
+    catalog, known : pyarrow.Table
+        Of schema `schemas.CATALOG`.
+    """
+    at = pc.index_in(known["path"], catalog["path"].combine_chunks())
+    now, before = catalog.take(at.drop_null()), known.filter(pc.is_valid(at))
+    return not all(now[name].equals(before[name]) for name in ("label", "split"))
 
 
 def rescan(

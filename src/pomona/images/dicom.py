@@ -6,6 +6,7 @@ Nothing but pixels leaves this module: its errors quote no tag, for a tag may na
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from PIL import Image, ImageFile
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 _STRIP_VALUES = 2**18
+_INFLATE_BYTES, _MOST_INFLATED = 2**20, 256 * 2**20
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _PALETTE = "PALETTE COLOR"
 
@@ -38,6 +42,7 @@ class DicomImageFile(ImageFile.ImageFile):
         file.seek(0)
         try:
             with _silence():
+                _refuse_endless(file)
                 self._dataset = pydicom.dcmread(file)
                 self._size = int(self._dataset.Columns), int(self._dataset.Rows)
                 self._kind = str(self._dataset.PhotometricInterpretation)
@@ -65,6 +70,20 @@ class DicomImageFile(ImageFile.ImageFile):
                 raise OSError("its DICOM pixels cannot be read") from None
             self._im = Image.fromarray(shown).im
         return self._im.pixel_access(self.readonly) if self._im is not None else None
+
+
+def _refuse_endless(file: Any) -> None:
+    """Raises OSError for a deflated data set of too many bytes: pydicom inflates all of it."""
+    read_preamble(file, force=False)
+    syntax = _read_file_meta_info(file).get("TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        inflate, waiting, total = zlib.decompressobj(-zlib.MAX_WBITS), file.read(), 0
+        while waiting and not inflate.eof:
+            total += len(inflate.decompress(waiting, _INFLATE_BYTES))
+            waiting = inflate.unconsumed_tail
+            if total > _MOST_INFLATED:
+                raise OSError
+    file.seek(0)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ _MOST_TABLES = 2_000
 _Numbers = npt.NDArray[np.int64]
 
 
-def is_damaged(stream: bytes, bits: int, wanted: Container[int], *, is_tiff: bool) -> bool:
+def is_damaged(stream: bytes, bits: int, wanted: Collection[int], *, is_tiff: bool) -> bool:
     """Whether a stream of LZW codes has one that cannot be, or another length than is wanted.
 
     Parameters
@@ -24,7 +24,7 @@ def is_damaged(stream: bytes, bits: int, wanted: Container[int], *, is_tiff: boo
         The codes (GIF89a, appendix F; TIFF 6.0, section 13).
     bits : int
         Of a value: GIF's minimum code size; 8 for TIFF.
-    wanted : container of int
+    wanted : collection of int
         How many values it may stand for, up to its end code or its end.
     is_tiff : bool
         Whether the highest bit of a byte comes first, and codes grow one earlier.
@@ -34,6 +34,8 @@ def is_damaged(stream: bytes, bits: int, wanted: Container[int], *, is_tiff: boo
     bool
         False, too, for a stream of more than `_MOST_TABLES` tables, which would take long.
     """
+    # A code has 12 bits at most, and stands for a value at least unless it clears the table.
+    stream = stream[: 2 * max(wanted, default=0) + 4 * _MOST_TABLES]
     array = np.frombuffer(stream + bytes(3), np.uint8)
     clear, first, limit = 1 << bits, (1 << bits) + 2, 8 * len(stream)
     steps = np.maximum(np.arange(_TABLE - first + 1) - 1, 0) + first + is_tiff

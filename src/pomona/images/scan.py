@@ -141,9 +141,17 @@ def look(
 def _walk_from(source: Path, name: str, wanted: NameFilter, result: Scan) -> Iterator[Row]:
     """The row of a file, or those of a folder."""
     path = source / name
-    if path.is_dir():
-        parents = [source, *(source / above for above in Path(name).parents)]
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        parents = [source, *(source / above for above in Path(name).parents)] if is_folder else []
         above = frozenset((one.st_dev, one.st_ino) for one in map(os.stat, parents))
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False  # gone, or a link to nothing
+    except OSError as exc:
+        if exc.errno != errno.ELOOP:
+            raise SourceError(f"cannot look at {path}: {exc.strerror}") from exc
+        is_folder = False
+    if is_folder:
         yield from _walk(source, wanted, result, name, above)
     elif wanted.why_not(name) is None and os.path.lexists(path):
         labels = folder_label(name.rpartition("/")[0])

@@ -92,7 +92,9 @@ def lzw_pieces(image: Image.Image) -> tuple[list[tuple[int, int]], set[int]]:
     if not is_lzw or _numbers(tags, _PHOTOMETRIC) == (_YCBCR,):
         return [], set()
     bits = _numbers(tags, _BITS) or (1,)
-    samples = 1 if _numbers(tags, _PLANES) == (_SEPARATE,) else len(bits)
+    # Of bits there may be one number for all samples.
+    [number] = _numbers(tags, TiffImagePlugin.SAMPLESPERPIXEL) or (1,)
+    samples = 1 if _numbers(tags, _PLANES) == (_SEPARATE,) else number
     # Of the file: Pillow has turned the image.
     sides = (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH)
     [width], [height] = (_numbers(tags, side) for side in sides)

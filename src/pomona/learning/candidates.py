@@ -127,11 +127,19 @@ def _compare(store: Store, facts: Mapping[str, Any], in_use: Mapping[str, Any]) 
 
 
 def keep(store: Store, facts: Mapping[str, Any]) -> None:
-    """Keeps the classifier that is in use, whose facts these are, if it is not kept yet."""
-    if facts["id"] not in kept.ids(store.files):
+    """Keeps the classifier that is in use, whose facts these are, if it is not kept as it is."""
+    if not _is_kept(store, facts):
         names = facts["files"]
         contents = {name: classifier.read_file(store.files, facts, name) for name in names}
         kept.write(store.files, facts, contents)
+
+
+def _is_kept(store: Store, facts: Mapping[str, Any]) -> bool:
+    """Whether models/ has these facts; a stop may have left earlier ones."""
+    try:
+        return kept.read_facts(store.files, facts["id"]) == facts
+    except (StoreError, UsageError):
+        return False
 
 
 def _put_in_use(

@@ -175,7 +175,8 @@ class MetricsFile(Progress):
         line = f"{metric.name}{self._labels(metric, ())} "
         for found in text.splitlines():
             if found.startswith(line):
-                self._values[metric.name, ()] = float(found[len(line) :])
+                with contextlib.suppress(ValueError):
+                    self._values[metric.name, ()] = float(found[len(line) :])
 
     def _labels(self, metric: Metric, values: tuple[str, ...]) -> str:
         pairs = {**self._own, **dict(zip(metric.labels, values, strict=True))}

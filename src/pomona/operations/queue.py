@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from typing import TypeGuard
 from urllib.parse import urlsplit
 
 from pomona.aws.account import Account
@@ -19,6 +20,8 @@ from pomona.s3.address import Address
 
 # What SQS allows: the messages of one request, and the seconds that it may wait for them.
 BATCH, LONGEST_POLL_S = 10, 20
+# The longest key of S3.
+MOST_KEY_BYTES = 1_024
 _MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 CREATED, DELETED = "Object Created", "Object Deleted"
 _REGION = re.compile(r"sqs\.([a-z0-9-]+)\.amazonaws\.(?:com|com\.cn|eu)|queue\.amazonaws\.com")
@@ -160,8 +163,16 @@ def object_key(body: str, bucket: str) -> str:
         named, key = event["detail"]["bucket"]["name"], event["detail"]["object"]["key"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ForeignEventError("it is no event of S3 as EventBridge sends it") from None
-    if source != "aws.s3" or kind not in (CREATED, DELETED) or not isinstance(key, str) or not key:
+    if source != "aws.s3" or kind not in (CREATED, DELETED) or not _is_key(key):
         raise ForeignEventError("it is no event of S3 that an object was made or deleted")
     if named != bucket:
         raise ForeignEventError(f"it is an event of another bucket than s3://{bucket}")
     return key
+
+
+def _is_key(key: object) -> TypeGuard[str]:
+    """Whether S3 may have an object of this key."""
+    try:
+        return isinstance(key, str) and 0 < len(key.encode()) <= MOST_KEY_BYTES
+    except UnicodeEncodeError:
+        return False

@@ -10,7 +10,7 @@ be killed at any moment, and the next one begins by looking at the whole source.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +111,13 @@ def hold_watch(store: Store, command: str) -> Iterator[None]:
         yield
 
 
-def open_events(source: Source, out: Store, settings: WatchSettings, progress: Progress) -> Events:
+def open_events(
+    source: Source,
+    out: Store,
+    settings: WatchSettings,
+    progress: Progress,
+    include: Sequence[str] = (),
+) -> Events:
     """Opens what tells of a source's changes; where nothing does, listings alone find them.
 
     Parameters
@@ -124,6 +130,8 @@ def open_events(source: Source, out: Store, settings: WatchSettings, progress: P
         Whether there is a queue.
     progress : Progress
         Who is told why there are no events.
+    include : sequence of str
+        As in `ExtractSettings`: of other files no event counts.
 
     Raises
     ------
@@ -140,7 +148,7 @@ def open_events(source: Source, out: Store, settings: WatchSettings, progress: P
         return QueueEvents(settings.queue, source.address, progress)
     if settings.once or not isinstance(source, LocalSource):
         return NoEvents()
-    wanted, place = NameFilter(), out.files.path("")
+    wanted, place = NameFilter(include), out.files.path("")
     apart = str(place) if isinstance(place, Path) else None
     try:
         from pomona.operations.folder import FolderEvents

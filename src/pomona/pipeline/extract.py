@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona import report
-from pomona.errors import SourceError, StoreDamagedError
+from pomona.errors import SourceError, StoreBusyError, StoreDamagedError
 from pomona.extraction.error_rows import drop_errors, find_errors
 from pomona.extraction.parts import is_extracted
 from pomona.extraction.task import ExtractTask, extract
@@ -131,8 +131,12 @@ def next_plan(job: Job) -> tuple[pa.Table, pa.Table, int]:
     ------
     SourceError
         If `sync` would remove most of the store.
+    StoreBusyError
+        If it is no longer the store whose images the catalog takes as known.
     """
     before, extracting = job.store.plan(), job.extracting
+    if job.known is not None and not before.drop_columns(["part"]).equals(job.known):
+        raise StoreBusyError(f"{job.store.files} has changed meanwhile: try again")
     kept = present(before, job.catalog)
     gone = before.num_rows - kept.num_rows
     if extracting.sync and not extracting.yes and gone * 2 > before.num_rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from pomona.engines.base import Engine
 from pomona.errors import EngineError, StoreError
 from pomona.extraction.recipe import make_recipe
 from pomona.images.catalog import find_images
-from pomona.images.changes import Changes
+from pomona.images.changes import Changes, relabels
 from pomona.images.folders import FolderRules
 from pomona.images.sources.base import Source
 from pomona.images.sources.registry import open_source
@@ -46,6 +47,8 @@ class Job:
         What decides their features.
     scan_seconds : float
         How long it took to find the images.
+    known : pyarrow.Table, optional
+        The images that the catalog takes as they were known; None: the whole source was looked at.
     """
 
     store: Store
@@ -55,6 +58,7 @@ class Job:
     network: Network
     recipe: Recipe
     scan_seconds: float
+    known: pa.Table | None = None
 
     @property
     def source(self) -> str:
@@ -79,7 +83,9 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
     if backbone.note:
         settings.progress.note(backbone.note)
     images = open_source(extracting.source, settings.access)
-    catalog = find_images(
+    changes = None if is_new else _changes(store, str(images.absolute()), settings)
+    find = partial(
+        find_images,
         images,
         settings.progress,
         include=extracting.include,
@@ -89,8 +95,10 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
         limit=extracting.limit,
         seed=extracting.seed,
         sync=extracting.sync,
-        changes=None if is_new else _changes(store, settings),
     )
+    catalog = find(changes=changes)
+    if changes is not None and relabels(catalog, changes.known):
+        changes, catalog = None, find()
     seconds = time.perf_counter() - start
     network = precision.load(
         backbone, extracting.runtime, _precision(extracting, None if is_new else store.recipe)
@@ -100,12 +108,15 @@ def prepare(out: str | Path, extracting: ExtractSettings, settings: RunSettings)
     images = images.absolute()
     if not is_new:
         check_fits(store, recipe, str(images), catalog)
-    return Job(store, images, catalog, extracting, network, recipe, seconds)
+    known = None if changes is None else changes.known
+    return Job(store, images, catalog, extracting, network, recipe, seconds, known)
 
 
-def _changes(store: Store, settings: RunSettings) -> Changes | None:
-    """What a round is to look at; None: at the whole source."""
+def _changes(store: Store, source: str, settings: RunSettings) -> Changes | None:
+    """What a round is to look at; None: at the whole source, as where it is another one."""
     if settings.round is None or settings.round.names is None:
+        return None
+    if store.manifest["source"] != source:
         return None
     return Changes(store.plan().drop_columns(["part"]), settings.round.names)
 

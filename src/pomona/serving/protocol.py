@@ -72,6 +72,12 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
+        # httptools ends such a request at its head, and would take its body for the next request.
+        if self.parser.should_upgrade() and any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 "))
+            for name, value in self.headers
+        ):
+            raise ValueError("an upgrade with a body")
         super().on_headers_complete()
         self._answering += 1
 

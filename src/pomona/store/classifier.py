@@ -34,9 +34,21 @@ def read_facts(files: Folder) -> dict[str, Any] | None:
     )
     if facts is None:
         return None
-    if not {"id", "labels", "model", "on", "projection", "temperature", "files"} <= facts.keys():
+    wanted = {"id", "labels", "model", "on", "projection", "temperature", "files"}
+    if not wanted <= facts.keys() or not names_are_safe(facts):
         raise damaged(files, CLASSIFIER)
     return facts
+
+
+def names_are_safe(facts: Mapping[str, Any]) -> bool:
+    """Whether all files of a classifier lie in classifier/ itself: a store may be a stranger's."""
+    files, prefix = facts["files"], f"{CLASSIFIER_FOLDER}/"
+    return isinstance(files, dict) and all(
+        name.startswith(prefix)
+        and name.removeprefix(prefix) not in ("", ".", "..")
+        and not {"/", "\\", "\0"} & set(name.removeprefix(prefix))
+        for name in files
+    )
 
 
 def read_file(files: Folder, facts: Mapping[str, Any], name: str) -> bytes:

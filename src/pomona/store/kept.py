@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pomona.errors import StoreDamagedError, UsageError
-from pomona.store.classifier import FORMAT
+from pomona.store.classifier import FORMAT, names_are_safe
 from pomona.store.folders.base import Folder
 from pomona.store.layout import CLASSIFIER_FOLDER, MODELS_FOLDER
 from pomona.store.manifest import encode_json, read_json
@@ -54,6 +54,8 @@ def read_facts(files: Folder, model: str) -> dict[str, Any]:
         raise UsageError(f"{files} keeps no classifier {model!r}: see `pomona models {files}`")
     facts = read_json(files, name, FORMAT, damaged(files, model, name), "remove it")
     if facts is None or not {"id", "labels", "model", "on", "files"} <= facts.keys():
+        raise damaged(files, model, name)
+    if facts["id"] != model or not names_are_safe(facts):
         raise damaged(files, model, name)
     return facts
 
